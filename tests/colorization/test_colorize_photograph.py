@@ -125,3 +125,14 @@ def test_models_without_photographs_are_refused(bundle: Callable[..., Path]) -> 
     metadata.write_text(metadata.read_text().replace('"body_pixels": 96', '"body_pixels": "x"'))
     with pytest.raises(ModelError, match="was not trained on photographs"):
         tc.colorize_photograph(picture(), path)
+
+
+def test_a_mirrored_photograph_gets_the_mirrored_colors(bundle: Callable[..., Path]) -> None:
+    image = np.array(astronaut()[64:128, 100:196])  # the size that the network needs
+    model, everything = bundle(None), np.ones(image.shape[:2], bool)
+    colored = tc.colorize_photograph(image, model, mask=everything)
+    assert len(np.unique(np.round(rgb2lab(colored)[..., 1]))) > 3  # colors vary
+    for up, across in ((1, -1), (-1, 1), (-1, -1)):
+        mirrored = tc.colorize_photograph(image[::up, ::across], model, mask=everything)
+        difference = mirrored[::up, ::across].astype(int) - colored
+        assert np.abs(difference).max() <= 1

@@ -7,12 +7,15 @@ import pytest
 from PIL import Image
 from training_cases import small
 
+from tomochrome.bundles import load_state
 from tomochrome.cli.app import main
 from tomochrome.color.convert import srgb_to_lab
 from tomochrome.color.palette import palette
+from tomochrome.colorization.cards import find_model
+from tomochrome.colorization.photograph import colorize_photograph
 from tomochrome.errors import TomochromeError
 from tomochrome.phantom.patient import make_patient
-from tomochrome.training import load_config, visible_human
+from tomochrome.training import finish, load_config, train, visible_human
 from tomochrome.training.color_data import SECTIONS, taught_scan
 from tomochrome.training.color_samples import (
     AROUND,
@@ -144,9 +147,58 @@ def test_a_mixture_is_trained_and_described(folder, tmp_path, capsys):
     assert "2 photographs of frozen sections" in card and "the photograph's" in card
 
 
+def test_a_second_run_learns_photographs_alone(folder, tmp_path, capsys):
+    (tmp_path / "mine.json").write_text(
+        json.dumps(plan(photographs={"share": 0.5, "body_pixels": 60}))
+    )
+    run = tmp_path / "run"
+    argv = ["train", str(tmp_path / "mine.json"), "--steps", "4", "--device", "cpu", "--json"]
+    assert main([*argv, "--out", str(run), "--data", str(folder)]) == 0
+    first, second = (
+        torch.load(path / "checkpoint.pt", weights_only=True) for path in (run, run / "second")
+    )
+    assert (first["step"], second["step"]) == (4, 2)
+    card = find_model(run / "weights" / "unet")
+    own = card.for_photographs()
+    assert card.metadata["photograph"]["body_pixels"] == 60
+    assert own.weights_sha256 == card.metadata["photograph"]["weights_sha256"]
+    states = [load_state(card), load_state(own)]
+    for state, wanted in zip(states, (first, second), strict=True):
+        for name, value in wanted["mean"].items():
+            assert torch.allclose(state[name].float(), value.float(), atol=2e-3), name
+    assert any(not torch.equal(states[0][name], states[1][name]) for name in states[0])
+    text = (card.path / "docs" / "README.md").read_text()
+    assert "then learned photographs alone, for 2 steps" in text
+    assert len((card.path / "docs" / "log-photographs.csv").read_text().splitlines()) == 2
+    photograph = np.asarray(Image.open(next((folder / SECTIONS).iterdir())))
+    colored = colorize_photograph(photograph, card.path)
+    (card.path / own.weights).write_bytes((card.path / card.weights).read_bytes())
+    with pytest.raises(TomochromeError, match="SHA-256"):
+        colorize_photograph(photograph, card.path)
+    metadata = card.path / "configs" / "metadata.json"
+    plain = json.loads(metadata.read_text())
+    del plain["photograph"]["weights_sha256"]
+    metadata.write_text(json.dumps(plain))
+    assert not np.array_equal(colorize_photograph(photograph, card.path), colored)
+
+
+def test_a_second_run_is_resumed(folder, tmp_path):
+    plans, run = plan(photographs={"share": 1.0, "body_pixels": 60}), tmp_path / "run"
+    train(plans, folder, run, steps=2, device="cpu")
+    whole = torch.load(run / "second" / "checkpoint.pt", weights_only=True)["net"]
+    (run / "second" / "checkpoint.pt").unlink()
+    train(plans, folder, run, steps=2, device="cpu", resume=True)
+    again = torch.load(run / "second" / "checkpoint.pt", weights_only=True)["net"]
+    assert all(torch.equal(whole[name], again[name]) for name in whole)
+    (run / "second" / "checkpoint.pt").unlink()
+    (bundle,) = finish(run, tmp_path / "weights", config=plans, data=folder)
+    assert find_model(bundle).for_photographs() == find_model(bundle)
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
+        ({"source": "palette", "photographs": {"share": 0.2}}, "which has sections"),
         ({"crop": [64, 32]}, "cannot be larger than 'shape'"),
         ({"reuse": 0}, "'crop' needs 'reuse'"),
         ({"shares": {"palette": 0.0}}, "at least one of 'shares'"),

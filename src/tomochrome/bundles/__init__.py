@@ -4,6 +4,7 @@ A bundle is a folder in MONAI's layout::
 
     weights/<name>/configs/metadata.json      what the model is, and what it was trained on
                    models/model.safetensors   its weights
+                   models/photograph.safetensors   weights for grey photographs (optional)
                    docs/README.md             the model card for people
 
 Nothing in a bundle is executed: the metadata is parsed as JSON, the weights are safetensors
@@ -24,7 +25,10 @@ Further keys for each kind of model are documented where the models are built
 """
 
 from tomochrome.bundles.card import (
+    PHOTOGRAPH,
+    PHOTOGRAPH_WEIGHTS,
     REGISTRATION,
+    WEIGHTS,
     ModelCard,
     Purpose,
     current_name,
@@ -38,7 +42,10 @@ from tomochrome.bundles.card import (
 from tomochrome.bundles.weights import load_arrays, load_state, read_weights
 
 __all__ = [
+    "PHOTOGRAPH",
+    "PHOTOGRAPH_WEIGHTS",
     "REGISTRATION",
+    "WEIGHTS",
     "ModelCard",
     "Purpose",
     "current_name",

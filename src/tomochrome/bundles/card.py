@@ -6,13 +6,18 @@ import json
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
 from tomochrome.errors import ModelError
 
 METADATA: Final = Path("configs") / "metadata.json"
+WEIGHTS: Final = Path("models") / "model.safetensors"
+PHOTOGRAPH_WEIGHTS: Final = Path("models") / "photograph.safetensors"
+PHOTOGRAPH: Final = "photograph"
+"""Entry of the metadata of models that color photographs: ``body_pixels``, the length of the body
+in pixels, and ``weights_sha256`` if `PHOTOGRAPH_WEIGHTS` holds weights of their own for them."""
 _PACKAGE: Final = Path(__file__).resolve().parents[1]
 _MAX_METADATA_BYTES: Final = 4 << 20
 _EARLIER_NAMES: Final = {"tissue3d": "tissue"}
@@ -71,6 +76,8 @@ class ModelCard:
         Bundle folder.
     metadata
         Content of the bundle's ``metadata.json``.
+    weights
+        Its weights file, relative to the bundle folder.
     """
 
     name: str
@@ -81,6 +88,7 @@ class ModelCard:
     license: str
     path: Path
     metadata: Mapping[str, Any] = field(repr=False, default_factory=dict)
+    weights: Path = WEIGHTS
 
     @property
     def title(self) -> str:
@@ -91,6 +99,14 @@ class ModelCard:
     def description(self) -> str:
         """One-line description; empty if the metadata has none."""
         return str(self.metadata.get("description") or "")
+
+    def for_photographs(self) -> ModelCard:
+        """Return the card with the weights for photographs, where the bundle has such."""
+        entry = self.metadata.get(PHOTOGRAPH)
+        if not isinstance(entry, Mapping) or "weights_sha256" not in entry:
+            return self
+        sha256 = str(entry["weights_sha256"]).lower()
+        return replace(self, weights=PHOTOGRAPH_WEIGHTS, weights_sha256=sha256)
 
     def to_json(self) -> dict[str, Any]:
         """Return the card as ``tomochrome models --json`` prints it."""

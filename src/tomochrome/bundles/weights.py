@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from tomochrome.bundles.card import ModelCard
@@ -14,7 +13,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-WEIGHTS: Final = Path("models") / "model.safetensors"
 _MAX_WEIGHTS_BYTES: Final = 2 << 30
 
 T = TypeVar("T")
@@ -28,7 +26,7 @@ def read_weights(card: ModelCard) -> bytes:
     ModelError
         If the file is missing, too large, or does not match the hash in the metadata.
     """
-    path = card.path / WEIGHTS
+    path = card.path / card.weights
     try:
         if path.stat().st_size > _MAX_WEIGHTS_BYTES:
             raise ModelError(f"the weights '{path}' are larger than any model of this project")
@@ -83,6 +81,6 @@ def _parsed(card: ModelCard, load: Callable[[bytes], dict[str, T]]) -> dict[str,
         return dict(load(data))
     except (SafetensorError, ValueError, KeyError, TypeError) as error:
         raise ModelError(
-            f"the weights '{card.path / WEIGHTS}' of the model '{card.name}' are not a safetensors "
-            "file; install the model again"
+            f"the weights '{card.path / card.weights}' of the model '{card.name}' are not a "
+            "safetensors file; install the model again"
         ) from error

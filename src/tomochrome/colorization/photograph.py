@@ -13,7 +13,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from tomochrome.bundles import ModelCard, reading_metadata
+from tomochrome.bundles import PHOTOGRAPH, ModelCard, reading_metadata
 from tomochrome.color.convert import lab_to_srgb8, srgb_to_lab
 from tomochrome.colorization.cards import find_model, models
 from tomochrome.colorization.predictor import predictor_class
@@ -21,8 +21,6 @@ from tomochrome.errors import InputError, ModelError
 from tomochrome.runtime import check
 
 DEFAULT_MODEL: Final = "unet"
-PHOTOGRAPH: Final = "photograph"
-"""Entry of a bundle's metadata, which networks that color photographs have."""
 _MAX_SIDE: Final = 1024  # pixels that the network sees along the longer side
 _BLACK_L: Final = 6.0  # L* of the darkest body
 _RADIUS: Final = 3  # of the guided filter, in coarse pixels
@@ -76,7 +74,7 @@ def colorize_photograph(
             f"the mask has {body.shape[1]} x {body.shape[0]} pixels, but the photograph has "
             f"{L.shape[1]} x {L.shape[0]}"
         )
-    card = find_model(model)
+    card = find_model(model).for_photographs()
     size = _body_pixels(card)
     if not body.any():
         return lab_to_srgb8(np.stack([L, np.zeros_like(L), np.zeros_like(L)], axis=-1))
@@ -156,13 +154,20 @@ def _resized(image: NDArray[np.float32], shape: tuple[int, int]) -> NDArray[np.f
 
 
 def _predicted(predictor: Any, grey: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return (a*, b*) for the pixels of a grey image, float32 (y, x, 2)."""
+    """Return (a*, b*) for the pixels of a grey image, float32 (y, x, 2).
+
+    It is the mean over the four mirrored images: the networks learned photographs in all of them.
+    """
     multiple = predictor.multiple
     shape = [max(2 * multiple, -(-n // multiple) * multiple) for n in grey.shape]
     image = np.zeros((1, len(predictor.reads.channels), *shape), np.float32)
     image[..., : grey.shape[0], : grey.shape[1]] = grey
     stride = getattr(predictor, "stride", 1)
-    coarse = predictor.predict(image)[0][..., :2].astype(np.float32)
+    turned = [image[..., ::up, ::across] for up in (1, -1) for across in (1, -1)]
+    coarse = predictor.predict(np.concatenate(turned))[..., :2].astype(np.float32)
+    coarse = (
+        coarse[0] + coarse[1][:, ::-1] + coarse[2][::-1] + coarse[3][::-1, ::-1]
+    ) / np.float32(4)
     full = [_resized(coarse[..., c], (shape[0], shape[1])) if stride > 1 else coarse[..., c]
             for c in (0, 1)]  # fmt: skip
     return np.stack(full, axis=-1)[: grey.shape[0], : grey.shape[1]]

@@ -32,6 +32,11 @@ class Budget:
         if self.steps is not None and self.steps < 1:
             raise OptionError(f"a training needs at least 1 step, not {self.steps}")
 
+    def part(self, share: float) -> Budget:
+        """Return a share of this budget."""
+        steps = None if self.steps is None else max(1, round(self.steps * share))
+        return Budget(self.minutes * share, steps)
+
     def share(self, step: int, seconds: float) -> float:
         """Return the share of the budget, from 0 to 1, that these steps or seconds have used."""
         if self.steps is not None:

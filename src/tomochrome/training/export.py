@@ -6,15 +6,17 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from tomochrome.bundles import PHOTOGRAPH, PHOTOGRAPH_WEIGHTS, WEIGHTS
 from tomochrome.errors import InputError
 from tomochrome.runtime import quietly, write_whole
 from tomochrome.training.config import TrainingConfig
-from tomochrome.training.folder import CHECKPOINT, LOG, make_folder
+from tomochrome.training.folder import CHECKPOINT, LOG, SECOND, make_folder
 from tomochrome.training.pool import HELD_OUT, PhantomGenerator
 from tomochrome.training.task import Bundle, Evidence, Task, load_config
 from tomochrome.training.trainer import foreign_checkpoint, read_checkpoint, start_task
@@ -76,6 +78,13 @@ def finish(
     log = (folder / LOG).read_text(encoding="utf-8").strip().splitlines()
     size = sum(parameter.numel() for parameter in net.parameters())
     evidence = Evidence(patients if plan.phantoms else None, log, size, scores or {}, notes)
+    second, path = task.second_run(net), folder / SECOND
+    if second is not None and (path / CHECKPOINT).is_file():
+        after = second[0]
+        lines = (path / LOG).read_text(encoding="utf-8").strip().splitlines()
+        evidence = replace(
+            evidence, second=(after, load_mean(path / CHECKPOINT, after)), second_log=lines
+        )
     with quietly():
         bundles = task.bundles(net, evidence)
     return [write_bundle(target, bundle, task, evidence) for bundle in bundles]
@@ -125,10 +134,18 @@ def write_bundle(folder: Path, bundle: Bundle, task: Task[Any], evidence: Eviden
     """
     from safetensors.torch import save
 
-    invalid = [name for name, value in bundle.tensors.items() if not torch.isfinite(value).all()]
-    if invalid:
-        raise InputError(f"the weights contain infinite or NaN values ({invalid[0]}); train again")
-    data = save(dict(bundle.tensors))
+    files = {WEIGHTS: bundle.tensors}
+    if bundle.photograph is not None:
+        files[PHOTOGRAPH_WEIGHTS] = bundle.photograph
+    contents = {}
+    for place, tensors in files.items():
+        invalid = [name for name, value in tensors.items() if not torch.isfinite(value).all()]
+        if invalid:
+            raise InputError(
+                f"the weights contain infinite or NaN values ({invalid[0]}); train again"
+            )
+        contents[place] = save(dict(tensors))
+    hashes = {place: hashlib.sha256(data).hexdigest() for place, data in contents.items()}
     trained_on = task.trained_on()
     metadata = {
         "name": bundle.name,
@@ -136,12 +153,16 @@ def write_bundle(folder: Path, bundle: Bundle, task: Task[Any], evidence: Eviden
         "license": "BSD-3-Clause",
         "trained_on": trained_on,
         **bundle.metadata,
-        "weights_sha256": hashlib.sha256(data).hexdigest(),
+        "weights_sha256": hashes[WEIGHTS],
     }
+    if bundle.photograph is not None:
+        metadata[PHOTOGRAPH] |= {"weights_sha256": hashes[PHOTOGRAPH_WEIGHTS]}
     if "network" in metadata:  # fields of MONAI's bundle format
         metadata |= {"monai_version": "1.5", "pytorch_version": "2.4"}
     settings = task.config.model_dump_json(indent=2) + "\n"
     run_files = {"configs/train.json": settings, "docs/log.csv": "\n".join(evidence.log) + "\n"}
+    if evidence.second_log:
+        run_files["docs/log-photographs.csv"] = "\n".join(evidence.second_log) + "\n"
     texts = {
         "configs/metadata.json": json.dumps(metadata, indent=2, ensure_ascii=False) + "\n",
         "docs/README.md": fill_card(bundle, metadata, task.config, evidence),
@@ -152,9 +173,10 @@ def write_bundle(folder: Path, bundle: Bundle, task: Task[Any], evidence: Eviden
     with write_whole(path, force=True) as temporary:
         for name in ("configs", "models", "docs"):
             (temporary / name).mkdir(parents=True)
-        (temporary / "models" / "model.safetensors").write_bytes(data)
-        for place, text in texts.items():
-            (temporary / place).write_text(text, encoding="utf-8")
+        for place, data in contents.items():
+            (temporary / place).write_bytes(data)
+        for name, text in texts.items():
+            (temporary / name).write_text(text, encoding="utf-8")
     return path
 
 

@@ -17,6 +17,8 @@ CHECKPOINT = "checkpoint.pt"
 """Name of the checkpoint file in a run's folder."""
 LOG = "log.csv"
 """Name of the log of losses in a run's folder."""
+SECOND = "second"
+"""Name of the folder of a second run (see `tomochrome.training.task.Task.second_run`)."""
 
 
 def make_folder(path: str | os.PathLike[str]) -> Path:

@@ -74,6 +74,10 @@ class Evidence:
         Scores from elsewhere, by bundle name.
     notes
         Paragraphs about this run.
+    second
+        The task and the network of the second run, if there was one (see `Task.second_run`).
+    second_log
+        Lines of its log.
     """
 
     held_out: Path | None
@@ -81,6 +85,8 @@ class Evidence:
     parameters: int
     scores: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     notes: Sequence[str] = ()
+    second: tuple[Task[Any], torch.nn.Module] | None = None
+    second_log: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -99,6 +105,8 @@ class Bundle:
         Values of the card's placeholders, in addition to metadata and configuration.
     card
         Name of the template in ``training/cards``.
+    photograph
+        Contents of ``models/photograph.safetensors``, weights for photographs; None for none.
     """
 
     name: str
@@ -106,6 +114,7 @@ class Bundle:
     metadata: Mapping[str, Any]
     words: Mapping[str, object] = field(default_factory=dict)
     card: str = "model"
+    photograph: Mapping[str, torch.Tensor] | None = None
 
 
 def half_precision(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -183,6 +192,10 @@ class Task(ABC, Generic[C]):
             The return value of `collate`.
         """
 
+    def rate(self, stage: int) -> float:
+        """Return the learning rate of a stage of the run, as a share of the configuration's."""
+        return 1.0
+
     def collate(self, samples: Sequence[Any]) -> Any:
         """Combine samples into a batch; by default each field becomes one tensor."""
         import torch
@@ -196,6 +209,21 @@ class Task(ABC, Generic[C]):
     def finished(self, net: torch.nn.Module) -> bool:
         """Return whether to stop the run before its budget is used up."""
         return False
+
+    def second_run(self, net: torch.nn.Module) -> tuple[Task[Any], float] | None:
+        """Return the task of a second run, which begins with the trained network.
+
+        Parameters
+        ----------
+        net
+            The network, trained.
+
+        Returns
+        -------
+        tuple or None
+            The task and its budget as a share of the first run's; None for no second run.
+        """
+        return None
 
     def optimizer(self, net: torch.nn.Module) -> torch.optim.Optimizer:
         """Return the optimizer that the configuration names."""

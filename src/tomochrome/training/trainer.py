@@ -6,6 +6,8 @@ import math
 import os
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from copy import deepcopy
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -21,8 +23,10 @@ from tomochrome.training.config import TrainingConfig
 from tomochrome.training.folder import (
     CHECKPOINT,
     LOG,
+    SECOND,
     Board,
     append_row,
+    make_folder,
     open_run,
     save_checkpoint,
     saved_at_the_end,
@@ -103,12 +107,23 @@ def train(
             ranks.wait()  # for the first phantoms
             with quietly():
                 task.prepare()
-            if not ranks.leads:
-                _run(state, generator, budget, folder)
-                return checkpoint
-            with saved_at_the_end(lambda: state.save(checkpoint) if state.step else None):
-                _run(state, generator, budget, folder)
+            _run_and_save(state, generator, budget, folder)
+            second = task.second_run(state.trained_weights())
+            if second is not None:
+                task, share = second
+                state, folder = _State(task, ranks), make_folder(folder / SECOND)
+                if resume and (folder / CHECKPOINT).exists():
+                    state.load(folder / CHECKPOINT)
+                task.prepare()
+                _run_and_save(state, generator, budget.part(share), folder)
     return checkpoint
+
+
+def _run_and_save(state: _State, generator: PhantomGenerator, budget: Budget, folder: Path) -> None:
+    leads = state.ranks.leads
+    save = saved_at_the_end(lambda: state.save(folder / CHECKPOINT) if state.step else None)
+    with save if leads else nullcontext():
+        _run(state, generator, budget, folder)
 
 
 def start_task(
@@ -227,6 +242,16 @@ class _State:
         self.step += 1
         return {"loss": value, **figures}
 
+    def trained_weights(self) -> torch.nn.Module:
+        """Return the network with the weights to ship, in evaluation mode.
+
+        These are those with the lowest validation loss or, without validation, the running mean.
+        """
+        net = deepcopy(self.mean.module)
+        if self.best:
+            net.load_state_dict(self.best)
+        return net.eval().requires_grad_(False)
+
     def save(self, path: Path) -> None:
         """Write a checkpoint atomically."""
         save_checkpoint(
@@ -293,6 +318,7 @@ def _run(state: _State, generator: PhantomGenerator, budget: Budget, folder: Pat
             check()
             generator.check()
             now, rate = learning_rate(config, task.stages, state.step, done)
+            rate *= task.rate(now)
             if batches is None or now != stage:
                 if batches is not None:
                     batches.stop()

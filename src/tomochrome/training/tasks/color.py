@@ -8,14 +8,16 @@ photograph of the same section. 70 % of the patients or blocks of sections are u
 from __future__ import annotations
 
 from collections.abc import Mapping
+from copy import deepcopy
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar, Final, Literal, Self
+from typing import Annotated, Any, ClassVar, Final, Literal, Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from pydantic import (
+    BaseModel,
     Field,
     NonNegativeFloat,
     NonNegativeInt,
@@ -25,6 +27,7 @@ from pydantic import (
 )
 from torch.nn import functional
 
+from tomochrome.bundles import PHOTOGRAPH
 from tomochrome.color.convert import lab_to_srgb
 from tomochrome.colorization.color_heads import (
     AB_SCALE,
@@ -58,6 +61,7 @@ from tomochrome.training.color_samples import (
     stacked,
 )
 from tomochrome.training.config import (
+    RULES,
     Millimeters,
     ModelName,
     PhantomPlan,
@@ -111,6 +115,24 @@ def _shares() -> dict[Kind, float]:
     return {"palette": 0.5, "sections": 0.25, "pairs": 0.05, "teacher": 0.2}
 
 
+class PhotographPlan(BaseModel):
+    """A second run, in which a copy of the trained weights learns photographs of sections alone.
+
+    Parameters
+    ----------
+    share
+        Its duration as a share of the first run's.
+    body_pixels, crop
+        As in `ColorConfig`; its samples are that much larger than those of the first run.
+    """
+
+    model_config = RULES
+
+    share: Annotated[float, Field(gt=0, le=4)]
+    body_pixels: PositiveInt = 320
+    crop: tuple[int, int] | None = None
+
+
 class ColorConfig(TrainingConfig):
     """One training run of a network that predicts color.
 
@@ -155,6 +177,8 @@ class ColorConfig(TrainingConfig):
         again; 0 for new ones all the time.
     crop
         Height and width of the part of such a sample that is used.
+    photographs
+        The second run, whose weights color photographs; None if those of this run color them too.
     title, about
         Display name of the model, and a sentence on its origin for the card.
     """
@@ -175,6 +199,7 @@ class ColorConfig(TrainingConfig):
     body_pixels: PositiveInt = 320
     reuse: NonNegativeInt = 0
     crop: tuple[int, int] | None = None
+    photographs: PhotographPlan | None = None
     title: str = ""
     about: str = ""
 
@@ -187,6 +212,8 @@ class ColorConfig(TrainingConfig):
             raise ValueError(str(error)) from error
         if self.crop is not None and (not self.reuse or any(np.greater(self.crop, self.shape))):
             raise ValueError("'crop' needs 'reuse' and cannot be larger than 'shape'")
+        if self.photographs is not None and self.source != "mixture":
+            raise ValueError("'photographs' needs the source 'mixture', which has sections")
         if self.source == "mixture" and not sum(self.shares.values()) > 0:
             raise ValueError("at least one of 'shares' must be above 0")
         ends = len(self.windows), channels
@@ -325,6 +352,11 @@ class Colors(Task[ColorConfig]):
             ab = torch.from_numpy(truths[:, :2, ::4, ::4].transpose(0, 2, 3, 1)[known])
             self.bin_weights = rebalanced(soft_bins(ab).mean(0), strength)
 
+    def second_run(self, net: torch.nn.Module) -> tuple[Task[Any], float] | None:
+        """Return the training on photographs alone, if the configuration asks for it."""
+        plan = self.config.photographs
+        return None if plan is None else (PhotographColors(self, plan, net), plan.share)
+
     def dataset(self, stage: int = 0) -> RandomSamples:
         """Return slices of phantoms and real scans, or of pairs."""
         return self.samples(self.config.seed * 1000)
@@ -347,6 +379,8 @@ class Colors(Task[ColorConfig]):
         raw = outputs(net, batch[0])
         truth, kind = _at_outputs(batch[1], raw)
         known = kind > UNKNOWN
+        if not known.any():  # crops of photographs without body
+            return 0 * raw.sum(), {}
         if isinstance(self.head, BinsHead):
             loss = self._bins_loss(raw, truth, known)
         elif isinstance(self.head, RGBHead):
@@ -446,11 +480,13 @@ class Colors(Task[ColorConfig]):
         config = self.config
         self.prepare()
         scores = dict(evidence.scores.get(config.name, {}))
+        photographs, second = evidence.second or (self, None)
+        assert isinstance(photographs, Colors)
+        photographs.levels = self.levels
         if config.source == "mixture":  # first, as the confidence is calibrated on CT
-            sections = self.mixture(
-                987, "test", config.model_copy(update={"shares": {"sections": 1.0}})
-            )
-            scores |= self._measure(net, sections, _SECTIONS)[0]
+            alone = photographs.config.model_copy(update={"shares": {"sections": 1.0}})
+            sections = photographs.mixture(987, "test", alone)
+            scores |= self._measure(net if second is None else second, sections, _SECTIONS)[0]
         if config.source == "photographs":
             measured, reliability = self._measure(net, self.samples(987, "test"), _SECTIONS)
         else:
@@ -467,8 +503,8 @@ class Colors(Task[ColorConfig]):
             "network": dict(config.network),
             "head": dict(config.head),
             "input": config.spec.to_dict(),
-            **({"photograph": {"body_pixels": config.body_pixels}} if config.source == "mixture"
-               else {}),
+            **({PHOTOGRAPH: {"body_pixels": photographs.config.body_pixels}}
+               if config.source == "mixture" else {}),
             "temperature": round(self.head.temperature, 4),
             "network_data_format": {
                 "inputs": {
@@ -500,7 +536,16 @@ class Colors(Task[ColorConfig]):
             else f"{len(config.windows)} luminance windows",
             "confidence": source,
         }
-        return [Bundle(config.name, tensors, metadata, words, "color")]
+        photograph = None
+        if second is not None:
+            photograph = {**tensors, **half_precision(second.state_dict())}
+            steps, seconds = evidence.second_log[-1].split(",")[:2]
+            words["course"] = (
+                f"{self.course()} A copy of these weights then learned photographs alone, for "
+                f"{steps} steps in {float(seconds) / 60:.0f} minutes (`docs/log-photographs.csv`): "
+                "`models/photograph.safetensors`, which colors photographs."
+            )
+        return [Bundle(config.name, tensors, metadata, words, "color", photograph)]
 
     def _measure(
         self, net: torch.nn.Module, samples: RandomSamples, held_out: str
@@ -531,6 +576,45 @@ class Colors(Task[ColorConfig]):
             "expected_calibration_error_uncalibrated": round(before.error, 4),
         }
         return scores, after
+
+
+class PhotographColors(Colors):
+    """A second run, on photographs of sections alone.
+
+    Parameters
+    ----------
+    first
+        The task of the first run.
+    plan
+        What this run is.
+    net
+        The network of the first run, trained.
+    """
+
+    def __init__(self, first: Colors, plan: PhotographPlan, net: torch.nn.Module) -> None:
+        old, multiple = first.config, size_multiple(first.config.network)
+        scale = plan.body_pixels / old.body_pixels
+        alone = {
+            "shares": {"sections": 1.0}, "phantoms": None, "validate_every": 0,
+            "body_pixels": plan.body_pixels, "crop": plan.crop or old.crop,
+            "shape": tuple(round(n * scale / multiple) * multiple for n in old.shape),
+        }  # fmt: skip
+        super().__init__(old.model_copy(update=alone), first.pool, first.data)
+        self.first, self.initial = first, net
+
+    @property
+    def colors(self) -> RealColors:
+        """The real data of the first run."""
+        return self.first.colors
+
+    def network(self) -> torch.nn.Module:
+        """Return a copy of the network, trainable."""
+        return deepcopy(self.initial).train().requires_grad_(True)
+
+    def prepare(self) -> None:
+        """Compute the weights of the color bins; the grey levels remain."""
+        super().prepare()
+        self.levels = self.first.levels
 
 
 def outputs(net: torch.nn.Module, images: torch.Tensor, *conditions: torch.Tensor) -> torch.Tensor:

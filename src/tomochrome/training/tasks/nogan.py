@@ -26,10 +26,10 @@ from tomochrome.colorization.network import size_multiple
 from tomochrome.errors import OptionError
 from tomochrome.training.adversaries import Adversaries, feature_loss, hinge, patch_critic
 from tomochrome.training.color_samples import BODY, UNKNOWN, PaletteSamples
-from tomochrome.training.config import RULES, Share, check_shape
+from tomochrome.training.config import RULES, Rate, Share, check_shape
 from tomochrome.training.parallel import processes
 from tomochrome.training.pool import region_of
-from tomochrome.training.task import Bundle, Evidence, RandomSamples, register
+from tomochrome.training.task import Bundle, Evidence, RandomSamples, Task, register
 from tomochrome.training.tasks.color import ColorConfig, Colors, outputs
 
 _REGION_KEPT = 0.7  # otherwise the region is unknown, as it is in prediction
@@ -46,6 +46,9 @@ class Stage(BaseModel):
         Height and width of its samples; the field of view stays the same.
     learns
         ``"generator"``, ``"critic"``, or ``"both"`` (adversarial).
+    rate
+        Its learning rate, as a share of the run's: the adversarial stage needs less than a
+        generator that learns from the start, or it undoes what was learned.
     """
 
     model_config = RULES
@@ -53,6 +56,7 @@ class Stage(BaseModel):
     share: Annotated[float, Field(gt=0, le=1)]
     shape: tuple[int, int]
     learns: Literal["generator", "critic", "both"] = "generator"
+    rate: Rate = 1.0
 
 
 class NoGanConfig(ColorConfig):
@@ -164,6 +168,14 @@ class NoGan(Colors):
         critic = patch_critic(len(self.config.windows), self.config.critic_width)
         return Adversaries(super().network(), critic.to(memory_format=torch.channels_last))  # type: ignore[call-overload]
 
+    def rate(self, stage: int) -> float:
+        """Return the learning rate of a stage of the run, as a share of the configuration's."""
+        return self.config.parts[stage].rate
+
+    def second_run(self, net: torch.nn.Module) -> tuple[Task[Any], float] | None:
+        """Return the training of the generator on photographs alone, without the critic."""
+        return super().second_run(net.generator if isinstance(net, Adversaries) else net)
+
     def finished(self, net: torch.nn.Module) -> bool:
         """Return whether the colors have become worse in the adversarial stage."""
         assert isinstance(net, Adversaries)
@@ -247,6 +259,7 @@ class NoGan(Colors):
         """Return the card's text on how the weights were chosen."""
         parts = ", ".join(
             f"{part.learns} {part.share:.0%} at {part.shape[0]} x {part.shape[1]}"
+            + (f" and {part.rate:g} of the learning rate" if part.rate < 1 else "")
             for part in self.config.parts
         )
         return (
