@@ -171,8 +171,19 @@ def test_stages_have_the_same_field_of_view(pool):
     task = NoGan(config("stable", **shapes), pool)
     coarse, fine = (task.dataset(k).slices.sampler for k in (1, 2))
     assert (coarse.shape, fine.shape) == ((32, 32), (64, 64))
-    assert coarse.spec.pixel_mm == 2 * fine.spec.pixel_mm == 3.2
+    assert coarse.spec.pixel_mm == 2 * fine.spec.pixel_mm == 4.0
     assert task.stages == (0.3, 0.6, 1.0)
+
+
+def test_a_stage_has_a_learning_rate_of_its_own(pool, tmp_path):
+    parts = small("stable")["parts"]
+    parts[-1] = {**parts[-1], "rate": 0.01}
+    plan = config("stable", parts=parts, adversarial_weight=0.0, warm_up=0)
+    train(plan, out=tmp_path, pool=pool, paint=False, steps=60, device="cpu")
+    rows = [row.split(",") for row in (tmp_path / "log.csv").read_text().splitlines()[1:]]
+    rates = {int(row[0]): float(row[2]) for row in rows}
+    assert rates[20] > 0.01 * plan.learning_rate
+    assert 0 < rates[40] <= 0.01 * plan.learning_rate  # the last stage begins after 36 steps
 
 
 def test_the_region_is_known_for_phantoms_only(pool):

@@ -69,7 +69,7 @@ def small(name: str) -> dict:
     network = {**config["network"], **change.get("network", {})}
     if config.get("source") == "mixture":  # needs real data
         config |= {"source": "palette", "crop": None, "reuse": 0, "rebalancing": None}
-        config["start"] = None
+        config |= {"start": None, "photographs": None}
     return {**config, **change, "network": network, "phantoms": PHANTOMS}
 
 
