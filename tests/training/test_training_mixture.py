@@ -11,7 +11,7 @@ from tomochrome.cli.app import main
 from tomochrome.color.convert import srgb_to_lab
 from tomochrome.color.palette import palette
 from tomochrome.errors import TomochromeError
-from tomochrome.phantom.patient import make_patient
+from tomochrome.phantom import make_patient
 from tomochrome.training import load_config, visible_human
 from tomochrome.training.color_data import SECTIONS, taught_scan
 from tomochrome.training.color_samples import (
