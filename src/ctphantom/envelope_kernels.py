@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ctphantom.compiling import kernel
-from ctphantom.painting_kernels import Array, Grid, _line, _noise
+from ctphantom.painting_kernels import Array, Grid, noise_at, row_positions
 
 
 class Walls(NamedTuple):
@@ -44,7 +44,7 @@ def paint_body(
             widest[k] = max(widest[k], radii[0, k, j])
     for z in range(z0, z1):
         for y in range(labels.shape[1]):
-            _line(grid, z, y, 0, nx, line)
+            row_positions(grid, z, y, 0, nx, line)
             for x in range(nx):
                 px, py, pz = line[x, 0], line[x, 1], line[x, 2]
                 g = (pz - table_z[0]) / t_step
@@ -75,7 +75,7 @@ def paint_body(
                     label = names[1]
                 elif radius > r[1]:
                     label = names[2]
-                    septum = _noise(noise, px / 7.0, py / 7.0, pz / 16.0)
+                    septum = noise_at(noise, px / 7.0, py / 7.0, pz / 16.0)
                     if abs(septum) < 0.01:
                         label = names[4]
                 elif radius > r[2]:
@@ -83,7 +83,7 @@ def paint_body(
                     if r[3] > 0.0:
                         f = (radius - r[2]) / (r[1] - r[2])
                         thick = r[3] / (r[1] - r[2])
-                        f += 0.06 * _noise(noise, px / 9.0, py / 9.0, pz / 9.0)
+                        f += 0.06 * noise_at(noise, px / 9.0, py / 9.0, pz / 9.0)
                         if abs(f - 0.34) < thick or abs(f - 0.67) < thick:
                             label = names[4]
                 else:

@@ -65,7 +65,7 @@ class Brush(NamedTuple):
 
 
 @kernel(fastmath=True, inline="always")
-def _line(grid: Grid, iz: int, iy: int, x0: int, x1: int, out: Array) -> None:
+def row_positions(grid: Grid, iz: int, iy: int, x0: int, x1: int, out: Array) -> None:
     """Write the positions of voxels ``x0..x1`` of row (iz, iy) to ``out`` (n, 3)."""
     nodes, steps = grid
     kz, ky = iz // steps[0], iy // steps[1]
@@ -194,7 +194,7 @@ def evaluate(stamp: Stamp, grid: Grid, rows: Array, boxes: Array, z0: int, z1: i
             if last[y] > first[y]:  # positions only inside the primitives' boxes
                 x0, x1 = corner[2] + first[y], corner[2] + last[y]
                 part = plane[y, first[y] : last[y]]
-                _line(grid, z + corner[0], y + corner[1], x0, x1, part)
+                row_positions(grid, z + corner[0], y + corner[1], x0, x1, part)
         for i in range(rows.shape[0]):
             if not boxes[i, 0] <= z < boxes[i, 1]:
                 continue
@@ -232,7 +232,7 @@ def evaluate(stamp: Stamp, grid: Grid, rows: Array, boxes: Array, z0: int, z1: i
 
 
 @kernel(fastmath=True, inline="always")
-def _noise(noise: Array, x: float, y: float, z: float) -> float:
+def noise_at(noise: Array, x: float, y: float, z: float) -> float:
     """Interpolate the periodic noise cube, whose side is a power of two."""
     n = noise.shape[0] - 1  # bit mask
     fx, fy, fz = math.floor(x), math.floor(y), math.floor(z)
@@ -274,10 +274,10 @@ def apply(
                 if not only[old]:
                     continue
                 if not have:
-                    _line(grid, gz, gy, corner[2], corner[2] + nx, line)
+                    row_positions(grid, gz, gy, corner[2], corner[2] + nx, line)
                     have = True
                 if amplitude > 0.0:
-                    d += amplitude * _noise(
+                    d += amplitude * noise_at(
                         noise,
                         line[x, 0] / scale + shift[0],
                         line[x, 1] / scale + shift[1],
