@@ -52,7 +52,8 @@ def cryosection(
 
     Returns
     -------
-    uint8 (z, y, x, 3), sRGB.
+    NDArray
+        uint8 (z, y, x, 3), sRGB.
 
     Raises
     ------

@@ -126,7 +126,8 @@ def hu_table(
 
     Returns
     -------
-    float32 (n_structures,)
+    NDArray
+        float32 (n_structures,).
 
     Raises
     ------
@@ -155,7 +156,8 @@ def sample_hu(phase: Phase | None, rng: np.random.Generator) -> NDArray[np.float
 
     Returns
     -------
-    float32 (n_structures,), as from `hu_table`
+    NDArray
+        float32 (n_structures,), as from `hu_table`.
 
     Raises
     ------

@@ -94,7 +94,8 @@ def render_ct(
 
     Returns
     -------
-    int16 (z, y, x) in HU, -1024 to 3071.
+    NDArray
+        int16 (z, y, x) in HU, -1024 to 3071.
 
     Raises
     ------
