@@ -83,7 +83,7 @@ def phantoms(models: dict[str, str], count: int) -> dict[str, Any]:
     from tomochrome.color.palette import palette
     from tomochrome.colorization import colorize
     from tomochrome.evaluate import colored_outside, flicker
-    from tomochrome.phantom.structures import Structure
+    from tomochrome.phantom import Structure
     from tomochrome.tissue import Tissue
 
     codes: dict[str, list[Any]] = {name: [] for name in models}

@@ -25,8 +25,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 import tomochrome as tc
-from tomochrome.phantom import Patient, make_patient
-from tomochrome.phantom.structures import Structure
+from tomochrome.phantom import Patient, Structure, make_patient
 from tomochrome.volume import Volume
 
 LIMIT_MM = 3.0

@@ -122,7 +122,7 @@ PATIENTS: tuple[tuple[str, tuple[int, dict[str, Any]], tuple[int, dict[str, Any]
 
 
 SPACING = (3.0, 2.5, 2.5)
-#: Organs, and the structures of the phantom (`tomochrome.phantom.structures`) they consist of.
+#: Organs, and the structures of the phantom (`tomochrome.phantom.Structure`) they consist of.
 ORGANS: dict[str, tuple[int, ...]] = {
     "liver": (41, 42, 43, 63, 64), "gallbladder": (44, 45), "spleen": (47,), "pancreas": (48,),
     "adrenals": (49,), "kidneys": (50, 51, 52), "stomach": (54, 55, 56), "small bowel": (57, 58),

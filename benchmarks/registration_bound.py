@@ -30,8 +30,7 @@ from registration import PATIENTS, SPACING, nearest, say, whole_organs
 from tomochrome.evaluate import jacobian_measures, overlap
 from tomochrome.geometry.displacement import DisplacementField
 from tomochrome.geometry.resample import resample
-from tomochrome.phantom import make_patient
-from tomochrome.phantom.structures import Structure
+from tomochrome.phantom import Structure, make_patient
 from tomochrome.registration.flow import flow
 from tomochrome.registration.initialize import initialize
 from tomochrome.registration.padding import without_padding

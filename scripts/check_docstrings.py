@@ -1,8 +1,8 @@
 """Check the docstrings of the public names with numpydoc; part of ``make lint`` and pre-commit.
 
-Public are the names in ``__all__`` of `tomochrome` and of its packages, and the public methods of
-the classes among them. The codes to check and the names to exclude are in ``pyproject.toml``,
-``[tool.numpydoc_validation]``. Two rules are not numpydoc's:
+Public are the names in ``__all__`` of `tomochrome`, of its packages and of `ctphantom`, and the
+public methods of the classes among them. The codes to check and the names to exclude are in
+``pyproject.toml``, ``[tool.numpydoc_validation]``. Two rules are not numpydoc's:
 
 - The summary of a function of at most one parameter may say what goes in and what comes out; so
   may that of a class.
@@ -38,7 +38,7 @@ def public_names(excluded: re.Pattern[str]) -> Iterator[tuple[str, Any]]:
     """Yield the dotted name of each public class, function and method, and the object."""
     packages = [found.name for found in pkgutil.iter_modules(tomochrome.__path__, "tomochrome.")]
     seen = set()
-    for package in ("tomochrome", *packages):
+    for package in ("tomochrome", *packages, "ctphantom"):
         if excluded.search(package):
             continue
         module = importlib.import_module(package)

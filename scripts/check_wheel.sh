@@ -15,12 +15,14 @@ unset PYTHONPATH || true
 "$work/empty/bin/python" -I - <<'PY'
 from pathlib import Path
 
+import ctphantom
 import tomochrome
 from npe2 import PluginManager
 from tomochrome.bundles import weights_folder
 
 package = Path(tomochrome.__file__).parent
 assert "site-packages" in str(package), package
+assert Path(ctphantom.__file__).parent.parent == package.parent
 assert weights_folder() == package / "weights", weights_folder()
 manager = PluginManager.instance()
 manager.discover()

@@ -13,6 +13,7 @@ import pytest
 
 SRC = Path(__file__).resolve().parents[1] / "src" / "tomochrome"
 MODULES = sorted(SRC.rglob("*.py"))
+PHANTOM = sorted((SRC.parent / "ctphantom").rglob("*.py"))
 
 # A room may import from itself and from the rooms named before it, and from no others.
 ROOMS = (
@@ -70,9 +71,20 @@ def test_a_room_imports_only_from_rooms_below(path: Path) -> None:
     assert used <= allowed, f"{room} imports from {sorted(used - allowed)}"
 
 
+@pytest.mark.parametrize("path", PHANTOM, ids=lambda p: p.name)
+def test_the_phantom_needs_numpy_scipy_and_numba_only(path: Path) -> None:
+    used = {name.split(".")[0] for name in imports(path)} - sys.stdlib_module_names
+    assert used <= {"ctphantom", "numpy", "scipy", "numba"}
+
+
+def test_one_module_imports_the_phantom() -> None:
+    users = {path for path in MODULES if any(n.split(".")[0] == "ctphantom" for n in imports(path))}
+    assert users == {SRC / "phantom.py"}
+
+
 def test_no_files_import_each_other_in_a_circle() -> None:
     """Nor inside functions, where a circle does not show when the program starts."""
-    files = {module_name(path): path for path in MODULES}
+    files = {module_name(path): path for path in (*MODULES, *PHANTOM)}
     uses: dict[str, set[str]] = {name: set() for name in files}
     for name, path in files.items():
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
@@ -92,7 +104,7 @@ def test_no_files_import_each_other_in_a_circle() -> None:
 
 def module_name(path: Path) -> str:
     """Name under which a file is imported."""
-    parts = ("tomochrome", *path.relative_to(SRC).with_suffix("").parts)
+    parts = path.relative_to(SRC.parent).with_suffix("").parts
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
@@ -104,7 +116,7 @@ def test_only_the_napari_room_imports_the_window_system(path: Path) -> None:
     assert not used & WINDOW_SYSTEM
 
 
-@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(SRC)))
+@pytest.mark.parametrize("path", [*MODULES, *PHANTOM], ids=module_name)
 def test_a_module_holds_one_idea(path: Path) -> None:
     assert len(path.read_text(encoding="utf-8").splitlines()) <= 600
 

@@ -122,6 +122,9 @@ def test_a_built_wheel_carries_manifest_and_weights(tmp_path: Path) -> None:
         copy = shipped / "weights" / file.relative_to(ROOT / "weights")
         assert copy.read_bytes() == file.read_bytes()
     assert (shipped / "py.typed").is_file()
+    phantom = ROOT / "src" / "ctphantom"
+    for file in (path for path in phantom.iterdir() if path.is_file()):
+        assert (unpacked / "ctphantom" / file.name).read_bytes() == file.read_bytes()
     assert not (unpacked / "tests").exists()
     code = "from tomochrome.bundles import weights_folder as f; print(f())"
     environment = {**os.environ, "PYTHONPATH": str(unpacked)}

@@ -234,19 +234,19 @@ def test_the_event_loop_turns_while_a_sample_is_made_elsewhere(qapp, monkeypatch
     """Making it compiles kernels, which would hold the interpreter lock for seconds."""
     from qtpy.QtCore import QTimer
 
-    from tomochrome.phantom import sandboxed
+    from tomochrome import phantom
 
     turns, during = [], []
-    call = sandboxed.call
+    call = phantom.call
 
     def watched(function, *args, **options):
-        assert function.__module__ == sandboxed.__name__
+        assert function.__module__ == phantom.__name__
         before = len(turns)
         made = call(function, *args, **options)
         during.append(len(turns) - before)
         return made
 
-    monkeypatch.setattr(sandboxed, "call", watched)
+    monkeypatch.setattr(phantom, "call", watched)
     timer = QTimer()
     timer.timeout.connect(lambda: turns.append(None))
     timer.start(0)

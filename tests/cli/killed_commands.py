@@ -30,7 +30,7 @@ from cli_cases import SHAPE, small_ct
 from tomochrome.cli import app, demo, main, register
 from tomochrome.cli.session import ProgressLine
 from tomochrome.io import read, write
-from tomochrome.phantom.structures import Structure
+from tomochrome.phantom import Structure
 from tomochrome.runtime import clear_leftovers
 from tomochrome.tissue import N_TISSUES
 from tomochrome.transform import Transform
@@ -318,7 +318,7 @@ WARM = (
     "tomochrome.evaluate.registration", "tomochrome.geometry.box_kernels",
     "tomochrome.geometry.sampling_kernels",
     "tomochrome.io.dicom.secondary_capture", "tomochrome.io.dicom.write", "tomochrome.io.points",
-    "tomochrome.phantom.dicom", "tomochrome.registration.refine",
+    "tomochrome.phantom", "tomochrome.registration.refine",
     "tomochrome.registration.register", "tomochrome.registration.report",
     "tomochrome.registration.unfold", "tomochrome.windowing.content",
 )  # fmt: skip

@@ -204,8 +204,7 @@ def test_nothing_is_colored_beyond_a_phantom_on_its_couch(region: str) -> None:
     from scipy import ndimage
 
     from tomochrome import colorize
-    from tomochrome.phantom import make_patient
-    from tomochrome.phantom.structures import Structure
+    from tomochrome.phantom import Structure, make_patient
 
     patient = make_patient(1, region, (4.0, 1.5, 1.5))
     around = Structure.OUTSIDE_AIR, Structure.COUCH, Structure.COUCH_FOAM, Structure.BLANKET

@@ -21,8 +21,7 @@ from tomochrome.colorization.tables import (
     tissue_table,
 )
 from tomochrome.errors import Cancelled
-from tomochrome.phantom import make_patient
-from tomochrome.phantom.structures import Structure
+from tomochrome.phantom import Structure, make_patient
 from tomochrome.runtime import Task, running
 from tomochrome.tissue import N_TISSUES, Tissue
 from tomochrome.volume import Volume, default_affine

@@ -194,9 +194,10 @@ for name in {names}:
 
 
 def test_kernels_compile_where_no_folder_is_writable() -> None:
-    modules = (source.relative_to(SOURCES.parent) for source in SOURCES.rglob("*kernels.py"))
+    folder = SOURCES.parent
+    modules = (path.relative_to(folder) for path in folder.rglob("*kernels.py"))
     names = [".".join(path.with_suffix("").parts) for path in modules]
-    assert "tomochrome.phantom.kernels" in names
+    assert {"tomochrome.color.kernels", "ctphantom.painting_kernels"} <= set(names)
     command = [sys.executable, "-c", NO_CACHE_FOLDER.format(names=names)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -10,7 +10,7 @@ from training_cases import small, write_pool
 
 from tomochrome.colorization.inputs import DEFAULT_CHANNELS, InputSpec
 from tomochrome.errors import OptionError
-from tomochrome.phantom.structures import Structure
+from tomochrome.phantom import Structure
 from tomochrome.training import load_config
 from tomochrome.training.augment import Augmentation, Sampler
 from tomochrome.training.patients import TrainingPatient

@@ -14,7 +14,7 @@ from tomochrome.color.palette import palette
 from tomochrome.colorization.cards import find_model
 from tomochrome.colorization.photograph import colorize_photograph
 from tomochrome.errors import TomochromeError
-from tomochrome.phantom.patient import make_patient
+from tomochrome.phantom import make_patient
 from tomochrome.training import finish, load_config, train, visible_human
 from tomochrome.training.color_data import SECTIONS, taught_scan
 from tomochrome.training.color_samples import (

@@ -5,7 +5,7 @@ import pytest
 
 from tomochrome.colorization.inputs import InputSpec
 from tomochrome.errors import InputError, OptionError
-from tomochrome.phantom.structures import Structure
+from tomochrome.phantom import Structure
 from tomochrome.tissue import N_TISSUES, Tissue
 from tomochrome.training import load_config
 from tomochrome.training.augment import Augmentation, Sampler

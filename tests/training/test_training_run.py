@@ -8,9 +8,10 @@ import pytest
 
 from tomochrome.colorization.network import build_network
 from tomochrome.errors import Cancelled, InputError, OptionError
-from tomochrome.phantom.structures import Structure
+from tomochrome.phantom import Structure, draw_variations
 from tomochrome.runtime import Task, running
 from tomochrome.tissue import N_TISSUES, Tissue
+from tomochrome.training.pool import HELD_OUT, generate_phantom
 
 torch = pytest.importorskip("torch")
 
@@ -116,6 +117,19 @@ def test_phantoms_are_generated_during_the_run(tmp_path):
     train(TINY, out=tmp_path / "r", device="cpu", steps=2)
     assert len(list((tmp_path / "r" / "pool").glob("abdomen-*.npz"))) == 2
     assert (tmp_path / "r" / "checkpoint.pt").exists()
+
+
+def test_every_third_patient_of_the_pool_varies_but_no_held_out_one(tmp_path, monkeypatch):
+    given = {}
+
+    def noted(seed, *_, variations, **__):
+        given[seed] = variations
+        return np.zeros((1, 1, 1), np.uint8), None, None
+
+    monkeypatch.setattr("tomochrome.phantom.make_structures", noted)
+    for seed in (3, 4, 5, HELD_OUT + 1):
+        generate_phantom(tmp_path, seed, "abdomen", (6.0, 4.0, 4.0))
+    assert given == {3: None, 4: None, 5: draw_variations(5), HELD_OUT + 1: None}
 
 
 def test_an_invalid_checkpoint_is_rejected(pool, tmp_path):

@@ -8,7 +8,7 @@ from PIL import Image
 from scipy import ndimage
 
 from tomochrome.errors import InputError
-from tomochrome.phantom.patient import make_patient
+from tomochrome.phantom import make_patient
 from tomochrome.training import visible_human
 from tomochrome.training.color_data import HEAD_END
 from tomochrome.training.sections import (

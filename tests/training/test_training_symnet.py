@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tomochrome.errors import Cancelled, InputError, OptionError
-from tomochrome.phantom.structures import Structure
+from tomochrome.phantom import Structure
 from tomochrome.runtime import Task, running
 
 torch = pytest.importorskip("torch")

@@ -9,7 +9,7 @@ from PIL import Image
 from tomochrome.color.convert import srgb_to_lab
 from tomochrome.errors import InputError
 from tomochrome.io.section_photograph import clean_section
-from tomochrome.phantom.patient import make_patient
+from tomochrome.phantom import make_patient
 from tomochrome.training import section_pairs, visible_human
 from tomochrome.training.section_pairs import (
     BLOCK,

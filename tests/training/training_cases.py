@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tomochrome.phantom.structures import Structure
+from tomochrome.phantom import Structure
 from tomochrome.training.config import CONFIGS
 from tomochrome.training.pool import HELD_OUT
 

@@ -13,14 +13,19 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from ctphantom.render import render_ct
 from tomochrome.color import Lighting
 from tomochrome.errors import OptionError
 from tomochrome.geometry.orient import reorient
 from tomochrome.io import read
-from tomochrome.phantom import make_patient, make_structures
-from tomochrome.phantom.materials import PHASES, hu_table, tissue_table
-from tomochrome.phantom.patient import StructureMap
-from tomochrome.phantom.render import render_ct
+from tomochrome.phantom import (
+    PHASES,
+    StructureMap,
+    hu_table,
+    make_patient,
+    make_structures,
+    tissue_table,
+)
 from tomochrome.tissue import Tissue
 from tomochrome.volume import Provenance, ScannerWindow, Volume, default_affine
 from tomochrome.windowing import (

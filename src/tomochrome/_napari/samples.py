@@ -33,7 +33,7 @@ def _sample(region: str, name: str, options: dict[str, Any]) -> list[LayerTuple]
     from tomochrome.errors import Cancelled
 
     def work() -> LayerTuple:
-        from tomochrome.phantom.sandboxed import make_ct
+        from tomochrome.phantom import make_ct
 
         ct = make_ct(region, **options)
         return volume_layer(replace(ct, provenance=replace(ct.provenance, title=name)))

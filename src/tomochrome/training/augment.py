@@ -15,8 +15,14 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from tomochrome.colorization.inputs import InputSpec, window_ramps
-from tomochrome.phantom.materials import hu_table, sample_hu, texture_table, tissue_table
-from tomochrome.phantom.structures import N_STRUCTURES, Structure
+from tomochrome.phantom import (
+    N_STRUCTURES,
+    Structure,
+    hu_table,
+    sample_hu,
+    texture_table,
+    tissue_table,
+)
 from tomochrome.training.kernels import Anatomy, Contrast, Noise, Planes, sample_planes
 from tomochrome.training.patients import TrainingPatient
 

@@ -62,7 +62,7 @@ class PhantomPlan(BaseModel):
     @field_validator("regions")
     @classmethod
     def _known(cls, regions: dict[str, float]) -> dict[str, float]:
-        from tomochrome.phantom.patient import REGIONS
+        from tomochrome.phantom import REGIONS
 
         if unknown := [name for name in regions if name not in REGIONS]:
             raise ValueError(

@@ -9,8 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from tomochrome.phantom.materials import tissue_table
-from tomochrome.phantom.structures import Structure
+from tomochrome.phantom import Structure, tissue_table
 from tomochrome.tissue import N_TISSUES, Tissue
 
 FIRST_HU, STEP_HU, BINS = -1024.0, 8.0, 512

@@ -16,7 +16,7 @@ from scipy import ndimage
 from tomochrome.errors import InputError
 from tomochrome.geometry.orient import closest_axial
 from tomochrome.io import read
-from tomochrome.phantom.structures import Structure
+from tomochrome.phantom import Structure
 from tomochrome.training.patients import TrainingPatient
 
 S = Structure  # short, for the tables below

@@ -19,8 +19,7 @@ import torch
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from tomochrome.phantom.materials import sample_hu
-from tomochrome.phantom.structures import N_STRUCTURES, Structure
+from tomochrome.phantom import N_STRUCTURES, Structure, sample_hu
 from tomochrome.registration.velocity import (
     Shape,
     compose,

@@ -8,7 +8,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from tomochrome.phantom.materials import tissue_table
+from tomochrome.phantom import tissue_table
 from tomochrome.tissue import N_TISSUES, Tissue
 
 FOCUS = tuple(
@@ -34,7 +34,7 @@ class TrainingPatient:
     name
         Name for logs and error messages.
     structures
-        uint8 (z, y, x) of `tomochrome.phantom.structures.Structure`.
+        uint8 (z, y, x) of `tomochrome.phantom.Structure`.
     spacing
         Spacing (z, y, x) in mm.
     hu
