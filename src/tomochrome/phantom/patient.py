@@ -229,6 +229,7 @@ def _paint(
         (belly, lambda: abdomen.paint_vessels(c, a)),
         (belly, lambda: kidneys.paint_kidneys(c, a)),
         (belly, lambda: abdomen.paint_liver(c, a)),
+        (belly, lambda: abdomen.paint_crura(c, a)),
         (belly, lambda: abdomen.paint_spleen(c, a, f)),
         (belly, lambda: abdomen.paint_gallbladder(c, a)),
         (belly, lambda: abdomen.paint_pancreas(c, a)),

@@ -23,12 +23,14 @@ from tomochrome.phantom.structures import Structure as S
 Removable = Literal["right kidney", "left kidney", "gallbladder"]
 LUMBAR = ("L5", "L4", "L3", "L2", "L1", "T12", "T11", "T10")
 _MOST_FAT_MM = 68.0
+_MAX_NODULES = 40
 _LIMITS = {
     "fat": (0.02, 25.0),
     "scoliosis_mm": (-45.0, 45.0),
     "ascites_mm": (0.0, 40.0),
     "hernia_mm": (0.0, 45.0),
     "varices_mm": (0.0, 6.0),
+    "consolidation_mm": (0.0, 60.0),
     "child": (0.65, 1.0),
 }
 
@@ -53,6 +55,10 @@ class Variations:
         Radius of the sac of an umbilical hernia.
     varices_mm
         Radius of dilated veins in the fat around stomach and spleen (portal hypertension).
+    consolidation_mm
+        Radius of an airless part of one lung, as in pneumonia.
+    nodules
+        Number of solid nodules in the lungs, up to 40.
     hip_implant
         Whether one hip is a prosthesis.
     spine_implant
@@ -75,6 +81,8 @@ class Variations:
     removed: tuple[Removable, ...] = ()
     hernia_mm: float = 0.0
     varices_mm: float = 0.0
+    consolidation_mm: float = 0.0
+    nodules: int = 0
     hip_implant: bool = False
     spine_implant: tuple[str, ...] = ()
     arms_down: bool = False
@@ -86,6 +94,10 @@ class Variations:
             low, high = _LIMITS[name]
             if not low <= value <= high:
                 raise OptionError(f"a phantom's '{name}' must be {low:g} to {high:g}, not {value}")
+        if not 0 <= self.nodules <= _MAX_NODULES:
+            raise OptionError(
+                f"a phantom's 'nodules' must be 0 to {_MAX_NODULES}, not {self.nodules}"
+            )
         if len(self.effusion_mm) != 2 or not all(0 <= mm <= 100 for mm in self.effusion_mm):
             raise OptionError(
                 f"a phantom's 'effusion_mm' must be two depths of 0 to 100, not {self.effusion_mm}"
@@ -150,7 +162,7 @@ def draw_variations(seed: int) -> Variations:
     """
     rng = np.random.default_rng([abs(int(seed)), 7, 1201])
     kinds = ["obese", "emaciated", "scoliosis", "effusion", "ascites", "kidney", "gallbladder",
-             "hernia", "hip", "spine", "arms", "child"]  # fmt: skip
+             "hernia", "hip", "spine", "arms", "child", "consolidation", "nodules"]  # fmt: skip
     chosen = set(rng.choice(kinds, size=int(rng.integers(1, 4)), replace=False))
     if "obese" in chosen:  # arms would overlap an obese trunk
         chosen -= {"emaciated", "arms"}
@@ -181,6 +193,8 @@ def draw_variations(seed: int) -> Variations:
         arms_down="arms" in chosen,
         child=float(rng.uniform(0.76, 0.95)) if "child" in chosen else 1.0,
         varices_mm=float(rng.uniform(2.0, 4.5)) if rng.random() < 0.35 else 0.0,
+        consolidation_mm=float(rng.uniform(12, 55)) if "consolidation" in chosen else 0.0,
+        nodules=int(rng.integers(1, 16)) if "nodules" in chosen else 0,
     )
 
 
@@ -205,6 +219,10 @@ def paint_variations(
         _surround_with_fluid(canvas, variations.ascites_mm)
     if max(variations.effusion_mm) > 3:
         _compress_lung(canvas, 4.0 + 0.1 * max(variations.effusion_mm))
+    if variations.consolidation_mm > 0:
+        _consolidate_lung(canvas, anatomy, variations.consolidation_mm)
+    if variations.nodules:
+        _paint_nodules(canvas, anatomy, variations.nodules)
     if variations.hernia_mm > 0:
         _herniate(canvas, frame, variations.hernia_mm)
     if variations.varices_mm > 0:
@@ -260,9 +278,43 @@ def _surround_with_fluid(canvas: Canvas, thickness: float) -> None:
 
 
 def _compress_lung(canvas: Canvas, thickness: float) -> None:
-    """Replace lung next to pleural fluid by partly atelectatic lung."""
-    near = _distance(canvas, [S.EFFUSION_FLUID]) < thickness
-    canvas.labels[near & (canvas.labels == S.LUNG)] = S.LUNG_DEPENDENT
+    """Replace lung next to pleural fluid by atelectatic lung, airless close to the fluid."""
+    distance = _distance(canvas, [S.EFFUSION_FLUID])
+    canvas.labels[(distance < thickness) & (canvas.labels == S.LUNG)] = S.LUNG_DEPENDENT
+    canvas.labels[(distance < 0.6 * thickness) & (canvas.labels == S.LUNG_DEPENDENT)] = S.LUNG_SOLID
+
+
+def _consolidate_lung(canvas: Canvas, anatomy: Anatomy, radius: float) -> None:
+    """Replace a part of one lung by airless lung with open bronchi, denser lung around it."""
+    rng = anatomy.rng(45)
+    side = int(rng.choice([-1, 1]))
+    center = np.array([85 * side, 30, 250.0]) + rng.normal(0, (14, 26, 38))
+    patch = Shape().ellipsoid(center, radius * rng.uniform(0.6, 1.2, 3))
+    for _ in range(4):
+        offset = rng.normal(0, 0.6 * radius, 3)
+        patch.ellipsoid(center + offset, radius * rng.uniform(0.3, 0.7, 3), blend=8)
+    air = [S.LUNG, S.LUNG_DEPENDENT]
+    rim = rng.uniform(2, 12)
+    canvas.paint(patch, [(rim, S.LUNG_DEPENDENT)], only=[S.LUNG], noise=4, scale=9)
+    canvas.paint(patch, S.LUNG_SOLID, only=air, noise=4, scale=9)
+    bronchi = Shape()
+    for _ in range(5):
+        start = center + rng.normal(0, 0.5 * radius, 3)
+        end = start + rng.normal(0, 0.6 * radius, 3)
+        bronchi.tube([start, end], rng.uniform(1, 2), smooth=False)
+    canvas.paint(bronchi, S.AIRWAY_GAS, only=[S.LUNG_SOLID])
+
+
+def _paint_nodules(canvas: Canvas, anatomy: Anatomy, count: int) -> None:
+    """Paint solid nodules in the lungs, most of them small."""
+    rng = anatomy.rng(46)
+    for _ in range(count):
+        side = int(rng.choice([-1, 1]))
+        place = np.array([80 * side, 5, 290.0]) + rng.uniform((-45, -65, -110), (45, 75, 110))
+        radius = min(2.0 + rng.exponential(5.0), 24.0)
+        nodule = Shape().ellipsoid(place, radius * rng.uniform(0.8, 1.25, 3))
+        only = [S.LUNG, S.LUNG_DEPENDENT, S.LUNG_VESSEL]
+        canvas.paint(nodule, S.LUNG_SOLID, only=only, noise=0.12 * radius, scale=4)
 
 
 def _herniate(canvas: Canvas, frame: Frame, radius: float) -> None:
