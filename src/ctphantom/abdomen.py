@@ -57,6 +57,33 @@ def paint_vessels(canvas: Canvas, anatomy: Anatomy) -> None:
     canvas.paint(arteries, S.ARTERY, only=where)
 
 
+def paint_crura(canvas: Canvas, anatomy: Anatomy) -> None:
+    """Paint the crura of the diaphragm, on both sides of the aorta up to the hiatus.
+
+    They are plates of muscle that become thinner downwards; the right one is longer.
+    """
+    rng = anatomy.rng(42)
+    aorta = aorta_points(anatomy)
+    crura = Shape()
+    for side, end in ((-1, 88 + rng.normal(0, 9)), (1, 112 + rng.normal(0, 9))):
+        thick = rng.uniform(1.6, 3.6) * anatomy.muscle
+        for z in np.linspace(end, 232, 16):
+            share = (z - end) / (232 - end)
+            x, y, radius = (np.interp(z, aorta[::-1, 2], aorta[::-1, k]) for k in (0, 1, 3))
+            # beside the vertebral body below, in front of the aorta at the hiatus
+            forward = np.clip((z - 165) / 50, 0, 1)
+            angle = np.radians(-15 + 85 * forward + rng.normal(0, 3))
+            reach = radius + 1.2 + thick
+            place = [x + side * reach * np.cos(angle), y - reach * np.sin(angle), z]
+            if forward > 0.7:  # the two sides meet left of the midline, around the esophagus
+                place[0] += 6 * side
+            wide = rng.uniform(7, 9) + 5 * forward
+            turn = axes((np.cos(angle) * side, -np.sin(angle), 0), (0.0, 0.0, 1.0))
+            crura.ellipsoid(place, (thick * (0.55 + 0.6 * share), wide, 9), turn, blend=2)
+    canvas.paint(crura, S.DIAPHRAGM, only=[S.VISCERAL_FAT, S.PERICARDIAL_FAT, S.LIVER],
+                 noise=0.6, scale=7)  # fmt: skip
+
+
 def paint_branches(canvas: Canvas, anatomy: Anatomy) -> None:
     """Paint celiac, mesenteric and renal vessels and their branches in the fat."""
     rng = anatomy.rng(32)
@@ -133,6 +160,7 @@ def liver_shape(anatomy: Anatomy) -> Shape:
         blend=22,
     )
     shape.ellipsoid((-18, -14, 190 + s), (21, 22, 30), blend=6)
+    shape.ellipsoid(*caudate(anatomy), blend=4)
     dent = np.array([-32, -32, 148 + s]) + rng.normal(0, 5, 3)  # the porta
     shape.ellipsoid(dent, rng.uniform((13, 11, 9), (22, 18, 15)), rotation(tilt_y=30),
                     op=kernels.SUBTRACT, blend=14)  # fmt: skip
@@ -142,15 +170,32 @@ def liver_shape(anatomy: Anatomy) -> Shape:
     return shape
 
 
+def caudate(anatomy: Anatomy) -> tuple[np.ndarray, np.ndarray]:
+    """Return center and radii (x, y, z) of the caudate lobe, in front of the vena cava."""
+    rng = anatomy.rng(43)
+    center = np.array([-8.0, -32.0, 186.0 + shift_z(anatomy)]) + rng.normal(0, (4, 3, 6))
+    return center, rng.uniform((15, 10, 18), (25, 15, 34))
+
+
 def paint_liver(canvas: Canvas, anatomy: Anatomy) -> None:
-    """Paint the liver and the fissure of its ligament."""
+    """Paint the liver and the fissures of its ligaments."""
     canvas.paint(liver_shape(anatomy), S.LIVER, only=SOFT, compete=True, noise=1.6, scale=14)
     s = shift_z(anatomy)
     open_by = 0.5 + 1.2 * anatomy.visceral
     fissure = Shape().box(
         (6 - 10 * anatomy.liver, -88, 165 + s), (open_by, 24, 26), rotation(turn_z=12), rounding=0.5
     )
+    # the ligamentum venosum, between the caudate and the left lobe
+    rng = anatomy.rng(44)
+    center, radii = caudate(anatomy)
+    gap = (radii[0] + rng.uniform(2, 12), 0.6 + 1.5 * anatomy.visceral, radii[2] + 4)
+    place = center + [8, -radii[1], 0]
+    fissure.box(place, gap, rotation(turn_z=rng.uniform(-12, 18)), rounding=0.5)
     canvas.paint(fissure, S.VISCERAL_FAT, only=[S.LIVER], noise=1.0, scale=6)
+    if rng.random() < 0.5:  # the papillary process hangs down in front of the vena cava
+        tip = center + [rng.uniform(-4, 8), rng.uniform(2, 6), -radii[2] - rng.uniform(2, 12)]
+        drop = Shape().tube([center, tip], rng.uniform((9, 7), (12, 11)), smooth=False)
+        canvas.paint(drop, S.LIVER, only=FREE)
 
 
 def paint_liver_vessels(canvas: Canvas, anatomy: Anatomy) -> None:

@@ -230,6 +230,7 @@ def _painting(
         (belly, abdomen.paint_vessels, plain),
         (belly, kidneys.paint_kidneys, plain),
         (belly, abdomen.paint_liver, plain),
+        (belly, abdomen.paint_crura, plain),
         (belly, abdomen.paint_spleen, framed),
         (belly, abdomen.paint_gallbladder, plain),
         (belly, abdomen.paint_pancreas, plain),

@@ -117,6 +117,7 @@ class Structure(IntEnum):
     METAL = 94
     CATHETER = 95
     DURA = 96  # falx, tentorium, and the lining of the skull
+    LUNG_SOLID = 97  # consolidation, atelectasis, nodule
 
 
 N_STRUCTURES = len(Structure)

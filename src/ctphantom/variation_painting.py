@@ -40,6 +40,10 @@ def paint_variations(
         _surround_with_fluid(canvas, variations.ascites_mm)
     if max(variations.effusion_mm) > 3:
         _compress_lung(canvas, 4.0 + 0.1 * max(variations.effusion_mm))
+    if variations.consolidation_mm > 0:
+        _consolidate_lung(canvas, anatomy, variations.consolidation_mm)
+    if variations.nodules:
+        _paint_nodules(canvas, anatomy, variations.nodules)
     if variations.hernia_mm > 0:
         _herniate(canvas, frame, variations.hernia_mm)
     if variations.varices_mm > 0:
@@ -95,9 +99,43 @@ def _surround_with_fluid(canvas: Canvas, thickness: float) -> None:
 
 
 def _compress_lung(canvas: Canvas, thickness: float) -> None:
-    """Replace lung next to pleural fluid by partly atelectatic lung."""
-    near = _distance(canvas, [S.EFFUSION_FLUID]) < thickness
-    canvas.labels[near & (canvas.labels == S.LUNG)] = S.LUNG_DEPENDENT
+    """Replace lung next to pleural fluid by atelectatic lung, airless close to the fluid."""
+    distance = _distance(canvas, [S.EFFUSION_FLUID])
+    canvas.labels[(distance < thickness) & (canvas.labels == S.LUNG)] = S.LUNG_DEPENDENT
+    canvas.labels[(distance < 0.6 * thickness) & (canvas.labels == S.LUNG_DEPENDENT)] = S.LUNG_SOLID
+
+
+def _consolidate_lung(canvas: Canvas, anatomy: Anatomy, radius: float) -> None:
+    """Replace a part of one lung by airless lung with open bronchi, denser lung around it."""
+    rng = anatomy.rng(45)
+    side = int(rng.choice([-1, 1]))
+    center = np.array([85 * side, 30, 250.0]) + rng.normal(0, (14, 26, 38))
+    patch = Shape().ellipsoid(center, radius * rng.uniform(0.6, 1.2, 3))
+    for _ in range(4):
+        offset = rng.normal(0, 0.6 * radius, 3)
+        patch.ellipsoid(center + offset, radius * rng.uniform(0.3, 0.7, 3), blend=8)
+    air = [S.LUNG, S.LUNG_DEPENDENT]
+    rim = rng.uniform(2, 12)
+    canvas.paint(patch, [(rim, S.LUNG_DEPENDENT)], only=[S.LUNG], noise=4, scale=9)
+    canvas.paint(patch, S.LUNG_SOLID, only=air, noise=4, scale=9)
+    bronchi = Shape()
+    for _ in range(5):
+        start = center + rng.normal(0, 0.5 * radius, 3)
+        end = start + rng.normal(0, 0.6 * radius, 3)
+        bronchi.tube([start, end], rng.uniform(1, 2), smooth=False)
+    canvas.paint(bronchi, S.AIRWAY_GAS, only=[S.LUNG_SOLID])
+
+
+def _paint_nodules(canvas: Canvas, anatomy: Anatomy, count: int) -> None:
+    """Paint solid nodules in the lungs, most of them small."""
+    rng = anatomy.rng(46)
+    for _ in range(count):
+        side = int(rng.choice([-1, 1]))
+        place = np.array([80 * side, 5, 290.0]) + rng.uniform((-45, -65, -110), (45, 75, 110))
+        radius = min(2.0 + rng.exponential(5.0), 24.0)
+        nodule = Shape().ellipsoid(place, radius * rng.uniform(0.8, 1.25, 3))
+        only = [S.LUNG, S.LUNG_DEPENDENT, S.LUNG_VESSEL]
+        canvas.paint(nodule, S.LUNG_SOLID, only=only, noise=0.12 * radius, scale=4)
 
 
 def _herniate(canvas: Canvas, frame: Frame, radius: float) -> None:

@@ -13,12 +13,14 @@ from ctphantom.interface import PhantomError
 Removable = Literal["right kidney", "left kidney", "gallbladder"]
 LUMBAR = ("L5", "L4", "L3", "L2", "L1", "T12", "T11", "T10")
 _MOST_FAT_MM = 68.0
+_MAX_NODULES = 40
 _LIMITS = {
     "fat": (0.02, 25.0),
     "scoliosis_mm": (-45.0, 45.0),
     "ascites_mm": (0.0, 40.0),
     "hernia_mm": (0.0, 45.0),
     "varices_mm": (0.0, 6.0),
+    "consolidation_mm": (0.0, 60.0),
     "child": (0.65, 1.0),
 }
 
@@ -43,6 +45,10 @@ class Variations:
         Radius of the sac of an umbilical hernia.
     varices_mm
         Radius of dilated veins in the fat around stomach and spleen (portal hypertension).
+    consolidation_mm
+        Radius of an airless part of one lung, as in pneumonia.
+    nodules
+        Number of solid nodules in the lungs, up to 40.
     hip_implant
         Whether one hip is a prosthesis.
     spine_implant
@@ -65,6 +71,8 @@ class Variations:
     removed: tuple[Removable, ...] = ()
     hernia_mm: float = 0.0
     varices_mm: float = 0.0
+    consolidation_mm: float = 0.0
+    nodules: int = 0
     hip_implant: bool = False
     spine_implant: tuple[str, ...] = ()
     arms_down: bool = False
@@ -76,6 +84,10 @@ class Variations:
             low, high = _LIMITS[name]
             if not low <= value <= high:
                 raise PhantomError(f"a phantom's '{name}' must be {low:g} to {high:g}, not {value}")
+        if not 0 <= self.nodules <= _MAX_NODULES:
+            raise PhantomError(
+                f"a phantom's 'nodules' must be 0 to {_MAX_NODULES}, not {self.nodules}"
+            )
         if len(self.effusion_mm) != 2 or not all(0 <= mm <= 100 for mm in self.effusion_mm):
             raise PhantomError(
                 f"a phantom's 'effusion_mm' must be two depths of 0 to 100, not {self.effusion_mm}"
@@ -140,7 +152,7 @@ def draw_variations(seed: int) -> Variations:
     """
     rng = np.random.default_rng([abs(int(seed)), 7, 1201])
     kinds = ["obese", "emaciated", "scoliosis", "effusion", "ascites", "kidney", "gallbladder",
-             "hernia", "hip", "spine", "arms", "child"]  # fmt: skip
+             "hernia", "hip", "spine", "arms", "child", "consolidation", "nodules"]  # fmt: skip
     chosen = set(rng.choice(kinds, size=int(rng.integers(1, 4)), replace=False))
     if "obese" in chosen:  # arms would overlap an obese trunk
         chosen -= {"emaciated", "arms"}
@@ -171,4 +183,6 @@ def draw_variations(seed: int) -> Variations:
         arms_down="arms" in chosen,
         child=float(rng.uniform(0.76, 0.95)) if "child" in chosen else 1.0,
         varices_mm=float(rng.uniform(2.0, 4.5)) if rng.random() < 0.35 else 0.0,
+        consolidation_mm=float(rng.uniform(12, 55)) if "consolidation" in chosen else 0.0,
+        nodules=int(rng.integers(1, 16)) if "nodules" in chosen else 0,
     )

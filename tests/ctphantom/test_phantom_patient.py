@@ -60,6 +60,28 @@ def test_organs_are_on_the_correct_side(torso):
     assert heart[2] > liver[2] > centroid(torso, S.URINE)[2]
 
 
+@pytest.mark.parametrize("seed", [3, 21, 40])
+def test_crura_lie_beside_the_aorta_and_the_caudate_before_the_vena_cava(seed):
+    plain = {"warp": 0.0, "tilt": (0.0, 0.0, 0.0), "shift": (0.0, 0.0), "bend": 0.0}
+    spacing = (4.0, 1.5, 1.5)
+    painted = make_structures(seed, "abdomen", spacing, couch=False, **plain)
+    at = [np.argwhere(painted.structures == s) for s in (S.AORTA, S.VENA_CAVA, S.LIVER)]
+    places = [(painted.affine[:3, :3] @ found.T).T + painted.affine[:3, 3] for found in at]
+    scale = painted.anatomy.scale[2]
+    upper = [place[np.abs(place[:, 2] - 150 - 20 * scale) < 3] for place in places]
+    aorta, cava, liver = (place[:, :2] for place in upper)
+    # around the aorta, muscle of the diaphragm on both sides
+    crus = painted.structures == S.DIAPHRAGM
+    index = np.argwhere(crus)
+    muscle = (painted.affine[:3, :3] @ index.T).T + painted.affine[:3, 3]
+    muscle = muscle[np.abs(muscle[:, 2] - 150 - 20 * scale) < 3][:, :2]
+    near = muscle[np.linalg.norm(muscle - aorta.mean(0), axis=1) < 30]
+    assert (near[:, 0] < aorta[:, 0].mean() - 5).any() and (near[:, 0] > aorta[:, 0].mean()).any()
+    # liver to the left of the vena cava and in front of it, as far as the aorta
+    front = liver[liver[:, 1] < cava[:, 1].min() + 4]
+    assert (np.abs(front[:, 0] - aorta[:, 0].min()) < 12).any()
+
+
 def test_gas_in_the_stomach_is_anterior():
     straight = {"warp": 0.0, "tilt": (0.0, 0.0, 0.0), "bend": 0.0}
     stomach = {"stomach_fill": "gas", "stomach_gas": 0.6, "stomach_ml": 450.0}

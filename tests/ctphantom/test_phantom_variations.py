@@ -4,6 +4,7 @@ import pytest
 from scipy import ndimage
 
 from ctphantom import PhantomError, Variations, draw_anatomy, draw_variations, make_structures
+from ctphantom.materials import hu_table
 from ctphantom.structures import Structure as S
 
 COARSE = (6.0, 4.0, 4.0)
@@ -37,8 +38,8 @@ def test_patients_without_variations_are_unchanged():
     painted = make_structures(8, "torso", (8.0, 6.0, 6.0))
     assert painted.structures.shape == (71, 50, 76)
     counted = {
-        S.LIVER: 4092, S.MUSCLE: 38996, S.SUBCUTANEOUS_FAT: 24672, S.LUNG: 10925,
-        S.TRABECULAR_BONE: 2501, S.SMALL_BOWEL_WALL: 2202,
+        S.LIVER: 4015, S.MUSCLE: 38996, S.SUBCUTANEOUS_FAT: 24672, S.LUNG: 10925,
+        S.TRABECULAR_BONE: 2501, S.SMALL_BOWEL_WALL: 2150,
     }  # fmt: skip
     # a count each, not a checksum: processors may round one voxel of a surface otherwise
     for structure, count in counted.items():
@@ -100,7 +101,32 @@ def test_effusion_is_dependent_and_inside_the_chest(torso):
     assert np.median(there[:, 1]) > np.percentile(right[:, 1], 90)
     deep = np.ptp(there[:, 1])
     assert 50 < deep < 110
-    assert (painted.structures == S.LUNG_DEPENDENT).any()
+    # airless lung lies between fluid and lung
+    near = ndimage.binary_dilation(fluid, iterations=2)
+    solid = painted.structures == S.LUNG_SOLID
+    assert solid.sum() > 50 and near[solid].mean() > 0.7
+    assert not (torso.structures == S.LUNG_SOLID).any()
+
+
+def test_a_consolidation_is_airless_lung_with_open_bronchi(torso):
+    painted = vary("torso", consolidation_mm=40.0)
+    solid = painted.structures == S.LUNG_SOLID
+    there = places(painted, S.LUNG_SOLID)
+    assert 60 < solid.sum() * np.prod(COARSE) / 1000 < 900  # ml
+    assert len(np.unique(np.sign(there[np.abs(there[:, 0]) > 20, 0]))) == 1  # one lung
+    was = torso.structures[solid]
+    assert np.isin(was, [S.LUNG, S.LUNG_DEPENDENT]).all()
+    changed = painted.structures != torso.structures
+    kinds = {S.LUNG_SOLID, S.LUNG_DEPENDENT, S.AIRWAY_GAS}
+    assert set(np.unique(painted.structures[changed])) <= kinds
+
+
+def test_nodules_are_solid_and_as_many_as_asked_for():
+    chest = {"region": "chest", "spacing": (3.0, 3.0, 3.0), "couch": False, **PLAIN}
+    painted = make_structures(5, variations=Variations(nodules=12), **chest)
+    solid = ndimage.label(painted.structures == S.LUNG_SOLID, np.ones((3, 3, 3)))[1]
+    assert 4 <= solid <= 14  # some fall outside of the lungs, or touch
+    assert hu_table("native")[S.LUNG_SOLID] > 0
 
 
 def test_ascites_replaces_fat_alone_and_grows(abdomen):
@@ -208,7 +234,8 @@ def test_variations_depend_only_on_the_seed_and_all_are_drawn():
 @pytest.mark.parametrize(
     "wrong",
     [{"fat": 0.0}, {"child": 0.3}, {"removed": ("heart",)}, {"spine_implant": ("C9",)},
-     {"effusion_mm": (500.0, 0.0)}, {"scoliosis_mm": float("nan")}, {"varices_mm": 9.0}],
+     {"effusion_mm": (500.0, 0.0)}, {"scoliosis_mm": float("nan")}, {"varices_mm": 9.0},
+     {"consolidation_mm": -1.0}, {"nodules": 41}],
 )  # fmt: skip
 def test_values_out_of_range_are_rejected(wrong):
     with pytest.raises(PhantomError, match=next(iter(wrong))):
