@@ -276,6 +276,9 @@ class NoGan(Colors):
     def bundles(self, net: torch.nn.Module, evidence: Evidence) -> list[Bundle]:
         """Return the generator with calibrated confidences, without the critic."""
         assert isinstance(net, Adversaries)
+        if isinstance(net.generator, BigColor) and self.config.source != "palette":
+            regions = net.generator.regions.weight.data  # none was known but "unknown"
+            regions[:] = regions[REGIONS.index("unknown")]
         self.turns = (
             f"Both learned against each other in {int(net.adversarial_steps)} steps, the critic "
             f"alone in {int(net.critic_steps)}; it was fooled {int(net.rounds)} times."
