@@ -124,6 +124,8 @@ class PhotographPlan(BaseModel):
         Its duration as a share of the first run's.
     body_pixels, crop
         As in `ColorConfig`; its samples are that much larger than those of the first run.
+    rebalancing
+        As in `ColorConfig`; None for that of the first run.
     """
 
     model_config = RULES
@@ -131,6 +133,7 @@ class PhotographPlan(BaseModel):
     share: Annotated[float, Field(gt=0, le=4)]
     body_pixels: PositiveInt = 320
     crop: tuple[int, int] | None = None
+    rebalancing: Share | None = None
 
 
 class ColorConfig(TrainingConfig):
@@ -597,6 +600,7 @@ class PhotographColors(Colors):
         alone = {
             "shares": {"sections": 1.0}, "phantoms": None, "validate_every": 0,
             "body_pixels": plan.body_pixels, "crop": plan.crop or old.crop,
+            "rebalancing": old.rebalancing if plan.rebalancing is None else plan.rebalancing,
             "shape": tuple(round(n * scale / multiple) * multiple for n in old.shape),
         }  # fmt: skip
         super().__init__(old.model_copy(update=alone), first.pool, first.data)
