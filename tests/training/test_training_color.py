@@ -326,3 +326,10 @@ def test_the_optimizer_is_chosen_on_the_command_line(tmp_path, capsys):
     for name, kind in kinds.items():
         task = Colors(config("unet", optimizer=name), tmp_path)
         assert type(task.optimizer(torch.nn.Linear(1, 1))).__name__ == kind
+
+
+def test_color_bins_can_do_without_rebalancing(pool):
+    task = Colors(load_config({**small("zhang"), "rebalancing": 0.0}), pool)
+    task.prepare()
+    assert task.bin_weights is not None
+    torch.testing.assert_close(task.bin_weights, torch.ones_like(task.bin_weights))

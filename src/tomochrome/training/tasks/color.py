@@ -340,17 +340,17 @@ class Colors(Task[ColorConfig]):
 
     def prepare(self) -> None:
         """Choose the grey levels, and compute the weights of the color bins."""
-        strength = self.config.rebalancing
+        strength, bins = self.config.rebalancing, isinstance(self.head, BinsHead)
         if strength is None:
-            strength = 0.5 if isinstance(self.head, BinsHead) else 0.0
-        if self.config.grey_levels is None and not strength:
+            strength = 0.5 if bins else 0.0
+        if self.config.grey_levels is None and not strength and not bins:
             return
         samples = self.samples(self.config.seed * 1000 + 77)
         images, truths = stacked([samples[k] for k in range(MEASURED_SAMPLES)])
         if self.config.grey_levels is not None:
             bodies = images.transpose(0, 2, 3, 1)[truths[:, 2] == BODY]
             self.levels = median_cut(bodies, self.config.grey_levels)
-        if strength or isinstance(self.head, BinsHead):
+        if strength or bins:
             known = truths[:, 2, ::4, ::4] > UNKNOWN
             ab = torch.from_numpy(truths[:, :2, ::4, ::4].transpose(0, 2, 3, 1)[known])
             self.bin_weights = rebalanced(soft_bins(ab).mean(0), strength)
