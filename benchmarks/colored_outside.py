@@ -8,8 +8,7 @@ without foam, pillows. The body is the phantom's own label map; a voxel is color
 not 0. ``missed`` is the share of the body's tissue (above -220 HU) that is not colored; ``bare`` is
 the same without any support.
 
-Target: no colored voxel more than 3 mm from the body; exits with 1 where there is one. It is missed
-where a shell thinner than a coarse voxel of the mask, or a board with a rail, touches the back.
+Target: no colored voxel more than 3 mm from the body; exits with 1 where there is one.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tomochrome.color import Chroma, Lighting, LitVolume, light, light_3d
+from tomochrome.color import Chroma, Lighting, LitVolume, light, light_3d, shading
 from tomochrome.color.alpha import AlphaCurve, opening_curve
 from tomochrome.color.codes import FreeColors
 from tomochrome.color.convert import srgb_to_lab
@@ -292,3 +292,24 @@ def test_small_patches_of_other_tissue_on_the_skin_are_skin_in_3d_only():
     own = srgb_to_lab(flat[..., :3][None])[0]
     shown = own[(own[:, 0] > 20) & (own[:, 0] < 80)]
     assert np.abs(np.degrees(np.arctan2(shown[:, 2], shown[:, 1])) - vessel).max() < 4
+
+
+def test_gaps_of_the_skin_are_found_once_for_all_curves(monkeypatch):
+    """With the same picture as without those kept, also after other steps and a hidden tissue."""
+    found: list[object] = []
+    gaps = shading._skin_gaps
+    monkeypatch.setattr(shading, "_skin_gaps", lambda *args: found.append(args) or gaps(*args))
+    volume, chroma = patched()
+    lit = LitVolume(volume, chroma)
+    seen = []
+    for alpha, hide, steps in (
+        ("skin", {}, (1, 1, 1)), ("muscle", {}, (1, 1, 1)), ("skin", {"muscle": "hide"}, (1, 1, 1)),
+        ("skin", {}, (2, 2, 2)), ("body", {}, (2, 2, 2)),
+    ):  # fmt: skip
+        lit.settings = Lighting(alpha=alpha, tissues=hide)
+        picture = lit.lit_in_3d(steps)
+        seen.append(len(found))
+        fresh = LitVolume(volume, chroma, lit.settings).lit_in_3d(steps)
+        np.testing.assert_array_equal(picture, fresh)
+        found.clear()
+    assert seen == [1, 0, 0, 1, 0]

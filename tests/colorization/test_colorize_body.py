@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from colorize_cases import draw_patient
+from scipy import ndimage
 
 from tomochrome.colorization.body import coarse_body, find_body
 from tomochrome.colorization.scan import prepare
@@ -156,6 +157,57 @@ def test_a_shell_that_touches_the_back_of_the_head_is_outside() -> None:
     assert found[head].mean() > 0.995
 
 
+@pytest.mark.parametrize("contact", [slice(0, 8), slice(36, 60)])
+def test_a_board_with_a_rail_below_the_body_is_outside(contact: slice) -> None:
+    """The body lies on it at one end of the scan only."""
+    _, y, x = np.ogrid[:60, :80, :100]
+    hu = np.full((60, 80, 100), -1000, np.float32)
+    board = (y >= 50) & (y < 53) & (x > 2) & (x < 98)
+    rail = (y >= 53) & (y < 60) & (x > 55) & (x < 82)
+    hu[np.broadcast_to(board, hu.shape)], hu[np.broadcast_to(rail, hu.shape)] = -250, -100
+    body = np.broadcast_to(((x - 45) / 30) ** 2 + ((y - 28) / 20) ** 2 < 1, hu.shape).copy()
+    body[contact] |= ((x[0] - 45) / 30) ** 2 + ((y[0] - 30) / 20.5) ** 2 < 1
+    body[:, 50:] = False
+    hu[body] = 40
+    found = mask_of(hu)
+    assert found[body].mean() > 0.999
+    assert not (found & ~body).any()
+
+
+def test_a_shell_thinner_than_a_voxel_is_outside() -> None:
+    """Only where the head fills a part of its voxels are these above the threshold of tissue."""
+    z, y, x = np.ogrid[:60, :90, :80]
+    hu = np.full((60, 90, 80), -1000, np.float32)
+    head = ((x - 40) / 24) ** 2 + ((y - 40) / 30) ** 2 + ((z - 30) / 34) ** 2 < 1
+    reach = np.hypot(x - 40, y - 41)
+    shell = (reach > 29) & (reach < 30.5) & (y > 45) & (z >= 0) & ~head
+    hu[shell] = -650
+    hu[shell & ndimage.binary_dilation(head)] = -330
+    hu[head] = 40
+    assert (hu[shell] == -330).sum() > 100
+    found = mask_of(hu)
+    assert not (found & shell).any()
+    assert found[head].mean() > 0.999
+
+
+def test_edges_of_a_couch_are_outside_and_a_hand_on_it_is_not() -> None:
+    """The edge is free over 78 mm; where an arm lies on it, what juts out is the couch's."""
+    z, y, x = np.ogrid[:60, :80, :130]
+    hu = np.full((60, 80, 130), -1000, np.float32)
+    body = np.broadcast_to(((x - 65) / 34) ** 2 + ((y - 30) / 22) ** 2 < 1, hu.shape)
+    couch = (abs(y - 53) < 1) & (abs(x - 65) < 50) & (z >= 0)
+    arm = np.broadcast_to((abs(x - 111) < 9) & (abs(y - 45) < 8), hu.shape).copy()
+    arm[20:34] &= abs(x[0] - 107) < 5  # a wrist, beside which the edge juts out
+    arm[34:] = False
+    finger = (abs(x - 25) < 3) & (abs(y - 50) < 3) & (z > 10) & (z < 30)
+    hand = (abs(x - 25) < 7) & (abs(y - 46) < 7) & (z >= 30)
+    hu[couch] = -100
+    hu[body | arm | finger | hand] = 40
+    found = mask_of(hu)
+    assert found[finger].mean() > 0.999
+    assert not (found & couch & ~finger).any()
+
+
 def test_thin_wall_of_the_chest_is_inside() -> None:
     """It is as thin and straight as a couch top, but closes the lung off."""
     hu = np.full((50, 60, 80), -1000, np.float32)
@@ -181,8 +233,6 @@ def test_plates_of_a_real_head_holder_are_outside(shared_data: Path) -> None:
 
 def test_nothing_beyond_the_patient_on_a_real_couch(shared_data: Path) -> None:
     """The couch of a PET/CT is 3 cm and more behind the patient, in some slices 20 mm thick."""
-    from scipy import ndimage
-
     from tomochrome import read
 
     path = shared_data / "ct" / "torso_petct_couch.nii.gz"
@@ -201,8 +251,6 @@ def test_nothing_beyond_the_patient_on_a_real_couch(shared_data: Path) -> None:
 @pytest.mark.parametrize("region", ["head", "chest", "abdomen", "pelvis"])
 def test_nothing_is_colored_beyond_a_phantom_on_its_couch(region: str) -> None:
     """Distances from its own body; `benchmarks/colored_outside.py` has other couches."""
-    from scipy import ndimage
-
     from tomochrome import colorize
     from tomochrome.phantom import Structure, make_patient
 

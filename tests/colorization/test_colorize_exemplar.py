@@ -15,6 +15,7 @@ from skimage.color import lab2rgb, rgb2lab
 import tomochrome as tc
 from tomochrome.colorization import find_model
 from tomochrome.colorization.exemplar import Reference, TissueColors, foreground
+from tomochrome.colorization.kinds import exemplar
 from tomochrome.colorization.predictor import needs_reference
 from tomochrome.errors import Cancelled, InputError, ModelError, OptionError
 from tomochrome.runtime import Task, running
@@ -94,6 +95,16 @@ def test_without_labels_tissues_are_found_by_their_color(
     again = tc.colorize(ct, "exemplar", reference=tc.Reference(photograph))
     np.testing.assert_array_equal(again.code, chroma.code)
     np.testing.assert_array_equal(again.confidence, chroma.confidence)
+
+
+def test_without_labels_no_statistics_of_the_hu_are_computed(
+    ct: Volume, photograph: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each tissue has one color, on which they have no effect."""
+    read: list[int] = []
+    monkeypatch.setattr(exemplar, "denoised", lambda hu: read.append(len(hu)) or hu)
+    tc.colorize(ct, "exemplar", reference=photograph)
+    assert not read
 
 
 def test_the_promises_hold(ct: Volume, photograph: np.ndarray) -> None:

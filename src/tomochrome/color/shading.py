@@ -133,6 +133,7 @@ def render_blocks(
     steps: Steps,
     *,
     shaded: bool = True,
+    gaps: SkinGaps | None = None,
 ) -> NDArray[np.uint8]:
     """Compute RGBA for 3D in blocks of voxels; see `tomochrome.color.view.light_3d`.
 
@@ -148,7 +149,11 @@ def render_blocks(
         Voxels per block along (z, y, x).
     shaded
         Whether surfaces are lit; if not, they have the full L* of their tissue.
+    gaps
+        Kept from earlier calls with the same chroma map and steps, whatever the settings; what is
+        missing is added.
     """
+    gaps = {} if gaps is None else gaps
     n = tuple(-(-size // step) for size, step in zip(volume.shape, steps, strict=True))
     out = np.empty((*n, 4), np.uint8)
     affine = block_affine(volume.affine, steps)
@@ -166,11 +171,26 @@ def render_blocks(
         code = chroma.code[part][np.ix_(*centers)]
         confidence = np.ascontiguousarray(chroma.confidence[part][np.ix_(*centers)])
         check()
+        if settings.alpha.shaded:
+            if start not in gaps:
+                gaps[start] = _skin_gaps(code, codes.air, chroma.table)
+            code.flat[gaps[start].voxels] = gaps[start].code
         blocks = _Blocks(values, code, confidence, affine)
         rgba = _colors(blocks, codes, settings, base, chroma.table, shaded)
         out[start:stop] = rgba[start - low : stop - low]
     report(n[0], n[0], "computing the 3D image")
     return out
+
+
+@dataclass(frozen=True, eq=False)
+class _Gaps:
+    """Gaps of the skin in a slab of blocks."""
+
+    voxels: NDArray[np.intp]  #: flat indices
+    code: int  #: the skin's
+
+
+SkinGaps = dict[int, _Gaps]  #: by the first block of each slab
 
 
 @dataclass(frozen=True, eq=False)
@@ -193,8 +213,6 @@ def _colors(
 ) -> NDArray[np.uint8]:
     """Return RGBA of blocks, with the shaded L* of the tissue and opacity for their thickness."""
     curve, values, shown = settings.alpha, blocks.values, _shown(codes, settings, table)
-    if curve.shaded:
-        blocks = replace(blocks, code=_closed_skin(blocks.code, shown.air, table))
     code = _dilated(blocks.code, ~shown.solid if shown.restricted else shown.air | shown.hidden)
     if curve.shaded:
         L = base[code]
@@ -293,16 +311,16 @@ def _slabs(shape: tuple[int, ...]) -> Iterator[tuple[int, int, int, int]]:
         yield start, stop, max(0, start - _MARGIN), min(shape[0], stop + _MARGIN)
 
 
-def _closed_skin(code: Codes, air: NDArray[np.bool_], table: Table) -> Codes:
-    """Return the codes with small gaps of the skin closed.
+def _skin_gaps(code: Codes, air: NDArray[np.bool_], table: Table) -> _Gaps:
+    """Find small gaps of the skin.
 
     The partial volume between air and skin can have the HU of any tissue, and what a model takes it
     for appears as patches on the skin.
     """
     if not isinstance(table, Mixtures) or not (table.tissue == Tissue.SKIN).any():
-        return code
+        return _Gaps(np.empty(0, np.intp), 0)
     is_skin = table.tissue == Tissue.SKIN
-    purest = (table.weights[:, Tissue.SKIN] * is_skin).argmax()
+    purest = int((table.weights[:, Tissue.SKIN] * is_skin).argmax())
     skin = is_skin[code]
     clear = air[code]
     border = clear.copy()
@@ -313,9 +331,7 @@ def _closed_skin(code: Codes, air: NDArray[np.bool_], table: Table) -> Codes:
     near = binary_dilation(around, iterations=_SKIN_DEPTH)
     near &= binary_dilation(skin, iterations=_SKIN_GAP)
     kept = air | np.isin(table.tissue, _OWN_SURFACE)
-    closed: Codes = code.copy()
-    closed[near & ~kept[code]] = purest
-    return closed
+    return _Gaps(np.flatnonzero(near & ~kept[code]), purest)
 
 
 def _dilated(code: Codes, clear: NDArray[np.bool_]) -> Codes:

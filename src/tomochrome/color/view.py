@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from tomochrome.color.chroma import Chroma
 from tomochrome.color.lighting import Lighting, _check_scalar, _provenance, code_table
 from tomochrome.color.relight import CodeTable, relight
-from tomochrome.color.shading import render_blocks
+from tomochrome.color.shading import SkinGaps, render_blocks
 from tomochrome.color.table import TABLE
 from tomochrome.geometry.blocks import block_affine, block_steps
 from tomochrome.geometry.computed import ComputedArray, full_index
@@ -62,6 +62,7 @@ class LitVolume(ComputedArray):
         self.chroma = chroma.on_grid(volume)
         settings = settings or Lighting.of(volume)
         self._state = _State(settings, code_table(self.chroma, settings))
+        self._gaps: tuple[tuple[int, int, int], SkinGaps] = ((0, 0, 0), {})
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
@@ -144,9 +145,13 @@ class LitVolume(ComputedArray):
             uint8, shape (ceil(z / steps[0]), ..., 4).
         """
         state, settings = self._state, self.settings_in_3d
+        kept, gaps = self._gaps
+        if kept != steps:
+            self._gaps = (steps, gaps := {})
         return render_blocks(
-            self.volume, self.chroma, state.codes, settings, steps, shaded=self.shaded_in_3d
-        )
+            self.volume, self.chroma, state.codes, settings, steps,
+            shaded=self.shaded_in_3d, gaps=gaps,
+        )  # fmt: skip
 
     def __repr__(self) -> str:
         return f"LitVolume(shape={self.shape}, window={self.settings.window})"

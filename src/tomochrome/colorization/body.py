@@ -21,11 +21,16 @@ OPENING_MM = 5.0  #: radius of the morphological opening
 THICK_MM = 14.0  #: further parts (arms, legs) must contain discs of this radius
 THICK_SHARE = 0.08  #: whose centers are at least this share of the part; of a couch they are fewer
 FRAGMENT_MM = 60.0  #: larger fragments at the skin are couch or headrest, not ears or fingers
-SUPPORT_HU = -550.0  #: lower, as a thin shell is a part of a coarse voxel
+SUPPORT_HU = -550.0  #: lower, as a shell is a part of a coarse voxel,
+SHELL_HU = -750.0  #: and one of 1.5 mm a part of two
 SUPPORT_MM = 8.0  #: couch tops and head holders are shells thinner than twice this,
 SUPPORT_WIDE_MM = 30.0  #: wider than this in a slice,
 TOP_MM = 100.0  #: and straight over this length along z, unlike ears and fingers,
+FREE_MM = 30.0  #: of which this length is free; thin edges of a couch need only this, not TOP_MM
+COUCH_MM = 250.0  #: couches are wider than this, unlike head holders, at which ears lie
 PLATE_MM = 45.0  #: or, beside the head, over this length along y
+FREE_SHARE = 0.2  #: at least this share of a top's cross-section is free in each of its slices
+TOP_HU = 350.0  #: a voxel that exceeds the top's own HU by more contains the body
 FRAGMENT_STEPS = 3  #: iterations in which fragments are attached to the body
 OPEN_SHARE = 0.02  #: an air pocket with a larger open share is outside the body (armpit)
 SLIT_SHARE = 0.12  #: so is any cavity with this open share (slit between arm and trunk)
@@ -75,9 +80,9 @@ def find_body(hu: NDArray[np.generic], spacing: tuple[float, float, float]) -> B
     factors = coarse_factors(hu.shape, spacing)
     coarse = block_mean(hu, factors)
     mm = tuple(s * f for s, f in zip(spacing, factors, strict=True))
-    mask = coarse_body(coarse, (mm[0], mm[1], mm[2]))
+    mask, support = _body_and_support(coarse, (mm[0], mm[1], mm[2]))
     field = _soften(mask)
-    field[(coarse > TISSUE_HU) & ~mask] = 0  # the edge must not extend into a couch
+    field[((coarse > TISSUE_HU) | support) & ~mask] = 0  # the edge must not extend into a couch
     return BodyMask(field, factors)
 
 
@@ -105,48 +110,90 @@ def block_mean(hu: NDArray[np.generic], factors: tuple[int, int, int]) -> NDArra
 
 def coarse_body(coarse: NDArray[np.float32], spacing: tuple[float, float, float]) -> Bool:
     """Return the body mask on the coarse grid: bool (z, y, x), cavities filled."""
+    return _body_and_support(coarse, spacing)[0]
+
+
+def _body_and_support(
+    coarse: NDArray[np.float32], spacing: tuple[float, float, float]
+) -> tuple[Bool, Bool]:
+    """Return the body with its cavities, and what couch tops and head holders fill."""
     tissue = coarse > TISSUE_HU
+    nothing = np.zeros_like(tissue)
     if not tissue.any():
-        return np.zeros(coarse.shape, dtype=np.bool_)
+        return nothing, nothing
     pixel = max(spacing[1:])
-    body = _body_without(np.zeros_like(tissue), tissue, coarse, pixel)
-    support = tissue & _supports(coarse > SUPPORT_HU, body, spacing)
-    return _body_without(support, tissue, coarse, pixel) if (support & body).any() else body
-
-
-def _body_without(support: Bool, tissue: Bool, coarse: NDArray[np.float32], pixel: float) -> Bool:
-    """Return the body with its cavities, without the given parts of couch and head holder."""
     solid = _solid_parts(tissue, pixel)
-    if support.any():  # only now, as without its plate a couch's rail is as thick as an arm
-        solid = _solid_parts(solid & ~support, pixel)
-    short, long = _fragments(tissue & ~solid & ~support, solid, support, pixel)
+    support = _supports(coarse, solid | _cavities(solid, nothing, coarse), spacing)
+    if (support & solid).any():
+        solid = _solid_parts(solid & ~support, pixel, support & tissue)
+    short, long = _fragments(tissue & ~solid & ~support, solid, support & tissue, pixel)
     body = solid | short
-    return body | _cavities(body, long | support, coarse)
+    return body | _cavities(body, long | support & tissue, coarse), support
 
 
-def _supports(tissue: Bool, body: Bool, spacing: tuple[float, float, float]) -> Bool:
+def _supports(coarse: NDArray[np.float32], body: Bool, spacing: tuple[float, float, float]) -> Bool:
     """Find couch tops and head holders, also where the body touches them.
 
     They are thin, and straight along z (the same in many slices) or along y (plates beside the
     head), over a greater length than ears. ``body`` may include them: with the lung, which it
     contains, the wall of the chest is thick.
     """
+    shell = coarse > SHELL_HU
     disc = _disc(SUPPORT_MM / max(spacing[1:]))
     if disc is None:
-        return np.zeros(tissue.shape, dtype=np.bool_)
-    eroded = ndimage.binary_erosion(tissue | body, disc, border_value=1)
+        return np.zeros(shell.shape, dtype=np.bool_)
+    eroded = ndimage.binary_erosion(shell | body, disc, border_value=1)
     thick = ndimage.binary_dilation(eroded, disc)
-    labels, _ = _in_plane(tissue & ~thick)
+    labels, _ = _in_plane(shell & ~thick)
     thin = _long_labels(labels, SUPPORT_WIDE_MM / max(spacing[1:]))[labels]
-    steps_z, steps_y = max(2, round(TOP_MM / spacing[0])), max(2, round(PLATE_MM / spacing[1]))
-    top = _straight(thin, tissue, 0, steps_z)
-    between = np.logical_or.accumulate(thick, axis=2)
-    between &= np.logical_or.accumulate(thick[:, :, ::-1], axis=2)[:, :, ::-1]
-    beside = thin & ~between  # not the nasal septum
-    plate = _straight(beside, tissue, 1, steps_y)
+    return _tops(thin, coarse, spacing) | _plates(thin, thick, coarse, spacing[1])
+
+
+def _tops(thin: Bool, coarse: NDArray[np.float32], spacing: tuple[float, float, float]) -> Bool:
+    """Return what is thin at the same place in many slices, also where the body lies on it.
+
+    A slice in which hardly any of this cross-section is free has another support or none.
+    """
+    first, last = _ends(thin, 0)
+    number = thin.sum(axis=0)
+    places = number * spacing[0] >= FREE_MM
+    long = places & ((last - first + 1)[0] * spacing[0] >= TOP_MM)
+    labels, count = ndimage.label(places, _BLOCK[0])
+    couch = _long_labels(labels[np.newaxis], COUCH_MM / max(spacing[1:]))
+    couch &= np.bincount(labels[long], minlength=count + 1) > 0
+    labels[~long & (~couch[labels] | ndimage.binary_opening(places, _BLOCK[0]))] = 0
+    size = np.bincount(labels.ravel(), minlength=count + 1)
+    own = np.where(thin, coarse, 0).sum(axis=0) / np.maximum(number, 1)
+    top = coarse < own + TOP_HU
+    for k, plane in enumerate(thin):
+        here = np.bincount(labels[plane], minlength=count + 1) > FREE_SHARE * size
+        here[0] = False
+        top[k] &= here[labels]
+    return top
+
+
+def _plates(thin: Bool, thick: Bool, coarse: NDArray[np.float32], step: float) -> Bool:
+    """Return what is thin and straight along y beside the body, also where ears touch it."""
+    tissue = coarse > SUPPORT_HU
+    first, last = _ends(thick, 2)
+    x = np.arange(thick.shape[2])
+    beside = thin & tissue & ((x < first) | (x > last))  # not the nasal septum
+    steps = max(2, round(PLATE_MM / step))
+    plate = _straight(beside, tissue, 1, steps)
     lean = np.ones((1, 1, 3), dtype=np.bool_)  # a plate may lean by a voxel
     wide = ndimage.binary_dilation(beside, lean), ndimage.binary_dilation(tissue, lean)
-    return top | plate | beside & _straight(*wide, 1, steps_y)
+    return plate | beside & _straight(*wide, 1, steps)
+
+
+def _ends(mask: Bool, axis: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the first and the last voxel of the mask along an axis, kept with length 1.
+
+    They are the axis's length and -1 where there is none.
+    """
+    n, some = mask.shape[axis], mask.any(axis=axis, keepdims=True)
+    first = mask.argmax(axis=axis, keepdims=True)
+    last = n - 1 - np.flip(mask, axis).argmax(axis=axis, keepdims=True)
+    return np.where(some, first, n), np.where(some, last, -1)
 
 
 def _straight(thin: Bool, tissue: Bool, axis: int, steps: int) -> Bool:
@@ -169,8 +216,11 @@ def _gap(mask: Bool, axis: int, border: int) -> NDArray[np.int32]:
     return np.moveaxis(gap, 0, axis)
 
 
-def _solid_parts(tissue: Bool, pixel: float) -> Bool:
-    """Keep the largest connected component after opening, and others as thick as an arm."""
+def _solid_parts(tissue: Bool, pixel: float, support: Bool | None = None) -> Bool:
+    """Keep the largest connected component after opening, and others as thick as an arm.
+
+    Not those on the other side of the support: without its plate a couch's rail is one of them.
+    """
     opened = tissue
     disc = _disc(OPENING_MM / pixel)
     if disc is not None:
@@ -191,8 +241,19 @@ def _solid_parts(tissue: Bool, pixel: float) -> Bool:
     else:
         thick = ndimage.binary_erosion(opened, core, border_value=0)
         keep |= np.bincount(labels[thick], minlength=count + 1) > THICK_SHARE * sizes
+    if support is not None:
+        side = np.bincount(labels.ravel(), _side_of(support).ravel(), minlength=count + 1)
+        keep &= side * side[np.argmax(sizes)] >= 0
     keep[0] = False
     return keep[labels]
+
+
+def _side_of(support: Bool) -> NDArray[np.int8]:
+    """Return -1 in front of a support, 1 behind it, and 0 beside and between its parts."""
+    x, y = np.arange(support.shape[2]), np.arange(support.shape[1])[:, None]
+    left, right = _ends(support, 2)
+    first, last = _ends((x >= left) & (x <= right), 1)
+    return (y > last).astype(np.int8) - (y < first)
 
 
 def _fragments(rest: Bool, solid: Bool, support: Bool, pixel: float) -> tuple[Bool, Bool]:
@@ -214,7 +275,7 @@ def _fragments(rest: Bool, solid: Bool, support: Bool, pixel: float) -> tuple[Bo
     short = np.zeros_like(rest)
     for _ in range(FRAGMENT_STEPS):  # an ear lobe is connected through the next slice's ear
         touching = ndimage.binary_dilation(solid | short, _BLOCK) & rest
-        keep[np.unique(labels[touching])] = True
+        keep[labels[touching]] = True
         keep[long] = False
         keep[0] = False
         short = keep[labels]
@@ -249,13 +310,13 @@ def _cavities(body: Bool, couch: Bool, coarse: NDArray[np.float32]) -> Bool:
         return np.zeros(body.shape, dtype=np.bool_)
     at_border = np.zeros(count + 1, dtype=np.bool_)
     for side in (labels[:, 0], labels[:, -1], labels[:, :, 0], labels[:, :, -1]):
-        at_border[np.unique(side)] = True
+        at_border[side] = True
     mean, number = _means(labels, (coarse < TISSUE_HU) & ~body, coarse, count)
     inside = ~at_border
     inside[0] = False
     enclosed = inside[labels]
     lung = at_border & (mean > LUNG_HU) & (number > 0)
-    lung[np.unique(labels[couch])] = False
+    lung[labels[couch]] = False
     lung[0] = False
     border_lung = lung[labels]
     outside = ~(body | enclosed | border_lung)

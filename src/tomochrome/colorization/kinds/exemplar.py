@@ -130,10 +130,13 @@ class _Transfer:
 
     @classmethod
     def of(cls, scan: Scan, found: Colors, table: Mixtures, colors: TissueColors) -> _Transfer:
-        """Compute mean and standard deviation of the HU of each tissue in the CT."""
+        """Compute mean and standard deviation of the HU of each tissue in the CT.
+
+        They are not computed if no color depends on the HU.
+        """
         tissue = np.minimum(table.tissue, N_TISSUES)  # N_TISSUES: no tissue
         sums = np.zeros((3, N_TISSUES + 1))
-        for z in _sample_slices(len(scan.hu)):
+        for z in _sample_slices(len(scan.hu)) if colors.slope.any() else ():
             check()
             at = tissue[found.code[z]].ravel()
             hu = denoised(scan.hu[z]).ravel().astype(np.float64)
