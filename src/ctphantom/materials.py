@@ -179,7 +179,7 @@ def _draw(
     """Draw one patient at a moment of the bolus (0 native, 1 arterial, 2 portal, 3 delayed)."""
     groups = len(_GROUPS)
     shift = np.clip(rng.standard_normal(groups), -2.2, 2.2)[_GROUP_OF]
-    single = np.clip(rng.standard_normal(N_STRUCTURES), -2.2, 2.2)
+    single = np.clip(_own(rng), -2.2, 2.2)
     hu = _NATIVE + native * _SPREAD * (0.85 * shift + 0.5 * single)
 
     lower = min(int(moment), 3)
@@ -187,7 +187,7 @@ def _draw(
     enhanced = (1.0 - share) * _ENHANCED[:, lower] + share * _ENHANCED[:, lower + 1]
     common = np.exp(dose * rng.standard_normal())
     by_group = np.exp(own * np.clip(rng.standard_normal(groups), -2.0, 2.0))[_GROUP_OF]
-    by_one = np.exp(0.4 * own * np.clip(rng.standard_normal(N_STRUCTURES), -2.0, 2.0))
+    by_one = np.exp(0.4 * own * np.clip(_own(rng), -2.0, 2.0))
     hu += enhanced * common * by_group * by_one
 
     _vary_bone(hu, rng)
@@ -196,6 +196,15 @@ def _draw(
     _fill_gut(hu, rng)
     hu[Structure.OUTSIDE_AIR] = -1000.0
     return hu.astype(np.float32)
+
+
+def _own(rng: np.random.Generator) -> NDArray[np.float64]:
+    """Draw the deviation of each structure from its group, (n_structures,).
+
+    Solid lung, the last of them, has none, so that a seed gives the HU that it gave before this
+    structure existed.
+    """
+    return np.append(rng.standard_normal(N_STRUCTURES - 1), 0.0)
 
 
 def _vary_bone(hu: NDArray[np.float64], rng: np.random.Generator) -> None:

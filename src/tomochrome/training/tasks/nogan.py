@@ -25,12 +25,13 @@ from tomochrome.colorization.gan_networks import REGIONS, BigColor
 from tomochrome.colorization.network import size_multiple
 from tomochrome.errors import OptionError
 from tomochrome.training.adversaries import Adversaries, feature_loss, hinge, patch_critic
+from tomochrome.training.color_config import ColorConfig
 from tomochrome.training.color_samples import BODY, UNKNOWN, PaletteSamples
 from tomochrome.training.config import RULES, Rate, Share, check_shape
 from tomochrome.training.parallel import processes
 from tomochrome.training.pool import region_of
 from tomochrome.training.task import Bundle, Evidence, RandomSamples, Task, register
-from tomochrome.training.tasks.color import ColorConfig, Colors, outputs
+from tomochrome.training.tasks.color import Colors, outputs
 
 _REGION_KEPT = 0.7  # otherwise the region is unknown, as it is in prediction
 
