@@ -103,7 +103,7 @@ def test_the_adversarial_stage_ends_when_colors_get_worse(right, error, over, po
 
 
 def test_a_critic_that_is_fooled_learns_alone_until_it_recovers(pool):
-    state, batch = begun(pool, 2)
+    state, batch = begun(pool, 2, fooled=0.55, recovered=0.7)
     net, generator = state.net, state.net.generator
     net.right.fill_(0.5)
 
