@@ -243,16 +243,8 @@ def make_patient(
 
     Parameters
     ----------
-    seed
-        The same seed and options give the same patient, voxel by voxel.
-    region
-        "head", "chest" (or "thorax"), "abdomen", "pelvis", "torso" or "all".
-    spacing
-        Voxel spacing (z, y, x) in mm.
-    **options
-        Other options of `ctphantom.make_patient`: ``sex``, ``build``, ``phase``, ``breathing``,
-        ``metal``, ``couch``, ``noise``, ``shape``, ``threads``, ``variations``, and any field of
-        `Anatomy`.
+    seed, region, spacing, **options
+        As for `ctphantom.make_patient`.
 
     Returns
     -------

@@ -454,8 +454,11 @@ class PhotographColors(Colors):
             "rebalancing": old.rebalancing if plan.rebalancing is None else plan.rebalancing,
             "shape": tuple(round(n * scale / multiple) * multiple for n in old.shape),
         }  # fmt: skip
-        super().__init__(old.model_copy(update=alone), first.pool, first.data)
+        # not that of `Colors`, which would read the labelled scans again
+        Task.__init__(self, old.model_copy(update=alone), first.pool, first.data)
         self.first, self.initial = first, net
+        self.real, self.head, self.bin_weights = [], first.head, None
+        self.levels = first.levels
 
     @property
     def colors(self) -> RealColors:
