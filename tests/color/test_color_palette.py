@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 import json
 from pathlib import Path
 
@@ -287,11 +288,26 @@ def test_measured_colors_follow_from_the_measurements(
     np.testing.assert_allclose(palette().ab[tissue], np.mean(ab, axis=0), atol=0.8)
 
 
-def test_brain_marrow_and_bone_follow_from_the_measurements(rows: dict[str, np.ndarray]) -> None:
-    white = [balanced(rows, f"white_matter{end}") for end in ("", "_L", "_C")]
-    brain = (np.mean(white, axis=0) + balanced(rows, "grey_matter_cortex"))[1:] / 2
-    np.testing.assert_allclose(palette().ab[Tissue.BRAIN], brain, atol=0.8)
+def test_the_brain_says_what_was_measured_and_is_pinkish_grey_and_cream(
+    rows: dict[str, np.ndarray],
+) -> None:
+    white = np.mean([balanced(rows, f"white_matter{end}") for end in ("", "_L", "_C")], axis=0)
+    grey = balanced(rows, "grey_matter_cortex")
+    natural = palette()
+    source = natural.sources[Tissue.BRAIN]
+    stated = [float(number) for number in re.findall(r"\d+\.\d", source)[:4]]
+    np.testing.assert_allclose(stated, [*grey[1:], *white[1:]], atol=0.8)
 
+    ab, shade = natural.ab[Tissue.BRAIN], natural.brain_shade
+    pinkish, cream = ab + shade, ab - shade
+    # half of the measured difference in a*
+    assert shade[0] == pytest.approx((grey - white)[1] / 2, abs=0.8)
+    assert pinkish[0] > 2 * pinkish[1] > 0  # red rather than yellow, and of little chroma
+    assert np.linalg.norm(pinkish) < 20
+    assert abs(cream[0] - cream[1]) < 2 and np.linalg.norm(cream) < 13
+
+
+def test_marrow_and_bone_follow_from_the_measurements(rows: dict[str, np.ndarray]) -> None:
     humeri = (balanced(rows, "marrow_humerus_R") + balanced(rows, "marrow_humerus_L")) / 2
     marrow = (humeri + 2 * balanced(rows, "vertebra_cancellous")) / 3
     np.testing.assert_allclose(palette().ab[Tissue.MARROW], exposed(marrow, 66), atol=0.8)

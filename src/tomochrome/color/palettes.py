@@ -102,9 +102,11 @@ NATURAL: Table = {
         "exposure to L* 47.5 at constant chromaticity",
     ),
     _T.BRAIN: (
-        (63, 16.4, 27.5),
-        "measured: cortex and the mean of three patches of white matter, white-balanced; "
-        "(a*, b*) 19.7, 28.0 and 13.1, 26.8 where the CT shows grey and white matter",
+        (63, 12.5, 6.5),
+        "corrected: cortex and the mean of three patches of white matter measure (a*, b*) 19.7, "
+        "28.0 and 13.1, 26.8, white-balanced, as a frozen brain is yellow-brown; the living brain "
+        "is pinkish grey (16.3, 5.2) and cream (8.7, 7.8) where the CT shows grey and white "
+        "matter: the difference in a* is as measured, b* is reasoned",
     ),
     _T.SPINAL_CORD: ((51, 13.5, 14.8), "measured: thoracic spinal cord, white-balanced"),
     _T.EYE: (
@@ -230,9 +232,9 @@ CRYOSECTION: Table = {
 """What `benchmarks/section_colors.py` measures in the Visible Human Female's sections."""
 
 BRAIN_SHADES = {
-    "natural": (3.3, 0.6),
+    "natural": (3.8, -1.3),
     "cryosection": (6.0, -0.5),
-    "vivid": (4.6, 0.9),
+    "vivid": (5.3, -1.8),
     "conventional": (2.0, -4.0),
     "colorblind-safe": (0.0, -4.0),
 }
