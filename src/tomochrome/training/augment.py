@@ -21,10 +21,9 @@ from tomochrome.phantom import (
     hu_table,
     sample_hu,
     texture_table,
-    tissue_table,
 )
 from tomochrome.training.kernels import Anatomy, Contrast, Noise, Planes, sample_planes
-from tomochrome.training.patients import TrainingPatient
+from tomochrome.training.patients import TrainingPatient, tissues_of_structures
 
 S = Structure  # short, for the tables below
 _COARSE = 8  # pixels between the nodes of the displacement
@@ -89,7 +88,7 @@ class Sampler:
         self.low, self.slope = window_ramps(spec)
         self._choose_planes()
         self.tile, self.grainy, self.streaky = _noise()
-        self.tissue = tissue_table()
+        self.tissue = tissues_of_structures()
         self.texture = texture_table()
         self.native = hu_table("native")
 
@@ -109,20 +108,24 @@ class Sampler:
 
     def sample(
         self, patient: TrainingPatient, x: NDArray[np.float32], y: NDArray[np.uint8]
-    ) -> None:
-        """Fill ``x`` (channels, [z,] y, x) with luminances and ``y`` ([z,] y, x) with tissues."""
+    ) -> NDArray[np.uint8]:
+        """Fill ``x`` (channels, [z,] y, x) with luminances and ``y`` ([z,] y, x) with tissues.
+
+        Return the structures ([z,] y, x).
+        """
         planes, structures = self.scan(patient)
         visible = self._field_of_view(structures)
         ramp = (-1, *(1 for _ in y.shape))
         low, slope = self.low.reshape(ramp), self.slope.reshape(ramp)
         np.clip((planes[self.plane_of] - low) * slope * visible, 0, 1, out=x)
         np.copyto(y, self.tissue[structures])
+        return structures
 
     def scan(self, patient: TrainingPatient) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
         """Return HU of all planes (plane, y, x) and structures ([z,] y, x) of the labelled ones."""
         rng, settings = self.rng, self.settings
-        real = patient.hu is not None and rng.random() < settings.real_hu
-        contrast = self._contrast(real)
+        real = patient.taught or (patient.hu is not None and rng.random() < settings.real_hu)
+        contrast = self._own_contrast() if patient.taught else self._contrast(real)
         planes = np.empty((len(self.planes), *self.shape), np.float32)
         found = np.zeros(self.size, np.uint8)
         structures = found.reshape(-1, *self.shape)
@@ -189,6 +192,12 @@ class Sampler:
         self._refill(remap, gain, shift, table)
         slope, level = rng.normal(1.0, 0.015), rng.normal(0.0, 4.0)
         return Contrast(remap, gain * slope, shift * slope + level, texture, grain)
+
+    def _own_contrast(self) -> Contrast:
+        """Draw a small change of the HU scale, and nothing else."""
+        slope, level = self.rng.normal(1.0, 0.015), self.rng.normal(0.0, 6.0)
+        same, ones = np.arange(256).astype(np.uint8), np.ones(256, np.float32)
+        return Contrast(same, ones * slope, ones * level, ones * 0, ones)
 
     def _angiography(self, table: NDArray[np.float32]) -> None:
         """Fill one side of the circulation, or both, with a dense bolus."""

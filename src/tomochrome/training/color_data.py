@@ -29,21 +29,13 @@ from tomochrome.training.sections import (
     section_pair,
     split_sections,
 )
+from tomochrome.training.self_training import TAUGHT
 from tomochrome.volume import Volume
 
 SECTIONS: Final = "cryosection/sections"
 SECTIONS_CT: Final = "ct/head_female_1mm.nii.gz"
 """CT of the head whose sections are among `SECTIONS`."""
 HEAD_END: Final = 1200.0  #: sections with lower numbers lie within `SECTIONS_CT`
-TAUGHT: Final = (
-    "ct/abdomen_contrast_pancreas_5mm.nii.gz",
-    "ct/kidneys_arterial_18slices.nii.gz",
-    "ct/torso_petct_couch.nii.gz",
-    "ct/chest_effusion_tumor.nii.gz",
-    "ct/chest_plain_a.nii.gz",
-    "ct/chest_lowdose.nii.gz",
-)
-"""CT of living people without labels."""
 TAUGHT_SPACING: Final = (3.0, 1.6, 1.6)
 """Finest spacing at which `TAUGHT` scans are kept, in mm."""
 

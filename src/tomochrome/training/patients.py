@@ -11,6 +11,9 @@ from numpy.typing import NDArray
 from tomochrome.phantom import tissue_table
 from tomochrome.tissue import N_TISSUES, Tissue
 
+UNSURE = 255
+"""Value in a structure map of voxels that are not known; they have no weight in a loss."""
+
 FOCUS = tuple(
     int(t)
     for t in Tissue
@@ -25,6 +28,14 @@ _SHOWN_MM2 = 60.0
 _BODY_MM2 = 2000.0
 
 
+def tissues_of_structures() -> NDArray[np.uint8]:
+    """Return the tissue of each value in a structure map, uint8 (256,); air if there is none."""
+    table = np.zeros(256, np.uint8)
+    known = tissue_table()
+    table[: len(known)] = known
+    return table
+
+
 @dataclass(frozen=True, eq=False)
 class TrainingPatient:
     """One patient, canonical axial (z to superior, y to posterior, x to the patient's left).
@@ -34,22 +45,25 @@ class TrainingPatient:
     name
         Name for logs and error messages.
     structures
-        uint8 (z, y, x) of `tomochrome.phantom.Structure`.
+        uint8 (z, y, x) of `tomochrome.phantom.Structure`, or `UNSURE`.
     spacing
         Spacing (z, y, x) in mm.
     hu
         int16 (z, y, x) of a real scan, or None if the HU are drawn from `materials`.
+    taught
+        Whether a model named the structures of the scan; its HU and contrast are kept then.
     """
 
     name: str
     structures: NDArray[np.uint8]
     spacing: tuple[float, float, float]
     hu: NDArray[np.int16] | None = None
+    taught: bool = False
 
     @cached_property
     def _counts(self) -> NDArray[np.int64]:
         """Number of voxels of each tissue in each slice, (z, tissues)."""
-        table = tissue_table()
+        table = tissues_of_structures()
         rows = [np.bincount(table[p].ravel(), minlength=N_TISSUES) for p in self.structures]
         return np.array(rows).reshape(len(rows), N_TISSUES)
 
@@ -70,7 +84,7 @@ class TrainingPatient:
     @cached_property
     def center(self) -> tuple[float, float]:
         """Center (y, x) of the body's bounding box in voxels."""
-        mask = (tissue_table()[self.structures] != 0).any(axis=0)
+        mask = (tissues_of_structures()[self.structures] != 0).any(axis=0)
         rows, columns = np.nonzero(mask)
         if not len(rows):
             return mask.shape[0] / 2, mask.shape[1] / 2

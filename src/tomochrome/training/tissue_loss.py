@@ -43,11 +43,19 @@ class TissueLoss(torch.nn.Module):
         self.ab_weight, self.share = ab_weight, share
 
     def forward(
-        self, logits: torch.Tensor, target: torch.Tensor
+        self, logits: torch.Tensor, target: torch.Tensor, voxel_weights: torch.Tensor | None = None
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Return the loss and its two parts: cross-entropy, mean chroma error in CIELAB units.
 
-        ``logits`` are (n, classes, [z,] y, x), ``target`` int64 (n, [z,] y, x).
+        Parameters
+        ----------
+        logits
+            (n, classes, [z,] y, x).
+        target
+            int64 (n, [z,] y, x).
+        voxel_weights
+            Weights by which those of the classes are multiplied, shape of ``target``; voxels of
+            weight 0 are left out.
         """
         rows = logits.movedim(1, -1).reshape(-1, logits.shape[1])
         names = target.reshape(-1)
@@ -55,8 +63,12 @@ class TissueLoss(torch.nn.Module):
         kept = (names > 0) | (torch.rand(names.shape, device=names.device) < AIR_SHARE)
         if self.share < 1:
             kept &= torch.rand(names.shape, device=names.device) < self.share
+        if voxel_weights is not None:
+            kept &= voxel_weights.reshape(-1) > 0
         rows, names = rows[kept].float(), names[kept]
         weight = self.weights[names]
+        if voxel_weights is not None:
+            weight = weight * voxel_weights.reshape(-1)[kept]
         total = weight.sum()
         logp = functional.log_softmax(rows, dim=1)
         entropy = -(logp.gather(1, names[:, None])[:, 0] * weight).sum() / total

@@ -10,13 +10,14 @@ from typing import Any, Final, Protocol, Self
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import NonNegativeFloat, NonNegativeInt, model_validator
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, field_validator, model_validator
 
 from tomochrome.color.palette import palette
 from tomochrome.colorization.inputs import DEFAULT_CHANNELS, InputSpec
 from tomochrome.colorization.network import build_network, size_multiple
 from tomochrome.errors import InputError, ModelError
 from tomochrome.evaluate.calibration import reliability_table
+from tomochrome.phantom import Structure
 from tomochrome.tissue import N_TISSUES, TISSUE_NAMES, Tissue
 from tomochrome.training.augment import Augmentation, Sampler
 from tomochrome.training.calibrate import calibrate
@@ -32,9 +33,10 @@ from tomochrome.training.config import (
 )
 from tomochrome.training.fit import HU_EDGES, count_hu, likelihood_table, transfer_table
 from tomochrome.training.labelled import read_labelled
-from tomochrome.training.patients import TrainingPatient
+from tomochrome.training.patients import UNSURE, TrainingPatient
 from tomochrome.training.pool import Pool
 from tomochrome.training.precision import arranged, mixed_precision
+from tomochrome.training.self_training import read_taught
 from tomochrome.training.start import began_with, interpolate_weights, start_from
 from tomochrome.training.task import (
     NOT_FOR_DIAGNOSIS,
@@ -89,6 +91,14 @@ class TissueConfig(TrainingConfig):
         lacks start at zero.
     keep
         Interpolation of the final weights back towards those of ``start``, 0 to 1.
+    structure_weights
+        Weights of the voxels of single structures by name, 1 for those not named.
+    teacher
+        Model that names the tissues of unlabelled scans, by name or bundle folder.
+    taught_share
+        Share of samples from unlabelled scans, if there is a data folder.
+    taught_confidence
+        Lowest confidence of the teacher at which a voxel has weight in the loss.
     """
 
     learning_rate: Rate = 2e-3
@@ -103,6 +113,17 @@ class TissueConfig(TrainingConfig):
     far_mm: tuple[FarMillimeters, ...] = ()
     start: ModelName | None = None
     keep: Share = 0.0
+    structure_weights: dict[str, NonNegativeFloat] = Field(default_factory=dict)
+    teacher: ModelName | None = None
+    taught_share: Share = 0.0
+    taught_confidence: Share = 0.9
+
+    @field_validator("structure_weights")
+    @classmethod
+    def _known(cls, weights: dict[str, float]) -> dict[str, float]:
+        if unknown := [name for name in weights if name not in Structure.__members__]:
+            raise ValueError(f"'{unknown[0]}' is not a structure of the phantom")
+        return weights
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
@@ -132,6 +153,17 @@ class TissueConfig(TrainingConfig):
         channels = tuple(channel for channel in DEFAULT_CHANNELS if not channel.offset_mm)
         return InputSpec(self.pixel_mm, channels=channels, block=self.block)
 
+    @property
+    def voxel_weights(self) -> NDArray[np.float32] | None:
+        """The weight of each value in a structure map, float32 (256,); None if all are 1."""
+        if not self.structure_weights and self.teacher is None:
+            return None
+        weights = np.ones(256, np.float32)
+        weights[UNSURE] = 0.0
+        for name, weight in self.structure_weights.items():
+            weights[Structure[name]] = weight
+        return weights
+
 
 class SliceConfig(Protocol):
     """The fields of a configuration that `TissueSamples` uses."""
@@ -152,7 +184,8 @@ class SliceConfig(Protocol):
 class TissueSamples(RandomSamples):
     """Augmented slices or blocks with their tissue labels.
 
-    A sample consists of float32 (channels, [z,] y, x) and uint8 ([z,] y, x).
+    A sample consists of float32 (channels, [z,] y, x) and uint8 ([z,] y, x), and float32
+    ([z,] y, x) if there are weights of voxels.
 
     Parameters
     ----------
@@ -168,6 +201,10 @@ class TissueSamples(RandomSamples):
         The network's input.
     last_digits
         Selection of the patients of the pool, see `Pool`.
+    taught
+        Share of the samples from unlabelled scans, and these scans.
+    weights
+        Weight of each value in a structure map, float32 (256,).
     """
 
     def __init__(
@@ -180,29 +217,34 @@ class TissueSamples(RandomSamples):
         *,
         spec: InputSpec | None = None,
         last_digits: tuple[int, ...] = (),
+        taught: tuple[float, list[TrainingPatient]] = (0.0, []),
+        weights: NDArray[np.float32] | None = None,
     ) -> None:
         super().__init__(seed)
         self.pool = Pool(pool, config.phantoms or PhantomPlan(), last_digits)
+        (self.taught_share, self.taught), self.weights = taught, weights
         self.real, self.real_share = real, config.real_share
         self.sampler = Sampler(spec or InputSpec(), config.shape, settings)
         self.last_patient = ""  # name of the last patient drawn
 
     def patient(self) -> TrainingPatient:
-        """Draw a real patient or a phantom."""
-        if self.real and (not len(self.pool) or self.rng.random() < self.real_share):
+        """Draw an unlabelled scan, a labelled one, or a phantom."""
+        if self.taught and self.rng.random() < self.taught_share:
+            patient = self.taught[self.rng.integers(len(self.taught))]
+        elif self.real and (not len(self.pool) or self.rng.random() < self.real_share):
             patient = self.real[self.rng.integers(len(self.real))]
         else:
             patient = self.pool.draw(self.rng)
         self.last_patient = patient.name
         return patient
 
-    def draw(self) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
-        """Draw luminances and tissues."""
+    def draw(self) -> tuple[NDArray[Any], ...]:
+        """Draw luminances and tissues, and the weights of voxels if there are any."""
         self.sampler.rng = self.rng
         x = np.empty((len(self.sampler.spec.channels), *self.sampler.size), np.float32)
         y = np.empty(self.sampler.size, np.uint8)
-        self.sampler.sample(self.patient(), x, y)
-        return x, y
+        structures = self.sampler.sample(self.patient(), x, y)
+        return (x, y) if self.weights is None else (x, y, self.weights[structures])
 
     def scan(self) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
         """Draw HU and structures of a slice (y, x), or of a block."""
@@ -239,6 +281,11 @@ class Tissues(Task[TissueConfig]):
     def __init__(self, config: TissueConfig, pool: Path, data: Path | None = None) -> None:
         super().__init__(config, pool, data)
         self.real = real_patients(data)
+        self.taught = (
+            read_taught(data, config.teacher, config.taught_confidence)
+            if data is not None and config.teacher is not None
+            else []
+        )
         self.criterion: TissueLoss | None = None
         # a block counts as four slices, as its slices are of one patient
         self.slices_each = 1 if config.spec.block is None else 4
@@ -266,15 +313,20 @@ class Tissues(Task[TissueConfig]):
 
     def dataset(self, stage: int = 0) -> TissueSamples:
         """Return slices of phantoms and real scans."""
-        return self.samples(self.config.seed * 1000)
+        config = self.config
+        return TissueSamples(
+            config, self.pool, self.real, config.seed * 1000, spec=config.spec,
+            taught=(config.taught_share, self.taught), weights=config.voxel_weights,
+        )  # fmt: skip
 
     def loss(self, net: torch.nn.Module, batch: Any) -> tuple[torch.Tensor, Mapping[str, float]]:
         """Return the loss, its two parts, and the accuracy in the body."""
         assert self.criterion is not None  # `prepare` makes it
         images, names = arranged(batch[0]), batch[1].long()
+        weights = batch[2] if len(batch) > 2 else None
         with mixed_precision(images.device):
             logits = net(images)
-        total, entropy, chroma = self.criterion.to(images.device)(logits, names)
+        total, entropy, chroma = self.criterion.to(images.device)(logits, names, weights)
         guess, truth = logits.detach()[..., ::2, ::2].argmax(1), names[..., ::2, ::2]
         right = (guess == truth)[truth > 0].float().mean()
         return total, {
@@ -291,6 +343,11 @@ class Tissues(Task[TissueConfig]):
             lines.append(
                 f"{len(self.real)} real labelled CT (abdomen, no contrast agent; "
                 "TotalSegmentator's example, Apache-2.0), its contrast and shape varied"
+            )
+        if self.taught:
+            lines.append(
+                f"{len(self.taught)} CT of living people without labels, where the model "
+                f"`{Path(self.config.teacher or '').name}` is sure of the tissue"
             )
         return lines
 
