@@ -21,13 +21,13 @@ from tomochrome.training.color_samples import (
     AROUND,
     BODY,
     UNKNOWN,
+    ColorSamples,
     MixedSamples,
     ReusedSamples,
     ScanSamples,
     SectionSamples,
 )
 from tomochrome.training.sections import Section
-from tomochrome.training.task import RandomSamples
 
 torch = pytest.importorskip("torch")
 FAT, MUSCLE = (190, 160, 110), (90, 50, 40)
@@ -89,8 +89,8 @@ def test_a_taught_scan_has_the_expected_colors_of_its_teacher():
     assert (np.linalg.norm(truth[:2].T - fat, axis=-1) < 6).mean() > 0.02
 
 
-class Numbers(RandomSamples):
-    """Constant samples, each with a number of its own."""
+class Numbers(ColorSamples):
+    """Constant samples, each with a number of its own, of alternating regions."""
 
     def __init__(self, offset):
         super().__init__(offset)
@@ -98,6 +98,7 @@ class Numbers(RandomSamples):
 
     def draw(self):
         self.drawn += 1
+        self.region = ("head", "pelvis")[self.drawn % 2]
         value = self.offset + self.rng.random()
         return np.full((1, 8, 8), value, np.float32), np.full((3, 8, 8), BODY, np.float32)
 
@@ -117,6 +118,16 @@ def test_kept_samples_are_drawn_once():
     assert all(images.shape == (1, 4, 6) and truth.shape == (3, 4, 6) for images, truth in drawn)
     fresh = ReusedSamples(Numbers(0), 5, (4, 6))
     assert all(np.array_equal(fresh[k][0], drawn[k][0]) for k in (59, 3, 40))
+
+
+def test_mixed_and_kept_samples_have_the_region_of_their_patient():
+    inner = Numbers(0)
+    samples = ReusedSamples(MixedSamples([(1.0, inner)], seed=5), 6, (4, 6))
+    regions = {}
+    for k in range(60):
+        value = samples[k][0].max()
+        assert regions.setdefault(value, samples.region) == samples.region
+    assert inner.drawn == len(regions) == 6 and set(regions.values()) == {"head", "pelvis"}
 
 
 @pytest.fixture

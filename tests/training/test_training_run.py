@@ -232,6 +232,26 @@ def test_sampled_voxels_estimate_the_loss():
     assert some != whole and abs(float(some) - float(whole)) < 0.02 * float(whole)
 
 
+def test_weights_of_voxels_leave_some_out_and_count_others_more():
+    from tomochrome.color.palette import palette
+    from tomochrome.training.tissue_loss import TissueLoss
+
+    loss = TissueLoss(np.ones(N_TISSUES, np.float32), palette("natural").ab, 1.0)
+    generator = torch.Generator().manual_seed(2)
+    logits = torch.randn(1, N_TISSUES, 4, 6, generator=generator)
+    target = torch.randint(1, N_TISSUES, (1, 4, 6), generator=generator)
+    left, right = (float(loss(logits[..., half], target[..., half])[0])
+                   for half in (slice(0, 3), slice(3, 6)))  # fmt: skip
+    weights = torch.ones(1, 4, 6)
+    assert float(loss(logits, target, weights)[0]) == pytest.approx((left + right) / 2, rel=1e-5)
+    weights[..., 3:] = 3.0
+    assert float(loss(logits, target, weights)[0]) == pytest.approx(
+        (left + 3 * right) / 4, rel=1e-5
+    )
+    weights[..., 3:] = 0.0
+    assert float(loss(logits, target, weights)[0]) == pytest.approx(left, rel=1e-5)
+
+
 def test_exported_weights_predict_as_the_checkpoint_does(run, pool, tmp_path):
     from tomochrome.bundles import load_state
     from tomochrome.colorization.cards import find_model

@@ -21,6 +21,7 @@ from tomochrome.color.palette import palette
 from tomochrome.colorization.inputs import InputSpec, window_ramps
 from tomochrome.colorization.quantize import quantize
 from tomochrome.errors import InputError
+from tomochrome.training.pool import region_of
 from tomochrome.training.section_pairs import Part, SectionPair, pair_files, read_pair
 from tomochrome.training.sections import Section
 from tomochrome.training.task import RandomSamples
@@ -34,7 +35,20 @@ _PHOTOGRAPH_ZOOM: Final = 0.35
 Sample = tuple[NDArray[np.float32], NDArray[np.float32]]
 
 
-class PaletteSamples(RandomSamples):
+class ColorSamples(RandomSamples):
+    """An endless data set of samples.
+
+    Attributes
+    ----------
+    region
+        Body region of the last sample, as in `gan_networks.REGIONS`; ``"unknown"`` if it is none
+        of these.
+    """
+
+    region = "unknown"
+
+
+class PaletteSamples(ColorSamples):
     """Slices of phantoms and of real labelled CT in a palette's colors.
 
     Parameters
@@ -54,6 +68,7 @@ class PaletteSamples(RandomSamples):
         """Draw luminances and colors."""
         self.slices.rng = self.rng
         images, names = self.slices.draw()
+        self.region = region_of(self.slices.last_patient)
         truth = np.empty((3, *names.shape), np.float32)
         truth[:2] = self.ab[names].transpose(2, 0, 1)
         truth[2] = np.where(names > 0, BODY, AROUND)
@@ -90,7 +105,7 @@ class ColoredScan:
         return cls(pair.hu, ab, kind, pair.spacing)
 
 
-class ScanSamples(RandomSamples):
+class ScanSamples(ColorSamples):
     """Slices of colored scans, slightly rotated, scaled and shifted.
 
     Parameters
@@ -203,7 +218,7 @@ class PairSamples(ScanSamples):
         return self._read[path]
 
 
-class SectionSamples(RandomSamples):
+class SectionSamples(ColorSamples):
     """Photographs of sections: their lightness is the input, their color the truth.
 
     All input channels are equal, which tells the network that it is not a CT. As the scale of a
@@ -266,7 +281,7 @@ class SectionSamples(RandomSamples):
         return np.repeat(images[None], self.channels, axis=0), truth
 
 
-class MixedSamples(RandomSamples):
+class MixedSamples(ColorSamples):
     """Samples drawn from several data sets.
 
     Parameters
@@ -277,7 +292,7 @@ class MixedSamples(RandomSamples):
         Seed of the samples.
     """
 
-    def __init__(self, parts: Sequence[tuple[float, RandomSamples]], seed: int) -> None:
+    def __init__(self, parts: Sequence[tuple[float, ColorSamples]], seed: int) -> None:
         super().__init__(seed)
         self.parts = [samples for _, samples in parts]
         shares = np.array([share for share, _ in parts])
@@ -288,10 +303,11 @@ class MixedSamples(RandomSamples):
         samples = self.parts[self.rng.choice(len(self.parts), p=self.shares)]
         samples.rng = self.rng
         sample: Sample = samples.draw()
+        self.region = samples.region
         return sample
 
 
-class ReusedSamples(RandomSamples):
+class ReusedSamples(ColorSamples):
     """A number of samples that are kept in memory and drawn again and again, each time cropped.
 
     Parameters
@@ -304,10 +320,10 @@ class ReusedSamples(RandomSamples):
         Height and width of a crop in pixels.
     """
 
-    def __init__(self, samples: RandomSamples, count: int, crop: tuple[int, int]) -> None:
+    def __init__(self, samples: ColorSamples, count: int, crop: tuple[int, int]) -> None:
         super().__init__(samples.seed)
         self.samples, self.count, self.crop = samples, count, crop
-        self._kept: dict[int, tuple[NDArray[np.float16], NDArray[np.float16]]] = {}
+        self._kept: dict[int, tuple[NDArray[np.float16], NDArray[np.float16], str]] = {}
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_kept": {}}
@@ -317,8 +333,9 @@ class ReusedSamples(RandomSamples):
         k = int(self.rng.integers(self.count))
         if k not in self._kept:
             images, truth = self.samples[k]
-            self._kept[k] = images.astype(np.float16), truth.astype(np.float16)
-        images, truth = self._kept[k]
+            region = self.samples.region
+            self._kept[k] = images.astype(np.float16), truth.astype(np.float16), region
+        images, truth, self.region = self._kept[k]
         for _ in range(3):
             y, x = (int(self.rng.integers(full - size + 1))
                     for full, size in zip(truth.shape[1:], self.crop, strict=True))  # fmt: skip

@@ -43,6 +43,7 @@ from tomochrome.training.color_data import RealColors, read_real_colors
 from tomochrome.training.color_samples import (
     BODY,
     UNKNOWN,
+    ColorSamples,
     MixedSamples,
     PairSamples,
     PaletteSamples,
@@ -125,11 +126,11 @@ class Colors(Task[ColorConfig]):
 
     def samples(
         self, seed: int, part: Part = "learn", config: ColorConfig | None = None
-    ) -> RandomSamples:
+    ) -> ColorSamples:
         """Return samples of one part of the patients or pairs; ``config`` overrides their size."""
         config = config or self.config
         if config.source == "photographs":
-            samples: RandomSamples = self.photographs(seed, part, config)
+            samples: ColorSamples = self.photographs(seed, part, config)
         elif config.source == "palette":
             samples = self.phantoms(seed, part, config)
         else:
@@ -157,10 +158,10 @@ class Colors(Task[ColorConfig]):
         )
         return PaletteSamples(slices, self.levels)
 
-    def mixture(self, seed: int, part: Part, config: ColorConfig) -> RandomSamples:
+    def mixture(self, seed: int, part: Part, config: ColorConfig) -> ColorSamples:
         """Return samples of phantoms, photographs, pairs and of scans with a teacher."""
         augment = part != "test"
-        parts: list[tuple[float, RandomSamples]] = []
+        parts: list[tuple[float, ColorSamples]] = []
         if share := config.shares.get("palette"):
             parts.append((share, self.phantoms(seed, part, config)))
         sections = self.colors.sections.get(part, [])

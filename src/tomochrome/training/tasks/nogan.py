@@ -26,10 +26,9 @@ from tomochrome.colorization.network import size_multiple
 from tomochrome.errors import OptionError
 from tomochrome.training.adversaries import Adversaries, feature_loss, hinge, patch_critic
 from tomochrome.training.color_config import ColorConfig
-from tomochrome.training.color_samples import BODY, UNKNOWN, PaletteSamples
+from tomochrome.training.color_samples import BODY, UNKNOWN, ColorSamples
 from tomochrome.training.config import RULES, Rate, Share, check_shape
 from tomochrome.training.parallel import processes
-from tomochrome.training.pool import region_of
 from tomochrome.training.task import Bundle, Evidence, RandomSamples, Task, register
 from tomochrome.training.tasks.color import Colors, outputs
 
@@ -125,10 +124,10 @@ class RegionSamples(RandomSamples):
     Parameters
     ----------
     samples
-        The samples; the region of real scans is unknown.
+        The samples; the region of photographs and real scans is unknown.
     """
 
-    def __init__(self, samples: PaletteSamples) -> None:
+    def __init__(self, samples: ColorSamples) -> None:
         super().__init__(samples.seed)
         self.samples = samples
 
@@ -136,7 +135,7 @@ class RegionSamples(RandomSamples):
         """Draw luminances, colors and region."""
         self.samples.rng = self.rng
         images, truth = self.samples.draw()
-        region = region_of(self.samples.slices.last_patient)
+        region = self.samples.region
         return images, truth, REGIONS.index(region) if region in REGIONS else 0
 
 
@@ -193,9 +192,7 @@ class NoGan(Colors):
             "crop": part.shape if self.config.crop else None,
         }
         samples = self.samples(self.config.seed * 1000, config=self.config.model_copy(update=sized))
-        if not isinstance(samples, PaletteSamples) or self.config.network["name"] != "BigColor":
-            return samples
-        return RegionSamples(samples)
+        return RegionSamples(samples) if self.config.network["name"] == "BigColor" else samples
 
     def loss(self, net: torch.nn.Module, batch: Any) -> tuple[torch.Tensor, Mapping[str, float]]:
         """Return the sum of the losses of the networks in training and the figures."""
@@ -277,7 +274,7 @@ class NoGan(Colors):
     def bundles(self, net: torch.nn.Module, evidence: Evidence) -> list[Bundle]:
         """Return the generator with calibrated confidences, without the critic."""
         assert isinstance(net, Adversaries)
-        if isinstance(net.generator, BigColor) and self.config.source != "palette":
+        if isinstance(net.generator, BigColor) and self.config.source == "photographs":
             regions = net.generator.regions.weight.data  # none was known but "unknown"
             regions[:] = regions[REGIONS.index("unknown")]
         self.turns = (
