@@ -48,6 +48,14 @@ def reading(spec: InputSpec) -> dict[str, str]:
     }
 
 
+def emphasis(weights: Mapping[str, float]) -> str:
+    """Return the card's sentence on the weights of single structures; empty without any."""
+    if not weights:
+        return ""
+    parts = [f"{name.lower().replace('_', ' ')} {weight:g}" for name, weight in weights.items()]
+    return f" Voxels of some structures count more: {', '.join(parts)}."
+
+
 def curve_metadata(scores: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     """Return the metadata of the lookup table; ``scores`` are by bundle name."""
     return {

@@ -48,7 +48,7 @@ from tomochrome.training.task import (
     image_format,
     register,
 )
-from tomochrome.training.tissue_card import curve_metadata, reading, title
+from tomochrome.training.tissue_card import curve_metadata, emphasis, reading, title
 from tomochrome.training.tissue_loss import TissueLoss
 
 LABELLED = (("ct/abdomen_3mm.nii.gz", "ct/abdomen_3mm_labels.nii.gz"),)
@@ -372,6 +372,7 @@ class Tissues(Task[TissueConfig]):
             "temperature": f"{calibration.temperature:.3f}",
             "reliability": reliability_table(calibration.after),
             "began": began_with(config.start, config.keep),
+            "emphasis": emphasis(config.structure_weights),
         }
         metadata = self.metadata(scores, calibration.temperature)
         words |= reading(spec)
