@@ -132,3 +132,8 @@ def test_a_built_wheel_carries_manifest_and_weights(tmp_path: Path) -> None:
         [sys.executable, "-c", code], check=True, capture_output=True, text=True, env=environment
     )
     assert Path(found.stdout.strip()) == shipped / "weights"
+    code = "from tomochrome.training.export import read_license as f; print(f(), end='')"
+    license_ = subprocess.run(
+        [sys.executable, "-c", code], check=True, capture_output=True, env=environment, cwd=tmp_path
+    )
+    assert license_.stdout == (ROOT / "LICENSE").read_bytes()
