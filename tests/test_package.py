@@ -23,7 +23,7 @@ def test_the_version_is_the_distribution_s() -> None:
 
 
 @pytest.mark.parametrize("name", tomochrome.__all__)
-def test_every_name_at_the_front_door_leads_somewhere(name: str) -> None:
+def test_every_public_name_leads_somewhere(name: str) -> None:
     assert getattr(tomochrome, name) is not None
     assert name in dir(tomochrome)
 
