@@ -23,17 +23,18 @@ SCREEN := -screen 0 1600x1000x24
 # because `libraries` may just have installed it.
 XVFB = $(shell command -v xvfb-run >/dev/null 2>&1 && echo 'xvfb-run -a -s "$(SCREEN)"')
 
-.PHONY: help demo test test-fast test-gui fuzz lint format pictures wheel bench libraries clean
+.PHONY: help demo test test-fast test-gui fuzz lint docs format pictures wheel bench libraries clean
 
 help:
 	@echo "make demo      color the sample patient and show the result"
 	@echo "make test      run all tests (no screen needed)"
 	@echo "make fuzz      property tests with new random examples, and long tests of hostile input"
-	@echo "make lint      ruff, mypy and numpydoc"
+	@echo "make lint      ruff, mypy, numpydoc, and a strict build of the documentation"
+	@echo "make docs      build the documentation as a site: build/docs/index.html"
 	@echo "make format    let ruff rewrite the code"
 	@echo "make bench     all benchmarks"
-	@echo "make pictures  make the pictures of the README from phantoms"
-	@echo "make wheel     build a wheel and try it in an empty environment"
+	@echo "make pictures  make the pictures of the documentation from phantoms"
+	@echo "make wheel     build sdist and wheel, and try the wheel in an empty environment"
 
 demo: $(STAMP)
 	@sh scripts/system_libraries.sh || echo "Continuing without a window if none can be opened."
@@ -60,6 +61,11 @@ lint: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python scripts/check_docstrings.py
+	@$(MAKE) --no-print-directory docs
+
+# Strict: a warning is an error. Nothing is fetched (docs/conf.py).
+docs: $(STAMP)
+	$(BIN)/python -m sphinx --builder html --fail-on-warning --keep-going --fresh-env --quiet docs build/docs
 
 format: $(STAMP)
 	$(BIN)/ruff format .
@@ -83,7 +89,7 @@ pictures: $(STAMP)
 	$(XVFB) $(BIN)/python docs/make_register_pictures.py
 
 wheel: $(STAMP)
-	sh scripts/check_wheel.sh $(BIN)/python
+	sh scripts/check_wheel.sh $(BIN)/python dist
 
 libraries:
 	@sh scripts/system_libraries.sh

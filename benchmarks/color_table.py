@@ -2,10 +2,10 @@
 
 Usage::
 
-    python benchmarks/color_table.py --data ../shared/data [--json FILE] [--readme README.md]
+    python benchmarks/color_table.py --data ../shared/data [--json FILE] [--page docs/models.md]
 
 Creates test sets from the real scans, on which no model was trained, and runs ``tomochrome evaluate
-models``; ``--readme`` replaces the table between its two comments in that file. The model
+models``; ``--page`` replaces the table between its two comments in that file. The model
 ``exemplar`` gets the photograph of another body: for the chest the thorax section, for the head the
 section of a man (the pair is a woman), both white-balanced as in `tomochrome.color.palettes`.
 """
@@ -35,7 +35,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True, help="folder with the real scans")
     parser.add_argument("--json", type=Path, help="file for all figures")
-    parser.add_argument("--readme", type=Path, help="Markdown file with the table's two comments")
+    parser.add_argument("--page", type=Path, help="Markdown file with the table's two comments")
     parser.add_argument("--phantoms", default="5", help="number of phantom patients")
     parser.add_argument("--keep", type=Path, help="folder in which the test sets are kept")
     parser.add_argument("--model", action="append", default=[], help="instead of all models")
@@ -59,11 +59,11 @@ def main() -> None:
             options.json.write_text(told.getvalue(), encoding="utf-8")
         text = table.read_text(encoding="utf-8")
     print(text)
-    if options.readme is not None:
-        page = options.readme.read_text(encoding="utf-8")
+    if options.page is not None:
+        page = options.page.read_text(encoding="utf-8")
         before, _, rest = page.partition(BEGIN)
         _, _, after = rest.partition(END)
-        options.readme.write_text(f"{before}{BEGIN}\n{text}{END}{after}", encoding="utf-8")
+        options.page.write_text(f"{before}{BEGIN}\n{text}{END}{after}", encoding="utf-8")
 
 
 def abdomen(data: Path, folder: Path) -> dict[str, object]:

@@ -1,4 +1,4 @@
-"""The plan of the house, held by reading every import statement in it."""
+"""The order of the packages, checked by reading every import statement."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ SRC = Path(__file__).resolve().parents[1] / "src" / "tomochrome"
 MODULES = sorted(SRC.rglob("*.py"))
 PHANTOM = sorted((SRC.parent / "ctphantom").rglob("*.py"))
 
-# A room may import from itself and from the rooms named before it, and from no others.
-ROOMS = (
+# A package may import from itself and from those named before it, and from no others.
+PACKAGES = (
     "errors",
     "tissue",
     "notices",
@@ -53,22 +53,22 @@ def imports(path: Path) -> Iterator[str]:
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
-def room_of(path: Path) -> str:
+def package_of(path: Path) -> str:
     return path.relative_to(SRC).parts[0].removesuffix(".py")
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(SRC)))
-def test_a_room_imports_only_from_rooms_below(path: Path) -> None:
-    room = room_of(path)
-    if room == "__init__":  # the front door: it names the rooms and imports them on first use
+def test_a_package_imports_only_from_packages_below(path: Path) -> None:
+    package = package_of(path)
+    if package == "__init__":  # imports its names from the packages on first use
         return
-    assert room in ROOMS, f"'{room}' has no place in the plan of the house"
-    allowed = set(ROOMS[: ROOMS.index(room) + 1])
-    if room == "_napari":
+    assert package in PACKAGES, f"'{package}' has no place in the order of the packages"
+    allowed = set(PACKAGES[: PACKAGES.index(package) + 1])
+    if package == "_napari":
         allowed -= {"cli"}
     used = {name.split(".")[1] for name in imports(path) if name.startswith("tomochrome.")}
-    used &= set(ROOMS)
-    assert used <= allowed, f"{room} imports from {sorted(used - allowed)}"
+    used &= set(PACKAGES)
+    assert used <= allowed, f"{package} imports from {sorted(used - allowed)}"
 
 
 @pytest.mark.parametrize("path", PHANTOM, ids=lambda p: p.name)
@@ -109,8 +109,8 @@ def module_name(path: Path) -> str:
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(SRC)))
-def test_only_the_napari_room_imports_the_window_system(path: Path) -> None:
-    if room_of(path) == "_napari":
+def test_only_the_napari_package_imports_the_window_system(path: Path) -> None:
+    if package_of(path) == "_napari":
         return
     used = {name.split(".")[0] for name in imports(path)}
     assert not used & WINDOW_SYSTEM
@@ -155,12 +155,12 @@ def test_a_panel_opens_without_what_only_its_work_needs(panel: str) -> None:
         "tomochrome.windowing",
     ],
 )
-def test_no_room_loads_a_network_library_when_it_is_imported(module: str) -> None:
+def test_no_package_loads_a_network_library_when_it_is_imported(module: str) -> None:
     assert not loaded_by(f"import {module}") & {"torch", "monai", "napari", "qtpy"}
 
 
 @pytest.mark.parametrize("module", ["tomochrome", "tomochrome.cli"])
-def test_the_front_door_loads_nothing_heavy(module: str) -> None:
+def test_importing_the_package_loads_nothing_heavy(module: str) -> None:
     heavy = {"numpy", "numba", "scipy", "torch", "monai", "SimpleITK", "pydicom", "napari"}
     assert not loaded_by(f"import {module}") & heavy
 

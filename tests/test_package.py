@@ -23,7 +23,7 @@ def test_the_version_is_the_distribution_s() -> None:
 
 
 @pytest.mark.parametrize("name", tomochrome.__all__)
-def test_every_name_at_the_front_door_leads_somewhere(name: str) -> None:
+def test_every_public_name_leads_somewhere(name: str) -> None:
     assert getattr(tomochrome, name) is not None
     assert name in dir(tomochrome)
 
@@ -132,3 +132,8 @@ def test_a_built_wheel_carries_manifest_and_weights(tmp_path: Path) -> None:
         [sys.executable, "-c", code], check=True, capture_output=True, text=True, env=environment
     )
     assert Path(found.stdout.strip()) == shipped / "weights"
+    code = "from tomochrome.training.export import read_license as f; print(f(), end='')"
+    license_ = subprocess.run(
+        [sys.executable, "-c", code], check=True, capture_output=True, env=environment, cwd=tmp_path
+    )
+    assert license_.stdout == (ROOT / "LICENSE").read_bytes()

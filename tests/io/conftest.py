@@ -1,4 +1,4 @@
-"""What the cases of this room hold is told in full where it fails, as in the tests themselves."""
+"""Assertions in the cases of this folder are explained in full, as in the tests themselves."""
 
 from __future__ import annotations
 

@@ -5,18 +5,21 @@ import multiprocessing
 import os
 import signal
 import time
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+import tomochrome
 from tomochrome.cli.app import main
 from tomochrome.errors import InputError, TomochromeError
 from tomochrome.runtime import Task as Run
 from tomochrome.runtime import current, running
-from tomochrome.training import TrainingConfig, finish, train
+from tomochrome.training import TrainingConfig, export, finish, train
 
 torch = pytest.importorskip("torch")
+LICENSE = Path(__file__).resolve().parents[2] / "LICENSE"
 
 
 # <model>
@@ -85,7 +88,22 @@ def test_it_can_be_trained_from_the_command_line(tmp_path, capsys):
     assert float(rows[-1][3]) < 0.3 * float(rows[1][3])
     card = (run / "weights" / "line" / "docs" / "README.md").read_text()
     assert "Not for diagnosis" in card and "60 steps of 8 samples" in card
+    metadata = json.loads((run / "weights" / "line" / "configs" / "metadata.json").read_text())
+    assert metadata["version"] == tomochrome.__version__
+    assert (run / "weights" / "line" / "LICENSE").read_text() == LICENSE.read_text()
     assert not (run / "pool").exists()
+
+
+def test_a_bundle_states_the_versions_that_are_installed():
+    for package in ("torch", "monai"):
+        release = export.installed(package)
+        assert version(package).startswith(release) and "+" not in release
+
+
+def test_a_training_without_the_license_ends_at_once(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(export, "DISTRIBUTION", "not-installed")
+    assert main(["train", "scim", "--out", str(tmp_path / "run"), "--steps", "1"]) == 2
+    assert "the license of 'not-installed'" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("field", [{"slop": 1}, {"slope": "steep"}])

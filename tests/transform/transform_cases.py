@@ -1,4 +1,4 @@
-"""Transforms and volumes small enough for the tests of this room and of io."""
+"""Transforms and volumes small enough for the tests of this folder and of io."""
 
 from __future__ import annotations
 

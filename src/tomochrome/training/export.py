@@ -7,11 +7,13 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from importlib.metadata import PackageNotFoundError, distribution, version
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from tomochrome import __version__
 from tomochrome.bundles import PHOTOGRAPH, PHOTOGRAPH_WEIGHTS, WEIGHTS
 from tomochrome.errors import InputError
 from tomochrome.runtime import quietly, write_whole
@@ -23,7 +25,7 @@ from tomochrome.training.trainer import foreign_checkpoint, read_checkpoint, sta
 
 CARDS = Path(__file__).resolve().parent / "cards"
 """One Markdown template for each kind of model card."""
-LICENSE_FILE = Path(__file__).resolve().parents[3] / "LICENSE"
+DISTRIBUTION = "napari-tomochrome"
 _HELD_OUT_PATIENTS = 12
 
 
@@ -149,7 +151,7 @@ def write_bundle(folder: Path, bundle: Bundle, task: Task[Any], evidence: Eviden
     trained_on = task.trained_on()
     metadata = {
         "name": bundle.name,
-        "version": "0.1.0",
+        "version": __version__,
         "license": "BSD-3-Clause",
         "trained_on": trained_on,
         **bundle.metadata,
@@ -158,7 +160,7 @@ def write_bundle(folder: Path, bundle: Bundle, task: Task[Any], evidence: Eviden
     if bundle.photograph is not None:
         metadata[PHOTOGRAPH] |= {"weights_sha256": hashes[PHOTOGRAPH_WEIGHTS]}
     if "network" in metadata:  # fields of MONAI's bundle format
-        metadata |= {"monai_version": "1.5", "pytorch_version": "2.4"}
+        metadata |= {"monai_version": installed("monai"), "pytorch_version": installed("torch")}
     settings = task.config.model_dump_json(indent=2) + "\n"
     run_files = {"configs/train.json": settings, "docs/log.csv": "\n".join(evidence.log) + "\n"}
     if evidence.second_log:
@@ -216,17 +218,29 @@ def score_lines(scores: Mapping[str, Any]) -> str:
     return "\n".join(rows) or "- not measured yet"
 
 
+def installed(package: str) -> str:
+    """Return the version of an installed package, without a local suffix such as ``+cpu``."""
+    return version(package).partition("+")[0]
+
+
 def read_license() -> str:
     """Return the text of the project's license, which every bundle contains.
+
+    It comes from the metadata of the installed distribution, which a wheel and an editable
+    install both have.
 
     Raises
     ------
     InputError
-        If the program does not run from a source checkout.
+        If the distribution is not installed, or was installed without its license.
     """
     try:
-        return LICENSE_FILE.read_text(encoding="utf-8")
-    except OSError as error:
+        text = distribution(DISTRIBUTION).read_text("licenses/LICENSE")
+    except PackageNotFoundError:
+        text = None
+    if text is None:
         raise InputError(
-            f"the license '{LICENSE_FILE}' is missing; write bundles from a source checkout"
-        ) from error
+            f"the license of '{DISTRIBUTION}', which every bundle contains, is not installed; "
+            "install the package again with pip"
+        )
+    return text

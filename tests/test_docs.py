@@ -1,0 +1,119 @@
+"""The documentation says what is there: links, commands, code, tutorials, the release."""
+
+from __future__ import annotations
+
+import ast
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import tomochrome
+from tomochrome.cli.app import COMMANDS, build_parser
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"]
+PAGES += sorted((ROOT / "docs").rglob("*.md"))
+MAX_README_BYTES = 12_000
+
+
+def name_of(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+def blocks(path: Path, *languages: str) -> Iterator[str]:
+    """Yield the fenced blocks of a page in some languages."""
+    text = path.read_text(encoding="utf-8")
+    for found in re.finditer(r"^( *)```(\S+)\n(.*?)^\1```", text, re.DOTALL | re.MULTILINE):
+        if found[2] in languages:
+            yield found[3]
+
+
+def anchors(path: Path) -> set[str]:
+    """Return the anchors that GitHub and the site give the headings of a page."""
+    text = re.sub(r"^```.*?^```", "", path.read_text(encoding="utf-8"), flags=re.DOTALL | re.M)
+    headings = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+    if path.name == "cards.md":
+        headings = [folder.name for folder in (ROOT / "weights").iterdir()]
+    return {re.sub(r"[^\w\- ]", "", line.lower()).replace(" ", "-") for line in headings}
+
+
+def commands(path: Path) -> Iterator[list[str]]:
+    """Yield the words of each ``tomochrome`` command that a page shows."""
+    for block in blocks(path, "sh"):
+        for line in block.replace("\\\n", " ").splitlines():
+            words = shlex.split(line, comments=True)
+            if words[:1] == ["tomochrome"]:
+                yield words[1:]
+
+
+def test_the_readme_is_short() -> None:
+    assert (ROOT / "README.md").stat().st_size <= MAX_README_BYTES
+
+
+@pytest.mark.parametrize("path", PAGES, ids=name_of)
+def test_links_lead_somewhere(path: Path) -> None:
+    text = re.sub(r"^```.*?^```", "", path.read_text(encoding="utf-8"), flags=re.DOTALL | re.M)
+    for target in re.findall(r"\]\(([^)\s]+)\)", re.sub(r"`[^`]*`", "", text)):
+        if "://" in target:
+            continue
+        place, _, anchor = target.partition("#")
+        file = (path.parent / place) if place else path
+        assert file.exists(), target
+        assert not anchor or anchor in anchors(file), target
+
+
+@pytest.mark.parametrize("path", [p for p in PAGES if any(commands(p))], ids=name_of)
+def test_commands_are_valid(path: Path) -> None:
+    for words in commands(path):
+        assert words[0] in COMMANDS
+        build_parser(words[0]).parse_args([word for word in words if word != "..."])
+
+
+@pytest.mark.parametrize("path", [p for p in PAGES if any(blocks(p, "python"))], ids=name_of)
+def test_code_is_valid(path: Path) -> None:
+    for block in blocks(path, "python"):
+        ast.parse(block)
+
+
+def test_make_has_the_targets_that_the_pages_name() -> None:
+    targets = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    for path in PAGES:
+        text = path.read_text(encoding="utf-8")
+        assert set(re.findall(r"`make ([\w-]+)", text)) <= targets, path
+
+
+def test_every_example_is_in_a_tutorial() -> None:
+    tutorials = "".join(p.read_text() for p in (ROOT / "docs" / "tutorials").glob("*.md"))
+    for example in (ROOT / "examples").glob("*.py"):
+        assert f"../../examples/{example.name}" in tutorials, example.name
+
+
+def test_every_model_has_its_card_and_its_row() -> None:
+    cards = (ROOT / "docs" / "cards.md").read_text(encoding="utf-8")
+    models = (ROOT / "docs" / "models.md").read_text(encoding="utf-8")
+    for folder in (ROOT / "weights").iterdir():
+        assert f"../weights/{folder.name}/docs/README.md" in cards
+        assert f"`{folder.name}`" in models or folder.name == "symnet"
+
+
+def test_the_reference_has_all_packages() -> None:
+    reference = {path.stem for path in (ROOT / "docs" / "api").glob("*.md")}
+    source = ROOT / "src" / "tomochrome"
+    packages = {path.stem for path in source.iterdir() if path.suffix == ".py" or path.is_dir()}
+    private = {"__init__", "__pycache__", "_napari", "cli", "registration"}
+    assert packages - private - {"weights", "napari", "py"} <= reference
+
+
+def test_the_release_is_named_once_in_each_place() -> None:
+    """The version is in `tomochrome.__version__`; pyproject.toml and the site read it there."""
+    version = tomochrome.__version__
+    citation = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    date = re.search(r'^date-released: "([\d-]+)"$', citation, re.MULTILINE)
+    assert date is not None
+    assert f"\nversion: {version}\n" in citation
+    changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    releases = re.findall(r"^## (\[.*)$", changelog, re.MULTILINE)
+    assert releases[:2] == ["[Unreleased]", f"[{version}] - {date[1]}"]
