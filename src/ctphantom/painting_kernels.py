@@ -173,7 +173,9 @@ def _box(row: Array, px: float, py: float, pz: float) -> float:
 
 
 @kernel(fastmath=True)
-def evaluate(stamp: Stamp, grid: Grid, rows: Array, boxes: Array, z0: int, z1: int) -> None:
+def evaluate(  # noqa: C901 - one compiled pass over the voxels
+    stamp: Stamp, grid: Grid, rows: Array, boxes: Array, z0: int, z1: int
+) -> None:
     """Combine primitives into a stamp's distance field in its slices ``z0..z1``."""
     field, owner, corner, _ = stamp
     ny, nx = field.shape[1], field.shape[2]
@@ -247,7 +249,7 @@ def noise_at(noise: Array, x: float, y: float, z: float) -> float:
 
 
 @kernel(fastmath=True)
-def apply(
+def apply(  # noqa: C901 - one compiled pass over the voxels
     labels: Array, depth: Array, stamp: Stamp, grid: Grid, layers: Layers, brush: Brush,
     z0: int, z1: int,
 ) -> None:  # fmt: skip
