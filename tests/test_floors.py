@@ -41,18 +41,12 @@ ROOMS = (
 )
 #: Names of files that occur twice in src, until they are renamed.
 TWICE = {
-    "blocks.py",
-    "color.py",
-    "exemplar.py",
     "export.py",
     "files.py",
-    "jacobian.py",
     "kernels.py",
     "labels.py",
     "levels.py",
-    "network.py",
     "pair.py",
-    "palette.py",
     "parse.py",
     "photograph.py",
     "register.py",

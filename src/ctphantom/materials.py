@@ -59,17 +59,17 @@ class Material:
 
 
 def _read() -> tuple[Material, ...]:
-    found = {}
+    materials = {}
     with TABLE.open(encoding="utf-8", newline="") as stream:
         for row in csv.DictReader(stream):
             name, group = row.pop("structure"), row.pop("group")
             hu, spread, arterial, portal, delayed, texture, grain, *color = map(float, row.values())
             red, green, blue = map(int, color[:3])
-            found[Structure[name]] = Material(
+            materials[Structure[name]] = Material(
                 Structure[name], group or name.lower(), hu, spread,
                 (arterial, portal, delayed), texture, grain, (red, green, blue), color[3],
             )  # fmt: skip
-    return tuple(found[structure] for structure in Structure)
+    return tuple(materials[structure] for structure in Structure)
 
 
 MATERIALS: tuple[Material, ...] = _read()

@@ -92,11 +92,11 @@ class Variations:
             raise PhantomError(
                 f"a phantom's 'effusion_mm' must be two depths of 0 to 100, not {self.effusion_mm}"
             )
-        for name, known in (("removed", get_args(Removable)), ("spine_implant", LUMBAR)):
+        for name, choices in (("removed", get_args(Removable)), ("spine_implant", LUMBAR)):
             for one in getattr(self, name):
-                if one not in known:
+                if one not in choices:
                     raise PhantomError(
-                        f"a phantom's '{name}' has no '{one}'; choose from {', '.join(known)}"
+                        f"a phantom's '{name}' has no '{one}'; choose from {', '.join(choices)}"
                     )
 
     def apply(self, anatomy: Anatomy, region: str = "torso") -> Anatomy:

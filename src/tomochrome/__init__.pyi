@@ -1,7 +1,14 @@
 from .color import Chroma, Lighting, light
-from .colorization import Reference, colorize, models
+from .colorization import (
+    ColoringReport,
+    ColoringRequest,
+    Reference,
+    colorize,
+    colorize_file,
+    models,
+)
 from .colorization.hints import apply_hints
-from .colorization.photograph import colorize_photograph
+from .colorization.photograph_coloring import colorize_photograph
 from .compare import checkerboard
 from .errors import TomochromeError
 from .io import find, read, write
@@ -13,6 +20,8 @@ __version__: str
 
 __all__ = [
     "Chroma",
+    "ColoringReport",
+    "ColoringRequest",
     "Lighting",
     "Reference",
     "Registration",
@@ -23,6 +32,7 @@ __all__ = [
     "apply_hints",
     "checkerboard",
     "colorize",
+    "colorize_file",
     "colorize_photograph",
     "find",
     "light",

@@ -1,7 +1,7 @@
 """Color: sRGB and CIELAB, gamut, palettes, chroma maps and lighting.
 
 Names are imported on first use, so that palettes can be listed without compiled kernels.
-The function ``palette`` is defined in `tomochrome.color.palette`.
+The function ``palette`` is defined in `tomochrome.color.palettes`.
 """
 
 import lazy_loader

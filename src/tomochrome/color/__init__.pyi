@@ -1,9 +1,9 @@
 from .alpha import ALPHA_PRESETS
 from .chroma import Chroma
 from .convert import fit_chroma, lab_to_srgb, lab_to_srgb8, srgb_to_lab
-from .difference import ciede2000
 from .lighting import Lighting, light, light_slice
-from .palette import Palette, palette_names
+from .palettes import Palette, palette_names
+from .perception import ciede2000
 from .selection import TissueSelection
 from .view import LitVolume, light_3d
 

@@ -1,4 +1,4 @@
-from .color import (
+from .color_scores import (
     ColorScore,
     Flicker,
     OrganScore,
@@ -9,21 +9,32 @@ from .color import (
 )
 from .color_truth import ColorTruth
 from .coloring_figures import ColorFigures, color_figures
-from .consistency import inverse_consistency
-from .jacobian import jacobian_measures
 from .labels import overlap
-from .landmarks import landmark_errors
+from .model_evaluation import (
+    Coloring,
+    ScanSet,
+    Truth,
+    TruthFiles,
+    evaluate_models,
+    read_scan_sets,
+)
 from .registration import measure_registration
 from .similarity import similarity_measures
+from .transform_measures import inverse_consistency, jacobian_measures, landmark_errors
 
 __all__ = [
     "ColorFigures",
     "ColorScore",
     "ColorTruth",
+    "Coloring",
     "Flicker",
     "OrganScore",
+    "ScanSet",
+    "Truth",
+    "TruthFiles",
     "color_figures",
     "colored_outside",
+    "evaluate_models",
     "flicker",
     "inverse_consistency",
     "jacobian_measures",
@@ -31,6 +42,7 @@ __all__ = [
     "measure_registration",
     "overlap",
     "photograph_error",
+    "read_scan_sets",
     "score_color",
     "similarity_measures",
 ]
