@@ -80,7 +80,7 @@ def phantoms(models: dict[str, str], count: int) -> dict[str, Any]:
     """Score held-out phantom patients, all regions together and abdomens only."""
     from scipy.ndimage import binary_dilation, maximum_filter, minimum_filter
 
-    from tomochrome.color.palette import palette
+    from tomochrome.color.palettes import palette
     from tomochrome.colorization import colorize
     from tomochrome.evaluate import colored_outside, flicker
     from tomochrome.phantom import Structure

@@ -21,7 +21,7 @@ from typing import Final
 import torch
 
 from tomochrome.colorization.color_heads import AB_SCALE, make_head
-from tomochrome.colorization.network import build_network
+from tomochrome.colorization.network_builder import build_network
 from tomochrome.training.color_data import SECTIONS
 from tomochrome.training.color_samples import UNKNOWN, SectionSamples, stacked
 from tomochrome.training.sections import read_clean_sections, split_sections

@@ -25,7 +25,7 @@ from scipy import ndimage
 from skimage.color import lab2rgb
 
 from tomochrome.color import Chroma, Lighting, LitVolume, light
-from tomochrome.color.palette import palette
+from tomochrome.color.palettes import palette
 from tomochrome.runtime import thread_count
 from tomochrome.tissue import N_TISSUES, Tissue
 from tomochrome.volume import Volume, default_affine

@@ -31,9 +31,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tomochrome.color.convert import fit_chroma
-from tomochrome.color.difference import ciede2000
-from tomochrome.color.palette import palette
-from tomochrome.color.vision import DEFICIENCIES, as_seen
+from tomochrome.color.palettes import palette
+from tomochrome.color.perception import DEFICIENCIES, as_seen, ciede2000
 from tomochrome.evaluate.contrast import measure_contrast
 from tomochrome.phantom import make_patient
 from tomochrome.tissue import N_TISSUES, TISSUE_NAMES, Tissue

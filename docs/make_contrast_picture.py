@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from tomochrome.color.convert import lab_to_srgb8, srgb_to_lab
-from tomochrome.color.palette import palette
-from tomochrome.color.vision import DEFICIENCIES, as_seen
+from tomochrome.color.palettes import palette
+from tomochrome.color.perception import DEFICIENCIES, as_seen
 from tomochrome.phantom import make_patient
 from tomochrome.windowing import PRESETS, luminance
 

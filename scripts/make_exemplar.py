@@ -9,7 +9,7 @@ import numpy as np
 from safetensors.numpy import save
 
 from tomochrome.bundles import weights_folder
-from tomochrome.color.palette import palette
+from tomochrome.color.palettes import palette
 
 
 def main() -> None:

@@ -170,9 +170,9 @@ def draw_anatomy(seed: int, **overrides: Any) -> Anatomy:
     """
     rng = np.random.default_rng([abs(int(seed)), 7])
     build = overrides.pop("build", None)
-    known = {f.name for f in fields(Anatomy)}
+    names = {f.name for f in fields(Anatomy)}
     for name in overrides:
-        if name not in known:
+        if name not in names:
             raise PhantomError(f"a phantom patient has no property '{name}'")
     sex = overrides.get("sex") or ("female" if rng.random() < 0.5 else "male")
     if sex not in ("female", "male"):

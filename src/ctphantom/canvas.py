@@ -91,10 +91,10 @@ class Canvas:
     def to_voxel(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return fractional voxel indices (n, 3: z, y, x) of patient points (n, 3: x, y, z)."""
         voxel = np.column_stack([points, np.ones(len(points))]) @ self._inverse
-        found = np.empty_like(voxel)
+        reached = np.empty_like(voxel)
         for _ in range(3):
-            kernels.positions(self.grid, voxel, found)
-            voxel = voxel + (points - found) @ self._inverse[:3]
+            kernels.positions(self.grid, voxel, reached)
+            voxel = voxel + (points - reached) @ self._inverse[:3]
         return voxel
 
     def _boxes(self, shape: Shape, margin: float) -> NDArray[np.int64]:

@@ -19,6 +19,8 @@ from typing import Any
 def kernel(function: Callable[..., Any] | None = None, **options: Any) -> Any:
     """Compile ``function`` to release the GIL, cached on disk if a folder is writable.
 
+    Numba caches beside the module, or in the user's cache folder if the package is read-only. If
+    neither is writable it raises an exception, and the kernel is compiled in every process.
     ``options`` are those of ``numba.njit``. Without a function, a decorator is returned:
     ``@kernel(fastmath=True)``.
     """
@@ -28,30 +30,23 @@ def kernel(function: Callable[..., Any] | None = None, **options: Any) -> Any:
 
     try:
         compiled = njit(nogil=True, cache=True, **options)(function)
-    except RuntimeError:  # there is no folder to cache in
+    except RuntimeError:
         return njit(nogil=True, **options)(function)
-    _follow_all_kernels(compiled, Path(function.__code__.co_filename))
-    return compiled
-
-
-def _follow_all_kernels(compiled: Any, file: Path) -> None:
-    """Make a kernel's cache depend on all files of kernels beside its own.
-
-    Numba compiles what a kernel calls into it, but compares only the time and size of the kernel's
-    own file: after a change of a kernel in another file, it would run the old one. It also fails to
-    read the cache if a class in a kernel's signature has been renamed; such a cache is cleared.
-    """
     cache = getattr(getattr(compiled, "_cache", None), "_cache_file", None)
     if cache is None:  # with NUMBA_DISABLE_JIT
-        return
-    stats = {path.name: path.stat() for path in sorted(file.parent.glob("*_kernels.py"))}
+        return compiled
+    # Numba compiles what a kernel calls into it, but compares only the time and size of the
+    # kernel's own file: after a change of a kernel in another file it would run the old one.
+    folder = Path(function.__code__.co_filename).parent
+    stats = {path.name: path.stat() for path in sorted(folder.glob("*_kernels.py"))}
     others = tuple((name, stat.st_mtime, stat.st_size) for name, stat in stats.items())
     cache._source_stamp = (cache._source_stamp, others)
-    try:
+    try:  # it also unpickles the classes in all signatures: a renamed one cannot be read
         cache._load_index()
     except Exception:  # whatever unpickling raises
         with suppress(OSError):
             cache.flush()
+    return compiled
 
 
 def available_threads() -> int:

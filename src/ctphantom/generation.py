@@ -208,7 +208,7 @@ def _painting(
     variations: Variations | None,
 ) -> list[tuple[Callable[..., object], tuple[object, ...]]]:
     """Return the functions that paint a region, in their order, each with its arguments."""
-    from ctphantom import abdomen, envelope, gut, head, kidneys, pelvis, skeleton, thorax
+    from ctphantom import abdomen, envelope, gut, head, pelvis, skeleton, thorax
     from ctphantom.variation_painting import paint_variations
 
     plain, framed = (canvas, anatomy), (canvas, anatomy, frame)
@@ -225,10 +225,11 @@ def _painting(
         (hips, pelvis.paint_pelvic_bones, plain),
         (chest, thorax.paint_heart, plain),
         (True, thorax.paint_great_vessels, plain),
+        (True, thorax.paint_airways, plain),
         (chest, thorax.paint_lung_vessels, plain),
         (chest, thorax.paint_effusion, framed),
         (belly, abdomen.paint_vessels, plain),
-        (belly, kidneys.paint_kidneys, plain),
+        (belly, abdomen.paint_kidneys, plain),
         (belly, abdomen.paint_liver, plain),
         (belly, abdomen.paint_crura, plain),
         (belly, abdomen.paint_spleen, framed),
@@ -239,7 +240,7 @@ def _painting(
         (hips, pelvis.paint_pelvic_organs, plain),
         (belly, gut.paint_colon, framed),
         (belly, gut.paint_small_bowel, framed),
-        (belly, kidneys.paint_perirenal_fat, plain),
+        (belly, abdomen.paint_perirenal_fat, plain),
         (belly, abdomen.paint_branches, plain),
         (belly, abdomen.paint_liver_vessels, plain),
         (belly, abdomen.paint_findings, plain),
@@ -248,20 +249,10 @@ def _painting(
         (hips and anatomy.hip_metal, pelvis.paint_hip_metal, plain),
         (varied, paint_variations, (*framed, variations)),
         (high > 470, head.paint_head, plain),
-        (couch and trunk, _paint_couch, (canvas,)),
+        (couch and trunk, envelope.paint_couch, (canvas,)),
         (couch and not trunk, head.paint_headrest, (canvas, anatomy.rng(41))),
     ]  # fmt: skip
     return [(paint, arguments) for needed, paint, arguments in steps if needed]
-
-
-def _paint_couch(canvas: Any) -> None:
-    """Paint the table just below the lowest point of the back."""
-    from ctphantom.envelope import paint_couch
-
-    occupied = (canvas.labels != 0).any(axis=0)
-    rows = np.flatnonzero(occupied[:, occupied.shape[1] // 3 : 2 * occupied.shape[1] // 3].any(1))
-    last = int(rows[-1]) if len(rows) else canvas.shape[1] - 1
-    paint_couch(canvas, float(canvas.origin[1] + canvas.spacing[1] * (last + 1)))
 
 
 def make_patient(

@@ -6,9 +6,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from ctphantom.abdomen import FREE, SOFT, shift_z
 from ctphantom.anatomy import Anatomy, Frame
 from ctphantom.canvas import Canvas
-from ctphantom.kidneys import FREE, SOFT, shift_z
 from ctphantom.parts import rows, tubes
 from ctphantom.shapes import Shape, spline
 from ctphantom.structures import Structure as S

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy.interpolate import PchipInterpolator
 from scipy.spatial.transform import Rotation
 
-from ctphantom import head_brain, head_kernels, head_neck, head_skull, head_soft
+from ctphantom import head_anatomy, head_kernels
 from ctphantom.anatomy import Anatomy, shared_noise
 from ctphantom.canvas import Canvas
 from ctphantom.envelope import make_frame
@@ -64,18 +64,18 @@ def paint_head(canvas: Canvas, anatomy: Anatomy, rng: np.random.Generator | None
         head_kernels.paint_head, 0, canvas.shape[0], canvas.labels, canvas.grid, pose, cranium,
         face, neck, head_kernels.Roughness(shared_noise(), rng.uniform(0, 64, 9)), _NAMES,
     )  # fmt: skip
-    head_soft.paint_nose_and_ears(frame, anatomy, rng)
-    head_neck.paint_muscles(frame, anatomy, rng)
-    head_soft.paint_muscles(frame, anatomy, rng)
-    head_soft.paint_mouth(frame, rng)
-    head_skull.paint_base(frame, rng)
-    head_skull.paint_cheeks(frame, rng)
-    head_skull.paint_sinuses(frame, rng)
-    head_skull.paint_jaw(frame, rng)
-    head_soft.paint_orbits(frame, rng)
-    head_brain.paint_brain(frame, rng, age)
-    head_neck.paint_vertebrae(frame, anatomy, rng)
-    head_soft.paint_vessels(frame, rng)
+    head_anatomy.paint_nose_and_ears(frame, anatomy, rng)
+    head_anatomy.paint_neck_muscles(frame, anatomy, rng)
+    head_anatomy.paint_chewing_muscles(frame, anatomy, rng)
+    head_anatomy.paint_mouth(frame, rng)
+    head_anatomy.paint_base(frame, rng)
+    head_anatomy.paint_cheeks(frame, rng)
+    head_anatomy.paint_sinuses(frame, rng)
+    head_anatomy.paint_jaw(frame, rng)
+    head_anatomy.paint_orbits(frame, rng)
+    head_anatomy.paint_brain(frame, rng, age)
+    head_anatomy.paint_vertebrae(frame, anatomy, rng)
+    head_anatomy.paint_vessels(frame, rng)
 
 
 def paint_headrest(canvas: Canvas, rng: np.random.Generator) -> None:

@@ -59,17 +59,17 @@ class Material:
 
 
 def _read() -> tuple[Material, ...]:
-    found = {}
+    materials = {}
     with TABLE.open(encoding="utf-8", newline="") as stream:
         for row in csv.DictReader(stream):
             name, group = row.pop("structure"), row.pop("group")
             hu, spread, arterial, portal, delayed, texture, grain, *color = map(float, row.values())
             red, green, blue = map(int, color[:3])
-            found[Structure[name]] = Material(
+            materials[Structure[name]] = Material(
                 Structure[name], group or name.lower(), hu, spread,
                 (arterial, portal, delayed), texture, grain, (red, green, blue), color[3],
             )  # fmt: skip
-    return tuple(found[structure] for structure in Structure)
+    return tuple(materials[structure] for structure in Structure)
 
 
 MATERIALS: tuple[Material, ...] = _read()
@@ -190,50 +190,20 @@ def _draw(
     by_one = np.exp(0.4 * own * np.clip(_own(rng), -2.0, 2.0))
     hu += enhanced * common * by_group * by_one
 
-    _vary_bone(hu, rng)
-    _vary_muscle(hu, rng, native)
-    _vary_liver(hu, rng, native)
-    _fill_gut(hu, rng)
-    hu[Structure.OUTSIDE_AIR] = -1000.0
-    return hu.astype(np.float32)
-
-
-def _own(rng: np.random.Generator) -> NDArray[np.float64]:
-    """Draw the deviation of each structure from its group, (n_structures,).
-
-    Solid lung, the last of them, has none, so that a seed gives the HU that it gave before this
-    structure existed.
-    """
-    return np.append(rng.standard_normal(N_STRUCTURES - 1), 0.0)
-
-
-def _vary_bone(hu: NDArray[np.float64], rng: np.random.Generator) -> None:
-    """Vary bone density, as with age."""
-    density = rng.uniform(0.55, 1.3)
+    density = rng.uniform(0.55, 1.3)  # of bone, as with age
     for structure in (Structure.TRABECULAR_BONE, Structure.DIPLOE):
         hu[structure] *= density
     hu[Structure.CORTICAL_BONE] *= 0.5 * (1.0 + density)
-
-
-def _vary_muscle(hu: NDArray[np.float64], rng: np.random.Generator, native: float) -> None:
-    """Lower the HU of muscle in some patients, as by fatty infiltration."""
-    if rng.random() < 0.2 * native:
+    if rng.random() < 0.2 * native:  # fatty infiltration
         loss = rng.uniform(5.0, 35.0)
         for structure in (Structure.MUSCLE, Structure.TONGUE, Structure.DIAPHRAGM):
             hu[structure] -= loss
-
-
-def _vary_liver(hu: NDArray[np.float64], rng: np.random.Generator, native: float) -> None:
-    """Give some patients a fatty liver, and draw the contrast of lesions."""
-    if rng.random() < 0.1 * native:
+    if rng.random() < 0.1 * native:  # fatty liver
         loss = rng.uniform(8.0, 45.0)
         hu[Structure.LIVER] -= loss
         hu[Structure.LESION] -= 0.3 * loss
     hu[Structure.LESION] = hu[Structure.LIVER] + rng.uniform(-55.0, 35.0)
-
-
-def _fill_gut(hu: NDArray[np.float64], rng: np.random.Generator) -> None:
-    """Draw the contents of stomach and bowel: water, food, or positive oral contrast."""
+    # contents of stomach and bowel: water, food, or positive oral contrast
     positive = rng.random() < 0.3
     strength = rng.uniform(130.0, 400.0)
     for structure, reach in (
@@ -245,3 +215,14 @@ def _fill_gut(hu: NDArray[np.float64], rng: np.random.Generator) -> None:
             hu[structure] = strength * rng.uniform(0.5, 1.25)
         elif structure is not Structure.COLON_CONTENT:
             hu[structure] = rng.uniform(0.0, 18.0) if rng.random() < 0.5 else rng.uniform(15, 60)
+    hu[Structure.OUTSIDE_AIR] = -1000.0
+    return hu.astype(np.float32)
+
+
+def _own(rng: np.random.Generator) -> NDArray[np.float64]:
+    """Draw the deviation of each structure from its group, (n_structures,).
+
+    Solid lung, the last of them, has none, so that a seed gives the HU that it gave before this
+    structure existed.
+    """
+    return np.append(rng.standard_normal(N_STRUCTURES - 1), 0.0)

@@ -173,7 +173,9 @@ def _box(row: Array, px: float, py: float, pz: float) -> float:
 
 
 @kernel(fastmath=True)
-def evaluate(stamp: Stamp, grid: Grid, rows: Array, boxes: Array, z0: int, z1: int) -> None:
+def evaluate(  # noqa: C901 - one compiled pass over the voxels
+    stamp: Stamp, grid: Grid, rows: Array, boxes: Array, z0: int, z1: int
+) -> None:
     """Combine primitives into a stamp's distance field in its slices ``z0..z1``."""
     field, owner, corner, _ = stamp
     ny, nx = field.shape[1], field.shape[2]
@@ -247,7 +249,7 @@ def noise_at(noise: Array, x: float, y: float, z: float) -> float:
 
 
 @kernel(fastmath=True)
-def apply(
+def apply(  # noqa: C901 - one compiled pass over the voxels
     labels: Array, depth: Array, stamp: Stamp, grid: Grid, layers: Layers, brush: Brush,
     z0: int, z1: int,
 ) -> None:  # fmt: skip
@@ -311,15 +313,15 @@ def close_walls(
                 label = labels[z, y, x]
                 if own[label] != 2:
                     continue
-                found = False
+                exposed = False
                 for k in range(1, reach[2] + 1):
                     left, right = labels[z, y, max(x - k, 0)], labels[z, y, min(x + k, nx - 1)]
-                    found |= not (own[left] and own[right])
+                    exposed |= not (own[left] and own[right])
                 for k in range(1, reach[1] + 1):
                     front, back = labels[z, max(y - k, 0), x], labels[z, min(y + k, ny - 1), x]
-                    found |= not (own[front] and own[back])
+                    exposed |= not (own[front] and own[back])
                 for k in range(1, reach[0] + 1):
                     below, above = labels[max(z - k, 0), y, x], labels[min(z + k, nz - 1), y, x]
-                    found |= not (own[below] and own[above])
-                if found:
+                    exposed |= not (own[below] and own[above])
+                if exposed:
                     out[z, y, x] = wall

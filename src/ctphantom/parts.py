@@ -55,9 +55,9 @@ def rows() -> dict[str, list[Row]]:
                     float(row["rounding"] or 1),
                     not row["straight"],
                 )
-                for row in found
+                for row in primitives
             ]
-            for name, found in groupby(csv.DictReader(stream), lambda row: row["part"])
+            for name, primitives in groupby(csv.DictReader(stream), lambda row: row["part"])
         }
 
 

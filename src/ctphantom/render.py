@@ -116,7 +116,13 @@ def render_ct(
     frequency = (_TILE_GRAIN / np.maximum(textures[:, 1], 0.5)).astype(np.float32)
     tile = texture_tile(int(rng.integers(4)))
     offsets = rng.uniform(0, _TILE, (N_STRUCTURES, 3)).astype(np.float32)
-    slopes, gas = _posterior_slopes(rng), _gas_in_stool(rng)
+    # gradient of lung density to posterior in a supine patient, HU per mm
+    slopes = np.zeros(N_STRUCTURES, np.float32)
+    slopes[Structure.LUNG] = slopes[Structure.LUNG_DEPENDENT] = rng.uniform(0.05, 0.45)
+    # HU decrease by gas bubbles, per unit of texture above one standard deviation
+    gas = np.zeros(N_STRUCTURES, np.float32)
+    gas[Structure.COLON_CONTENT] = rng.uniform(100.0, 900.0)
+    gas[Structure.STOMACH_CONTENT] = rng.choice([0.0, 0.0, 150.0])
     look = Look(means, textures[:, 0].copy(), frequency, offsets, slopes, gas)
     blur = Blur(*(gaussian(float(np.hypot(scanner.blur_mm / s, _ALIAS))) for s in steps[1:]))
     voxel = np.asarray(steps, dtype=np.float32)
@@ -158,21 +164,6 @@ def _checked(
     if not min(z, y, x) > 0:
         raise PhantomError(f"the spacing must be positive, not {spacing}")
     return labels, (z, y, x)
-
-
-def _posterior_slopes(rng: np.random.Generator) -> NDArray[np.float32]:
-    """Draw the gradient of lung density to posterior in HU per mm (supine patient)."""
-    slopes = np.zeros(N_STRUCTURES, dtype=np.float32)
-    slopes[Structure.LUNG] = slopes[Structure.LUNG_DEPENDENT] = rng.uniform(0.05, 0.45)
-    return slopes
-
-
-def _gas_in_stool(rng: np.random.Generator) -> NDArray[np.float32]:
-    """Draw the HU decrease by gas bubbles, per unit of texture above one standard deviation."""
-    gas = np.zeros(N_STRUCTURES, dtype=np.float32)
-    gas[Structure.COLON_CONTENT] = rng.uniform(100.0, 900.0)
-    gas[Structure.STOMACH_CONTENT] = rng.choice([0.0, 0.0, 150.0])
-    return gas
 
 
 def gaussian(sigma: float) -> NDArray[np.float32]:

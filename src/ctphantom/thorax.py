@@ -101,11 +101,6 @@ def paint_heart(canvas: Canvas, anatomy: Anatomy) -> None:
     coronary = Shape().tube([(8, -52, 300), at(26, -32, 18), at(34, -40, -10)], 1.6)
     coronary.tube([(-4, -54, 298), at(-24, -30, 6), at(-22, -26, -24)], 1.6)
     canvas.paint(coronary, S.ARTERY, only=[S.PERICARDIAL_FAT, S.MYOCARDIUM])
-    _venae_cavae(canvas, anatomy, at(-40, 0, -14))
-
-
-def _venae_cavae(canvas: Canvas, anatomy: Anatomy, atrium: np.ndarray) -> None:
-    """Paint the superior vena cava, the azygos vein, and the inferior vena cava at the heart."""
     canvas.paint(tubes("upper cava"), S.SUPERIOR_VENA_CAVA, only=CHEST)
     azygos = Shape().tube(
         [(-4, prevertebral(anatomy, z, 2.5), z) for z in (200, 240, 290, 330)]
@@ -113,12 +108,12 @@ def _venae_cavae(canvas: Canvas, anatomy: Anatomy, atrium: np.ndarray) -> None:
         3.2,
     )
     canvas.paint(azygos, S.VEIN, only=[*CHEST, S.MUSCLE])
-    cava = Shape().tube([(-24, -10, 215), (-27, -20, 240), atrium], [12, 12.5, 13])
+    cava = Shape().tube([(-24, -10, 215), (-27, -20, 240), at(-40, 0, -14)], [12, 12.5, 13])
     canvas.paint(cava, S.VENA_CAVA, only=[*CHEST, S.VISCERAL_FAT])
 
 
 def paint_great_vessels(canvas: Canvas, anatomy: Anatomy) -> None:
-    """Paint aorta, arch branches, neck veins, esophagus, airways and thyroid."""
+    """Paint aorta, arch branches, neck veins and esophagus."""
     points = aorta_points(anatomy)
     chest = points[points[:, 2] > 160]
     soft = [*CHEST, S.MUSCLE, S.VISCERAL_FAT, S.LEFT_HEART_BLOOD, S.MYOCARDIUM, S.PULMONARY_ARTERY]
@@ -135,10 +130,10 @@ def paint_great_vessels(canvas: Canvas, anatomy: Anatomy) -> None:
         z = anatomy.rng(12).uniform(300, 400)
         bubble = Shape().ellipsoid((3, prevertebral(anatomy, z, 8), z), (4, 3, 22))
         canvas.paint(bubble, S.BOWEL_GAS, only=[S.ESOPHAGUS])
-    _airways(canvas, anatomy)
 
 
-def _airways(canvas: Canvas, anatomy: Anatomy) -> None:
+def paint_airways(canvas: Canvas, anatomy: Anatomy) -> None:
+    """Paint trachea, bronchi and thyroid."""
     wide = 1.0 if anatomy.sex == "male" else 0.88
 
     def front(z: float) -> float:

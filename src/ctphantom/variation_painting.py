@@ -39,7 +39,14 @@ def paint_variations(
     if variations.ascites_mm > 0:
         _surround_with_fluid(canvas, variations.ascites_mm)
     if max(variations.effusion_mm) > 3:
-        _compress_lung(canvas, 4.0 + 0.1 * max(variations.effusion_mm))
+        # lung beside the fluid is atelectatic, close to it airless
+        thickness, distance = (
+            4.0 + 0.1 * max(variations.effusion_mm),
+            _distance(canvas, [S.EFFUSION_FLUID]),
+        )
+        labels = canvas.labels
+        labels[(distance < thickness) & (labels == S.LUNG)] = S.LUNG_DEPENDENT
+        labels[(distance < 0.6 * thickness) & (labels == S.LUNG_DEPENDENT)] = S.LUNG_SOLID
     if variations.consolidation_mm > 0:
         _consolidate_lung(canvas, anatomy, variations.consolidation_mm)
     if variations.nodules:
@@ -61,13 +68,6 @@ def _remove_kidney(canvas: Canvas, side: int) -> None:
     canvas.paint(bed, S.VISCERAL_FAT, only=[S.CYST, S.ARTERY, S.VEIN])
 
 
-def _patient_positions(canvas: Canvas, voxels: np.ndarray) -> np.ndarray:
-    """Return patient-frame positions (n, 3: x, y, z) of voxels (n, 3: z, y, x)."""
-    found = np.empty(voxels.shape, np.float64)
-    kernels.positions(canvas.grid, voxels.astype(np.float64), found)
-    return found
-
-
 def _distance(canvas: Canvas, labels: list[S]) -> np.ndarray:
     """Return the distance (z, y, x) in mm to the nearest voxel of the structures, or infinity."""
     inside = np.isin(canvas.labels, labels)
@@ -86,7 +86,8 @@ def _surround_with_fluid(canvas: Canvas, thickness: float) -> None:
     voxels = np.argwhere(fat & (distance < thickness))
     if not len(voxels):
         return
-    p = _patient_positions(canvas, voxels)
+    p = np.empty(voxels.shape, np.float64)
+    kernels.positions(canvas.grid, voxels.astype(np.float64), p)
     x, y, z = p.T
     share = np.clip((y + 105) / 70, 0.2, 1.0)
     inside = (distance[tuple(voxels.T)] < thickness * share) & (y < 22) & (z > -112)
@@ -96,13 +97,6 @@ def _surround_with_fluid(canvas: Canvas, thickness: float) -> None:
     pool = np.zeros(fat.shape, np.float32)
     pool[tuple(voxels[inside].T)] = 1
     canvas.labels[fat & (ndimage.gaussian_filter(pool, 3.0 / canvas.spacing) > 0.4)] = S.ASCITES
-
-
-def _compress_lung(canvas: Canvas, thickness: float) -> None:
-    """Replace lung next to pleural fluid by atelectatic lung, airless close to the fluid."""
-    distance = _distance(canvas, [S.EFFUSION_FLUID])
-    canvas.labels[(distance < thickness) & (canvas.labels == S.LUNG)] = S.LUNG_DEPENDENT
-    canvas.labels[(distance < 0.6 * thickness) & (canvas.labels == S.LUNG_DEPENDENT)] = S.LUNG_SOLID
 
 
 def _consolidate_lung(canvas: Canvas, anatomy: Anatomy, radius: float) -> None:

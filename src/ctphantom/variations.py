@@ -12,7 +12,7 @@ from ctphantom.interface import PhantomError
 
 Removable = Literal["right kidney", "left kidney", "gallbladder"]
 LUMBAR = ("L5", "L4", "L3", "L2", "L1", "T12", "T11", "T10")
-_MOST_FAT_MM = 68.0
+_MAX_FAT_MM = 68.0
 _MAX_NODULES = 40
 _LIMITS = {
     "fat": (0.02, 25.0),
@@ -92,11 +92,11 @@ class Variations:
             raise PhantomError(
                 f"a phantom's 'effusion_mm' must be two depths of 0 to 100, not {self.effusion_mm}"
             )
-        for name, known in (("removed", get_args(Removable)), ("spine_implant", LUMBAR)):
+        for name, choices in (("removed", get_args(Removable)), ("spine_implant", LUMBAR)):
             for one in getattr(self, name):
-                if one not in known:
+                if one not in choices:
                     raise PhantomError(
-                        f"a phantom's '{name}' has no '{one}'; choose from {', '.join(known)}"
+                        f"a phantom's '{name}' has no '{one}'; choose from {', '.join(choices)}"
                     )
 
     def apply(self, anatomy: Anatomy, region: str = "torso") -> Anatomy:
@@ -123,7 +123,7 @@ class Variations:
         young = self.child < 1
         return replace(
             a,
-            subcutaneous=min(a.subcutaneous * self.fat, max(a.subcutaneous, _MOST_FAT_MM)),
+            subcutaneous=min(a.subcutaneous * self.fat, max(a.subcutaneous, _MAX_FAT_MM)),
             visceral=max(a.visceral, min(a.visceral + more, 1.25)) * lean,
             muscle=a.muscle * (0.7 + 0.3 * lean),
             size=a.size * size,

@@ -82,10 +82,10 @@ def format_of(path: str | os.PathLike[str]) -> Format:
     if text.endswith(("/", os.sep)):
         return DICOM
     name = Path(text).name.lower()
-    for known in FORMATS:
-        if any(name.endswith(ending) and name != ending for ending in known.endings):
-            return known
-    files = [known.ending for known in FORMATS if not known.is_folder]
+    for entry in FORMATS:
+        if any(name.endswith(ending) and name != ending for ending in entry.endings):
+            return entry
+    files = [entry.ending for entry in FORMATS if not entry.is_folder]
     raise OutputError(
         f"'{text}' does not end in a supported extension: use {', '.join(files)}, "
         "or a folder ending in / (DICOM)"
@@ -100,6 +100,6 @@ def extensions_help(*, color: bool = False) -> str:
     color
         Whether the command writes colored volumes only.
     """
-    files = [f"{known.ending} ({known.detail})" for known in FORMATS if not known.is_folder]
+    files = [f"{entry.ending} ({entry.detail})" for entry in FORMATS if not entry.is_folder]
     kind = "a DICOM Secondary Capture series" if color else "a DICOM series"
     return f"{', '.join(files)}, or OUT/, a folder ending in / ({kind})"

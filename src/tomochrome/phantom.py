@@ -1,7 +1,7 @@
 """Phantom patients as volumes: the phantom of `ctphantom`, its tissues, and DICOM series of it.
 
-This is the only module that imports `ctphantom`. It adds what the phantom knows nothing of:
-volumes, tissues, tasks (progress, cancel), errors and files.
+This is the only module that imports the patient of `ctphantom`. It adds what the phantom knows
+nothing of: volumes, tissues, tasks (progress, cancel), errors and files.
 """
 
 from __future__ import annotations

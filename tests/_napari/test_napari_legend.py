@@ -11,7 +11,7 @@ from qtpy.QtCore import Qt
 from tomochrome._napari.layers import volume_layer
 from tomochrome._napari.legend import _BODY, _NAME, _PLANE, _SHOWN, Legend, percent
 from tomochrome.color import TissueSelection
-from tomochrome.color.palette import palette
+from tomochrome.color.palettes import palette
 from tomochrome.tissue import N_TISSUES, Tissue
 
 pytestmark = pytest.mark.gui

@@ -311,7 +311,7 @@ def judge(case: Case, out: Path, old: dict[str, str], number: int, status: int, 
 
 WARM = (
     "PIL.Image", "PIL.ImageDraw", "PIL.ImageFont", "SimpleITK", "nibabel", "safetensors.numpy",
-    "scipy.ndimage", "tomochrome.cli.pipeline", "tomochrome.color.lighting",
+    "scipy.ndimage", "tomochrome.colorization.file_coloring", "tomochrome.color.lighting",
     "tomochrome.color.view", "tomochrome.colorization.body", "tomochrome.colorization.predict",
     "tomochrome.colorization.kinds.transfer_function", "tomochrome.compare.kernels",
     "tomochrome.compare.region",
@@ -324,7 +324,7 @@ WARM = (
 )  # fmt: skip
 WARM_TRAINING = (
     "torch", "torch._dynamo", "torch.utils.serialization.config", "monai.networks.nets",
-    "safetensors.torch", "tomochrome.color.palette", "tomochrome.training.export",
+    "safetensors.torch", "tomochrome.color.palettes", "tomochrome.training.export",
     "tomochrome.training.tasks.tissue",
 )  # fmt: skip
 

@@ -261,7 +261,7 @@ def test_an_interrupt_ends_with_130_and_leaves_nothing(tmp_path: Path) -> None:
     out = tmp_path / "out"
     out.mkdir()
     slow = (
-        "import sys, time, tomochrome.colorization as c\n"
+        "import sys, time, tomochrome.colorization.predict as c\n"
         "from tomochrome.runtime import check\n"
         "def wait(volume, model, **_):\n"
         "    print('waiting', flush=True)\n"

@@ -12,8 +12,9 @@ import pytest
 from cli_cases import Run, make_series, small_ct
 from distributed import LocalCluster
 
-from tomochrome.cli import batch_jobs, pipeline
+from tomochrome.cli import batch_jobs
 from tomochrome.cli.app import CANCELLED
+from tomochrome.colorization import file_coloring
 from tomochrome.errors import Cancelled, OptionError, TomochromeError
 from tomochrome.io import write
 
@@ -84,14 +85,14 @@ def test_one_failure_does_not_end_the_others(
     scans: Path, tmp_path: Path, capfd: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out, errors = tmp_path / "out", [TomochromeError("the gantry fell over"), KeyError("defect")]
-    real = pipeline.color
+    real = file_coloring.colorize_file
 
-    def color(source: pipeline.Source, *rest: object) -> pipeline.Result:
+    def color(source: file_coloring.Source, *rest: object) -> file_coloring.ColoringReport:
         if source.path.name in ("ct.nii.gz", "series"):
             raise errors.pop(0)
         return real(source, *rest)
 
-    monkeypatch.setattr(batch_jobs, "color", color)
+    monkeypatch.setattr(batch_jobs, "colorize_file", color)
     run = Run(capfd, "batch", scans, "-o", out, *MODEL, "--json")
     assert run.status == 2
     data = json.loads(run.out)
@@ -107,14 +108,14 @@ def test_one_failure_does_not_end_the_others(
 def test_cancelling_keeps_what_is_finished(
     scans: Path, tmp_path: Path, capfd: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = pipeline.color
+    real = file_coloring.colorize_file
 
-    def color(source: pipeline.Source, *rest: object) -> pipeline.Result:
+    def color(source: file_coloring.Source, *rest: object) -> file_coloring.ColoringReport:
         if source.path.name == "series":
             raise Cancelled("cancelled by the user")
         return real(source, *rest)
 
-    monkeypatch.setattr(batch_jobs, "color", color)
+    monkeypatch.setattr(batch_jobs, "colorize_file", color)
     assert Run(capfd, "batch", scans, "-o", tmp_path / "out", *MODEL).status == CANCELLED
     assert written(tmp_path / "out") == [RESULTS[0]]
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["first"]
@@ -163,7 +164,7 @@ def test_an_address_that_dask_cannot_use(address: str, monkeypatch: pytest.Monke
     # A client with such an address waits 20 s and prints a traceback when it is deleted.
     monkeypatch.setattr("distributed.Client", lambda *_, **__: pytest.fail("a client was made"))
     with pytest.raises(OptionError, match="cannot be reached"):
-        batch_jobs.run_on_cluster([], batch_jobs.Request(), address)
+        batch_jobs.run_on_cluster([], batch_jobs.ColoringRequest(), address)
 
 
 @pytest.fixture(scope="module")
@@ -207,13 +208,13 @@ def test_cancelling_stops_the_jobs_of_a_cluster(
             stopped.append(True)
             raise
 
-    monkeypatch.setattr(batch_jobs, "color", endless)
+    monkeypatch.setattr(batch_jobs, "colorize_file", endless)
     task = Task()
-    source = pipeline.Source(scans / "first" / "ct.nii.gz")
-    outputs = [pipeline.Outputs(str(tmp_path / "out" / name)) for name in ("a.nrrd", "b.nrrd")]
+    source = file_coloring.Source(scans / "first" / "ct.nii.gz")
+    outputs = [file_coloring.Outputs(str(tmp_path / "out" / name)) for name in ("a.nrrd", "b.nrrd")]
     jobs = [batch_jobs.Job(source, output) for output in outputs]
     with running(task), pytest.raises(Cancelled):
-        batch_jobs.run_on_cluster(jobs, batch_jobs.Request(), cluster.scheduler_address)
+        batch_jobs.run_on_cluster(jobs, batch_jobs.ColoringRequest(), cluster.scheduler_address)
     assert stopped == [True]  # the second one has not begun
     assert not (tmp_path / "out").exists()
 

@@ -221,7 +221,7 @@ def test_sheared_axes_are_rejected_for_dicom_before_coloring(
     def never(*_: object, **__: object) -> None:
         raise AssertionError("colored")
 
-    monkeypatch.setattr("tomochrome.colorization.colorize", never)
+    monkeypatch.setattr("tomochrome.colorization.predict.colorize", never)
     affine = np.diag([2.0, 2.0, 3.0, 1.0])
     affine[1, 2] = 0.9
     nib.save(nib.Nifti1Image(np.full((8, 8, 8), 40, np.int16), affine), tmp_path / "ct.nii.gz")

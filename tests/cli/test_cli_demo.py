@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 from cli_cases import Run
 
-from tomochrome.cli import demo, pipeline
+from tomochrome.cli import demo
+from tomochrome.colorization import file_coloring
 from tomochrome.errors import Cancelled
 from tomochrome.io import read
 
@@ -65,7 +66,7 @@ def test_a_cancelled_demo_leaves_nothing(
     def stop(*_: Any, **__: Any) -> None:
         raise Cancelled("cancelled by the user")
 
-    monkeypatch.setattr(pipeline, "color", stop)
+    monkeypatch.setattr(file_coloring, "colorize_file", stop)
     assert Run(capfd, "demo", "--out", tmp_path / "out").status == 130
     assert list(tmp_path.iterdir()) == []
 

@@ -14,9 +14,9 @@ import pytest
 from cli_cases import Run, make_series, small_ct
 from PIL import Image
 
-import tomochrome.colorization
 import tomochrome.training
 from tomochrome.errors import Cancelled, ModelError
+from tomochrome.evaluate import model_evaluation
 from tomochrome.io import write
 from tomochrome.tissue import NO_TISSUE, Tissue
 from tomochrome.volume import Volume, default_affine
@@ -179,14 +179,14 @@ def test_a_colored_ct_is_refused_in_one_sentence_by_all_models(
 def test_a_model_that_fails_does_not_end_the_others(
     case: tuple[Path, Path], capfd: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    colorize = tomochrome.colorization.colorize
+    colorize = model_evaluation.colorize
 
     def failing(volume: Volume, model: Path, **options: Any) -> Any:
         if model.name == "tissue":
             raise ModelError("its weights are damaged")
         return colorize(volume, model, **options)
 
-    monkeypatch.setattr(tomochrome.colorization, "colorize", failing)
+    monkeypatch.setattr(model_evaluation, "colorize", failing)
     both = (*MODEL, "--model", "tissue")
     run = Run(capfd, "evaluate", "color", *case, *both, "--json")
     data = json.loads(run.out)

@@ -11,7 +11,7 @@ from cli_cases import Run, small_ct
 from PIL import Image
 from test_cli_evaluate import truth_of
 
-from tomochrome.cli import evaluate_models
+from tomochrome.evaluate import model_evaluation
 from tomochrome.io import write
 from tomochrome.volume import Volume, default_affine
 
@@ -70,7 +70,7 @@ def test_all_sets_are_measured_and_written(sets: Path, tmp_path: Path, capfd: Ca
 
 
 def test_phantoms_are_a_set_of_their_own(monkeypatch: pytest.MonkeyPatch, capfd: Capture) -> None:
-    monkeypatch.setattr(evaluate_models, "_SPACING", (12.0, 8.0, 8.0))
+    monkeypatch.setattr(model_evaluation, "_SPACING", (12.0, 8.0, 8.0))
     run = Run(capfd, "evaluate", "models", "--phantoms", 1, *MODEL)
     assert run.status == 0, run.err
     assert run.out.startswith("**Phantoms**") and "`transfer-function`" in run.out
@@ -111,7 +111,7 @@ def test_the_photograph_of_the_command_line_replaces_those_of_the_scans(
 def test_phantoms_are_colored_like_another_patient(
     monkeypatch: pytest.MonkeyPatch, capfd: Capture
 ) -> None:
-    monkeypatch.setattr(evaluate_models, "_SPACING", (12.0, 8.0, 8.0))
+    monkeypatch.setattr(model_evaluation, "_SPACING", (12.0, 8.0, 8.0))
     run = Run(capfd, "evaluate", "models", "--phantoms", 1, "--model", "exemplar", "--json")
     (row,) = json.loads(run.out)["sets"][0]["models"]
     assert row["to_grey"] < 1

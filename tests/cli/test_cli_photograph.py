@@ -21,7 +21,7 @@ def bundle(tmp_path_factory):
     from safetensors.torch import save_file
 
     from tomochrome.bundles import weights_folder
-    from tomochrome.colorization.network import build_network
+    from tomochrome.colorization.network_builder import build_network
 
     source = weights_folder() / "unet"
     folder = tmp_path_factory.mktemp("model") / "photo"

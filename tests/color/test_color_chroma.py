@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tomochrome.color import Chroma
-from tomochrome.color.palette import palette
+from tomochrome.color.palettes import palette
 from tomochrome.errors import GeometryError, ModelError
 from tomochrome.tissue import N_TISSUES, NO_TISSUE, Tissue
 from tomochrome.volume import Volume, default_affine

@@ -15,7 +15,7 @@ from skimage.color import rgb2lab
 
 from tomochrome.color import Chroma, Lighting, LitVolume, fit_chroma, light, light_3d
 from tomochrome.color.codes import FreeColors, Mixtures, as_table, code_type
-from tomochrome.color.palette import palette, palette_names
+from tomochrome.color.palettes import palette, palette_names
 from tomochrome.color.table import TABLE
 from tomochrome.errors import ModelError, OptionError
 from tomochrome.tissue import N_TISSUES, NO_TISSUE, Tissue

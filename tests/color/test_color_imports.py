@@ -27,7 +27,7 @@ def test_palettes_chroma_and_windows_need_no_compiler() -> None:
     done = run(
         "import sys, tomochrome.tissue, tomochrome.windowing, tomochrome.color.alpha\n"
         "from tomochrome.color import Chroma, palette_names\n"
-        "from tomochrome.color.palette import palette\n"
+        "from tomochrome.color.palettes import palette\n"
         "[palette(n).to_dict() for n in palette_names()]\n"
         "assert not {'numba', 'torch', 'scipy', 'napari'} & set(sys.modules)\n"
     )

@@ -15,7 +15,7 @@ from skimage.color import rgb2lab
 from tomochrome.color import ALPHA_PRESETS, Chroma, Lighting, light, light_slice
 from tomochrome.color.alpha import AlphaCurve, alpha_curve
 from tomochrome.color.lighting import mean_chroma
-from tomochrome.color.palette import palette_names
+from tomochrome.color.palettes import palette_names
 from tomochrome.color.relight import fade_curve
 from tomochrome.color.space import GREY_L
 from tomochrome.color.table import SIDE, TABLE

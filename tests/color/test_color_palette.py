@@ -12,7 +12,7 @@ import pytest
 from color_cases import max_chroma
 
 from tomochrome.color import Palette, palette_names, srgb_to_lab
-from tomochrome.color.palette import palette
+from tomochrome.color.palettes import palette
 from tomochrome.color.space import LINEAR_OF_8BIT
 from tomochrome.errors import OptionError
 from tomochrome.tissue import N_TISSUES, TISSUE_NAMES, Tissue

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tomochrome.color.palette import palette
+from tomochrome.color.palettes import palette
 from tomochrome.tissue import TISSUE_NAMES, Tissue
 
 SCRIPT = Path(__file__).resolve().parents[2] / "benchmarks" / "section_colors.py"

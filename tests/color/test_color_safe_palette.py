@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tomochrome.color.vision import DEFICIENCIES
+from tomochrome.color.perception import DEFICIENCIES
 from tomochrome.evaluate.contrast import measure_contrast
 from tomochrome.phantom import make_patient
 from tomochrome.tissue import TISSUE_NAMES

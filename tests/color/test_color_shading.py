@@ -11,7 +11,7 @@ from tomochrome.color import Chroma, Lighting, LitVolume, light, light_3d, shadi
 from tomochrome.color.alpha import AlphaCurve, opening_curve
 from tomochrome.color.codes import FreeColors
 from tomochrome.color.convert import srgb_to_lab
-from tomochrome.color.palette import palette
+from tomochrome.color.palettes import palette
 from tomochrome.color.shading import AMBIENT, settings_for_3d, shade
 from tomochrome.errors import Cancelled, InputError
 from tomochrome.runtime import Task, running

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tomochrome.color import Chroma, Lighting, LitVolume, light, palette_names
-from tomochrome.color.palette import palette
+from tomochrome.color.palettes import palette
 from tomochrome.errors import GeometryError, InputError
 from tomochrome.tissue import N_TISSUES
 from tomochrome.volume import Volume, default_affine

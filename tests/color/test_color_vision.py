@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from tomochrome.color.convert import srgb_to_lab
+from tomochrome.color.perception import DEFICIENCIES, as_seen
 from tomochrome.color.space import lab_of_linear, linear_of_lab
-from tomochrome.color.vision import DEFICIENCIES, as_seen
 from tomochrome.errors import OptionError
 
 COLORS = np.random.default_rng(0).integers(0, 256, (200, 3)).astype(np.uint8)

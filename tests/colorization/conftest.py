@@ -29,7 +29,7 @@ def network_bundle(tmp_path: Path) -> Callable[..., Path]:
         import torch
         from safetensors.torch import save
 
-        from tomochrome.colorization.network import build_network
+        from tomochrome.colorization.network_builder import build_network
 
         torch.manual_seed(seed)
         config = metadata.setdefault("network", NETWORK)

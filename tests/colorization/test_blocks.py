@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tomochrome.colorization.blocks import blended, block_shape
+from tomochrome.colorization.grid_predictor import blended, block_shape
 from tomochrome.colorization.inputs import Channel, InputSpec
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tomochrome.color.convert import lab_to_srgb, srgb_to_lab
-from tomochrome.colorization.network import build_network, size_multiple
+from tomochrome.colorization.network_builder import build_network, size_multiple
 from tomochrome.colorization.quantize import checked_levels, median_cut, quantize
 from tomochrome.errors import ModelError
 from tomochrome.training.config import read_json

@@ -10,8 +10,8 @@ from scipy import ndimage
 
 import tomochrome as tc
 from tomochrome.colorization.brain import shade_brain
-from tomochrome.colorization.kernels import SHARES, TOTALS
 from tomochrome.colorization.scan import Colors, Scan, prepare
+from tomochrome.colorization.slab_kernels import SHARES, TOTALS
 from tomochrome.colorization.tables import (
     SHADES,
     brain_shades,

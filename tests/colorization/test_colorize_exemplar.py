@@ -14,9 +14,9 @@ from skimage.color import lab2rgb, rgb2lab
 
 import tomochrome as tc
 from tomochrome.colorization import find_model
-from tomochrome.colorization.exemplar import Reference, TissueColors, foreground
 from tomochrome.colorization.kinds import exemplar
 from tomochrome.colorization.predictor import needs_reference
+from tomochrome.colorization.reference_photograph import Reference, TissueColors, foreground
 from tomochrome.errors import Cancelled, InputError, ModelError, OptionError
 from tomochrome.runtime import Task, running
 from tomochrome.tissue import NO_TISSUE, Tissue
@@ -186,7 +186,7 @@ def test_gel_black_and_paper_are_no_tissue_and_a_mask_excludes_the_rest(ct: Volu
 def test_of_a_large_photograph_some_pixels_are_looked_at(
     ct: Volume, photograph: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tomochrome.colorization.exemplar.MAX_PIXELS", 80 * 80)
+    monkeypatch.setattr("tomochrome.colorization.reference_photograph.MAX_PIXELS", 80 * 80)
     reference = tc.Reference(photograph, mask=disc(60, 160))
     assert reference.lab.shape == (80, 80, 3)
     np.testing.assert_array_equal(reference.body, disc(60, 160)[1::2, 1::2])

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tomochrome.colorization import kernels
+from tomochrome.colorization import slab_kernels
 from tomochrome.colorization.grid import CoarseField, Taps, block_taps, pixel_taps, taps
 from tomochrome.colorization.grid_predictor import with_hu
-from tomochrome.colorization.guided_kernels import color_slab
+from tomochrome.colorization.slab_kernels import color_slab
 from tomochrome.colorization.tables import color_table
 
 GREY = 1 + 191 * 95 + 95
@@ -133,7 +133,7 @@ def test_nothing_outside_and_no_number_is_grey_and_a_guess() -> None:
     one = tuple(taps(np.zeros(n), 1) for n in hu.shape)
     z, y, x = one
     code, confidence = guided(hu, planes, (z, y, x), field=field)
-    assert (code[..., :4] == kernels.OUTSIDE).all()
+    assert (code[..., :4] == slab_kernels.OUTSIDE).all()
     assert (ab(code)[..., 4:, :] == 50).all()
     for wrong in (np.nan, np.inf):
         planes[..., 1] = wrong

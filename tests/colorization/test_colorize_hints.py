@@ -12,7 +12,7 @@ from scipy import ndimage
 import tomochrome as tc
 from tomochrome.color import Chroma
 from tomochrome.color.codes import FreeColors, Mixtures
-from tomochrome.color.palette import palette
+from tomochrome.color.palettes import palette
 from tomochrome.colorization.spread import spread
 from tomochrome.colorization.tables import (
     brain_shades,
@@ -24,7 +24,7 @@ from tomochrome.colorization.tables import (
     tissue_table,
 )
 from tomochrome.errors import Cancelled, GeometryError, InputError, NotCTError, OptionError
-from tomochrome.evaluate.color import score_color
+from tomochrome.evaluate.color_scores import score_color
 from tomochrome.geometry.orient import reorient
 from tomochrome.phantom import make_patient
 from tomochrome.runtime import Task, running

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tomochrome.colorization import kernels
+from tomochrome.colorization import slab_kernels
 from tomochrome.colorization.body import block_mean
 from tomochrome.colorization.grid import (
     CoarseField,
@@ -20,7 +20,7 @@ from tomochrome.colorization.grid import (
 from tomochrome.colorization.tables import mixture_weights
 from tomochrome.tissue import N_TISSUES, Tissue
 
-ROWS = kernels.HIGHEST_HU - kernels.LOWEST_HU + 1
+ROWS = slab_kernels.HIGHEST_HU - slab_kernels.LOWEST_HU + 1
 
 
 def interpolate(coarse: np.ndarray, axis: int, t: Taps) -> np.ndarray:
@@ -46,7 +46,7 @@ def fuse(
         block_taps(n, 1 if m == n else n, m) for n, m in zip(hu.shape, field.shape, strict=True)
     ]
     code, confidence = np.empty(hu.shape, np.uint16), np.empty(hu.shape, np.uint8)
-    kernels.fuse_slab(
+    slab_kernels.fuse_slab(
         hu, CoarseField(planes, *z, *y, *x), first_columns(x, planes.shape[2]),
         CoarseField(field, *(part for t in body for part in t)), likelihood, (radius, cutoff),
         code, confidence,
@@ -76,7 +76,7 @@ def test_fusion_is_probability_times_likelihood(seed: int, coarse: tuple[int, in
     expected = planes.astype(np.float64)
     for axis, t in enumerate(grids):
         expected = interpolate(expected, axis, t)
-    expected = expected * likelihood[hu.astype(int) - kernels.LOWEST_HU]
+    expected = expected * likelihood[hu.astype(int) - slab_kernels.LOWEST_HU]
     expected /= expected.sum(axis=-1, keepdims=True)
     order = np.argsort(-expected, axis=-1)
     ranked = np.take_along_axis(expected, order, axis=-1)
@@ -102,8 +102,8 @@ def test_what_is_least_likely_is_skipped_and_the_rest_shares_its_part(seed: int)
 
     kept = np.where(planes[0, 0, 0] > 0.003, planes[0, 0, 0], 0.0)
     for tissue in (Tissue.AIR, Tissue.FOREIGN_BODY):  # detected by their HU only
-        kept[tissue] = max(planes[0, 0, 0, tissue], kernels.MIN_PROBABILITY)
-    expected = kept * likelihood[hu.astype(int) - kernels.LOWEST_HU]
+        kept[tissue] = max(planes[0, 0, 0, tissue], slab_kernels.MIN_PROBABILITY)
+    expected = kept * likelihood[hu.astype(int) - slab_kernels.LOWEST_HU]
     expected /= expected.sum(axis=-1, keepdims=True)
     np.testing.assert_allclose(confidence / 255, expected.max(axis=-1), atol=0.5 / 255 + 1e-4)
 
@@ -121,7 +121,7 @@ def test_color_edge_sits_on_the_ct_edge() -> None:
     planes[..., Tissue.FAT] = np.linspace(0.9, 0.1, 4)
     planes[..., Tissue.MUSCLE] = np.linspace(0.1, 0.9, 4)
     likelihood = np.full((ROWS, N_TISSUES), 1e-3, np.float32)
-    values = np.arange(kernels.LOWEST_HU, kernels.HIGHEST_HU + 1)
+    values = np.arange(slab_kernels.LOWEST_HU, slab_kernels.HIGHEST_HU + 1)
     likelihood[values < -20, Tissue.FAT] = 1
     likelihood[values >= -20, Tissue.MUSCLE] = 1
     grids = (taps(np.zeros(1), 1), pixel_taps(20, 1, 10, 2), pixel_taps(40, 1, 10, 4))
@@ -140,7 +140,7 @@ def test_denoising_keeps_edges_and_calms_noise() -> None:
     out, spare = np.empty(60, np.float32), np.empty(60, np.float32)
     rows = []
     for y in range(40):
-        kernels._denoised_row(noisy.astype(np.float32), y, 0, 60, 2, 50.0, out, spare)
+        slab_kernels._denoised_row(noisy.astype(np.float32), y, 0, 60, 2, 50.0, out, spare)
         rows.append(out.copy())
     error = np.array(rows) - clean
     assert error.std() < 0.45 * (noisy - clean).std()
@@ -152,7 +152,7 @@ def test_denoised_row_equals_the_formula() -> None:
     hu = rng.integers(-50, 50, (5, 7)).astype(np.int16)
     out, spare = np.empty(7, np.float32), np.empty(7, np.float32)
     for y in range(5):
-        kernels._denoised_row(hu.astype(np.float32), y, 0, 7, 1, 40.0, out, spare)
+        slab_kernels._denoised_row(hu.astype(np.float32), y, 0, 7, 1, 40.0, out, spare)
         for x in range(7):
             near = hu[max(0, y - 1) : y + 2, max(0, x - 1) : x + 2].astype(float)
             weight = np.clip(1 - ((near - hu[y, x]) / 40.0) ** 2, 0, None) ** 2

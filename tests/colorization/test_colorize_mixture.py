@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tomochrome.colorization.kernels import OUTSIDE, SHARES, TOTALS
+from tomochrome.colorization.slab_kernels import OUTSIDE, SHARES, TOTALS
 from tomochrome.colorization.tables import color_table, mixture_weights, tissue_table
 from tomochrome.tissue import N_TISSUES, Tissue
 

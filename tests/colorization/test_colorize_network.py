@@ -28,7 +28,7 @@ SMALL = {
 def test_a_described_network_is_built_and_keeps_the_size():
     import torch
 
-    from tomochrome.colorization.network import build_network, size_multiple
+    from tomochrome.colorization.network_builder import build_network, size_multiple
 
     net = build_network(SMALL).eval()
     assert size_multiple(SMALL) == 4
@@ -52,7 +52,7 @@ def test_a_described_network_is_built_and_keeps_the_size():
     ],
 )
 def test_foreign_descriptions_are_refused_in_a_sentence(change):
-    from tomochrome.colorization.network import build_network
+    from tomochrome.colorization.network_builder import build_network
 
     with pytest.raises(ModelError, match=r"\w+"):
         build_network({**SMALL, **change})

@@ -19,13 +19,13 @@ from skimage.color import rgb2lab
 
 import tomochrome as tc
 from tomochrome.cli import main
-from tomochrome.cli.options import Request
 from tomochrome.color import Lighting
 from tomochrome.colorization import find_model, register_kind
-from tomochrome.colorization.blocks import blended, windowed
 from tomochrome.colorization.cards import models
+from tomochrome.colorization.file_coloring import ColoringRequest
+from tomochrome.colorization.grid_predictor import blended, windowed
 from tomochrome.colorization.inputs import Channel, InputSpec
-from tomochrome.colorization.network import build_network
+from tomochrome.colorization.network_builder import build_network
 from tomochrome.colorization.predictor import kinds, predictor_class
 from tomochrome.errors import Cancelled, ModelError, OptionError
 from tomochrome.runtime import Task, running
@@ -179,7 +179,7 @@ def test_the_command_line_colors_by_a_new_kind(
 def test_what_an_engine_carries_pickles(colors_bundle: Path, drawn: Drawn) -> None:
     """A reference, a card, a scan and its chroma map can be sent to another process."""
     volume, _ = drawn
-    request = Request(model=str(colors_bundle), only=("liver",), threads=2)
+    request = ColoringRequest(model=str(colors_bundle), only=("liver",), threads=2)
     card = find_model(colors_bundle)
     wish, about, scan = pickle.loads(pickle.dumps((request, card, volume)))
     assert (wish, about) == (request, card)

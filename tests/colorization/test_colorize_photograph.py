@@ -13,7 +13,7 @@ from skimage.color import rgb2lab
 from skimage.data import astronaut
 
 import tomochrome as tc
-from tomochrome.colorization.photograph import lightness_of, photograph_models
+from tomochrome.colorization.photograph_coloring import lightness_of, photograph_models
 from tomochrome.errors import InputError, ModelError
 
 UNET = {"name": "ColorUNet", "in_channels": 3, "out_channels": 3, "features": [4, 4, 8, 8, 8, 4]}
@@ -29,7 +29,7 @@ def bundle(tmp_path: Path) -> Callable[..., Path]:
         import torch
         from safetensors.torch import save
 
-        from tomochrome.colorization.network import build_network
+        from tomochrome.colorization.network_builder import build_network
 
         torch.manual_seed(3)
         state = {k: v.clone().contiguous() for k, v in build_network(UNET).state_dict().items()}
@@ -88,7 +88,7 @@ def test_outside_the_mask_is_grey(bundle: Callable[..., Path]) -> None:
 
 def test_color_follows_the_edges_of_the_photograph() -> None:
     """A coarse color edge ends where the lightness does."""
-    from tomochrome.colorization.photograph import _guided, _reduced
+    from tomochrome.colorization.photograph_coloring import _guided, _reduced
 
     grey = np.full((120, 120), 0.2, np.float32)
     grey[:, 62:] = 0.8

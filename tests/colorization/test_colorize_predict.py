@@ -232,11 +232,11 @@ def test_any_number_type(transfer_bundle: Maker, drawn: Drawn, dtype: str) -> No
 
 
 def test_read_only_voxels_need_no_new_kernels(bundle: Path, drawn: Drawn) -> None:
-    from tomochrome.colorization import kernels
+    from tomochrome.colorization import slab_kernels
 
     volume, _ = drawn
     colorize(volume, bundle, device="cpu")
-    compiled = [k.__wrapped__ for k in (kernels.fuse_slab, kernels.transfer_slab)]
+    compiled = [k.__wrapped__ for k in (slab_kernels.fuse_slab, slab_kernels.transfer_slab)]
     before = [len(k.signatures) for k in compiled]
     frozen = volume.voxels.copy()
     frozen.setflags(write=False)

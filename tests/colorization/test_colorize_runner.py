@@ -21,7 +21,7 @@ from tomochrome.colorization.grid_predictor import (
 )
 from tomochrome.colorization.inputs import to_input_grid
 from tomochrome.colorization.kinds.network import TissueNetwork
-from tomochrome.colorization.network import build_network
+from tomochrome.colorization.network_builder import build_network
 from tomochrome.colorization.torch_predictor import fold_norms
 from tomochrome.errors import TomochromeError
 from tomochrome.volume import Volume

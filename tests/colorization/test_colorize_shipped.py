@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import tomochrome as tc
-from tomochrome.color.palette import palette
+from tomochrome.color.palettes import palette
 from tomochrome.colorization import colorize, models
 from tomochrome.phantom import make_patient
 from tomochrome.tissue import N_TISSUES, Tissue

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tomochrome.colorization.kernels import HIGHEST_HU, LOWEST_HU
+from tomochrome.colorization.slab_kernels import HIGHEST_HU, LOWEST_HU
 from tomochrome.colorization.spread import (
     BARRIER_MM,
     MIN_SIGMA,

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from tomochrome.evaluate.bootstrap import bootstrap_interval
+from tomochrome.evaluate.coloring_figures import bootstrap_interval
 
 
 def mean(total):

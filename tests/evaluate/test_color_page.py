@@ -3,7 +3,7 @@
 import numpy as np
 
 from tomochrome.color.convert import srgb_to_lab
-from tomochrome.color.palette import palette
+from tomochrome.color.palettes import palette
 from tomochrome.evaluate import ColorTruth
 from tomochrome.evaluate.color_page import color_page, grey_and_truth, shown_slices
 from tomochrome.tissue import NO_TISSUE, Tissue

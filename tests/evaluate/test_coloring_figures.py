@@ -10,7 +10,7 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from tomochrome.color.chroma import Chroma
 from tomochrome.color.codes import FreeColors
 from tomochrome.color.convert import lab_to_srgb8, srgb_to_lab
-from tomochrome.color.palette import palette
+from tomochrome.color.palettes import palette
 from tomochrome.errors import GeometryError
 from tomochrome.evaluate import ColorTruth, color_figures
 from tomochrome.evaluate.image_quality import colorfulness, opponent_sums, psnr, ssim_map

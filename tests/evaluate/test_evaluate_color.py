@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from tomochrome.color.chroma import Chroma
-from tomochrome.color.palette import palette
+from tomochrome.color.palettes import palette
 from tomochrome.errors import GeometryError
 from tomochrome.evaluate import colored_outside, flicker, photograph_error, score_color
 from tomochrome.tissue import N_TISSUES, NO_TISSUE, Tissue

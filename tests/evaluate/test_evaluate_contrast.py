@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from skimage.color import deltaE_ciede2000, rgb2lab
 
-from tomochrome.color.palette import palette
+from tomochrome.color.palettes import palette
 from tomochrome.color.space import srgb8_of_lab
 from tomochrome.errors import InputError, OptionError
 from tomochrome.evaluate.contrast import VISIONS, Contrast, measure_contrast

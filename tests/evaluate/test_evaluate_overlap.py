@@ -88,7 +88,7 @@ def test_overlap_matches_simpleitk_and_the_definition(
 def test_large_surfaces_are_sampled(monkeypatch: pytest.MonkeyPatch) -> None:
     maps = [Volume(blobs(seed), oblique(), "unknown") for seed in (0, 10)]
     whole = overlap(*maps)["hausdorff95_mm"]
-    monkeypatch.setattr("tomochrome.evaluate.labels._MOST_SURFACE", 40)
+    monkeypatch.setattr("tomochrome.evaluate.labels._MAX_SURFACE", 40)
     monkeypatch.setattr("tomochrome.evaluate.labels._QUERIES", 7)
     some = overlap(*maps)["hausdorff95_mm"]
     assert some.keys() == whole.keys()

@@ -8,7 +8,7 @@ from skimage.metrics import peak_signal_noise_ratio
 
 from tomochrome.color.convert import lab_to_srgb8, srgb_to_lab
 from tomochrome.errors import InputError
-from tomochrome.evaluate.photograph import CURVE_AB, CURVE_L, by_curve, photograph_figures
+from tomochrome.evaluate.photograph_figures import CURVE_AB, CURVE_L, by_curve, photograph_figures
 
 
 def test_figures_are_those_of_scikit_image():

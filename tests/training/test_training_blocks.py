@@ -123,7 +123,7 @@ def test_a_network_that_does_not_fit_its_blocks_is_rejected(change: dict) -> Non
 def test_a_short_training_exports_a_bundle_that_colorizes(name, tmp_path) -> None:  # type: ignore[no-untyped-def]
     pytest.importorskip("torch")
     from tomochrome.colorization import colorize, find_model
-    from tomochrome.colorization.blocks import blended
+    from tomochrome.colorization.grid_predictor import blended
     from tomochrome.colorization.predictor import predictor_class
     from tomochrome.training import finish, train
     from tomochrome.volume import Volume, default_affine
@@ -151,7 +151,7 @@ def test_a_short_training_exports_a_bundle_that_colorizes(name, tmp_path) -> Non
 
 
 def test_contradicting_blocks_are_blended_without_seams() -> None:
-    from tomochrome.colorization.blocks import blended
+    from tomochrome.colorization.grid_predictor import blended
 
     ramps = np.stack(np.meshgrid(*(np.linspace(0, 1, n) for n in BLOCK), indexing="ij"), axis=-1)
 

@@ -8,7 +8,7 @@ from training_cases import small, write_pool, write_run
 
 from tomochrome.cli.app import main
 from tomochrome.color.convert import lab_to_srgb, srgb_to_lab
-from tomochrome.color.palette import palette
+from tomochrome.color.palettes import palette
 from tomochrome.colorization import colorize, find_model
 from tomochrome.colorization.kinds.color_network import ColorNetwork
 from tomochrome.colorization.quantize import quantize

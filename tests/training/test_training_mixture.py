@@ -10,9 +10,9 @@ from training_cases import small
 from tomochrome.bundles import load_state
 from tomochrome.cli.app import main
 from tomochrome.color.convert import srgb_to_lab
-from tomochrome.color.palette import palette
+from tomochrome.color.palettes import palette
 from tomochrome.colorization.cards import find_model
-from tomochrome.colorization.photograph import colorize_photograph
+from tomochrome.colorization.photograph_coloring import colorize_photograph
 from tomochrome.errors import TomochromeError
 from tomochrome.phantom import make_patient
 from tomochrome.training import finish, load_config, train, visible_human

@@ -4,7 +4,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 from tomochrome.colorization import torch_predictor  # noqa: E402
-from tomochrome.colorization.network import build_network  # noqa: E402
+from tomochrome.colorization.network_builder import build_network  # noqa: E402
 from tomochrome.training.precision import arranged, mixed_precision, place  # noqa: E402
 
 CPU = torch.device("cpu")

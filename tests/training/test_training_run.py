@@ -6,7 +6,7 @@ import threading
 import numpy as np
 import pytest
 
-from tomochrome.colorization.network import build_network
+from tomochrome.colorization.network_builder import build_network
 from tomochrome.errors import Cancelled, InputError, OptionError
 from tomochrome.phantom import Structure, draw_variations
 from tomochrome.runtime import Task, running
@@ -204,7 +204,7 @@ def test_plans_mix_regions_by_their_shares():
 
 
 def test_the_loss_is_zero_only_for_the_truth():
-    from tomochrome.color.palette import palette
+    from tomochrome.color.palettes import palette
     from tomochrome.training.tasks.tissue import TissueLoss
 
     loss = TissueLoss(np.ones(N_TISSUES, np.float32), palette("natural").ab, 1.0)
@@ -217,7 +217,7 @@ def test_the_loss_is_zero_only_for_the_truth():
 
 
 def test_sampled_voxels_estimate_the_loss():
-    from tomochrome.color.palette import palette
+    from tomochrome.color.palettes import palette
     from tomochrome.training.tissue_loss import TissueLoss
 
     torch.manual_seed(3)

@@ -11,7 +11,7 @@ from training_cases import small, write_run
 
 from tomochrome.cli.app import main
 from tomochrome.colorization import find_model
-from tomochrome.colorization.network import build_network
+from tomochrome.colorization.network_builder import build_network
 from tomochrome.errors import ModelError, OptionError
 from tomochrome.training import load_config, train
 from tomochrome.training.config import CONFIGS

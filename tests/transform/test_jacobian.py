@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from tomochrome.errors import Cancelled, InputError
-from tomochrome.evaluate import consistency as consistency_module
 from tomochrome.evaluate import (
     inverse_consistency,
     jacobian_measures,
     landmark_errors,
+    transform_measures,
 )
 from tomochrome.geometry.affine import apply
 from tomochrome.geometry.displacement import DisplacementField
@@ -241,7 +241,7 @@ def test_the_way_back_by_the_naive_loop(monkeypatch: pytest.MonkeyPatch) -> None
     assert found["mean"] == pytest.approx(truth.mean(), rel=1e-5)
     assert found["max"] == pytest.approx(truth.max(), rel=1e-5)
     assert found["p99"] == pytest.approx(np.percentile(truth, 99), rel=1e-5)
-    monkeypatch.setattr(consistency_module, "_MOST", 300)  # every second voxel
+    monkeypatch.setattr(transform_measures, "_MAX_POINTS", 300)  # every second voxel
     thinned = np.linalg.norm(inverse.points(at) - points, axis=1)
     thinned[~kept] = np.nan
     coarse = thinned.reshape(SHAPE)[::2, ::2, ::2]

@@ -14,7 +14,7 @@ from tomochrome.color import Chroma, Lighting, LitVolume
 from tomochrome.color.alpha import AlphaCurve, alpha_curve, opening_curve
 from tomochrome.color.lighting import code_table
 from tomochrome.color.shading import settings_for_3d
-from tomochrome.color.view import _State
+from tomochrome.color.view import ViewState
 from tomochrome.geometry.blocks import Steps
 from tomochrome.geometry.computed import full_index
 from tomochrome.volume import Volume
@@ -33,7 +33,7 @@ class ColoredPicture(RenderedByWorker, LitVolume):
         RenderedByWorker.__init__(self)
         LitVolume.__init__(self, volume, chroma, settings)
         self.grey_side: GreyPart | None = None
-        self._grey: tuple[_State, _State] | None = None
+        self._grey: tuple[ViewState, ViewState] | None = None
         self._curve_in_3d: AlphaCurve | None = None
         self._lit_by_viewer = False
 
@@ -111,12 +111,12 @@ class ColoredPicture(RenderedByWorker, LitVolume):
             picture = np.where(mask, self._relit(spatial, self._grey_of(state)), picture)
         return picture[..., channel]
 
-    def _grey_of(self, state: _State) -> _State:
+    def _grey_of(self, state: ViewState) -> ViewState:
         """Return the state without color, cached for the next slice."""
         kept = self._grey
         if kept is None or kept[0] is not state:
             settings = state.settings.replace(saturation=0.0)
-            kept = self._grey = (state, _State(settings, code_table(self.chroma, settings)))
+            kept = self._grey = (state, ViewState(settings, code_table(self.chroma, settings)))
         return kept[1]
 
     def render(self, steps: Steps) -> Rendering:

@@ -22,7 +22,7 @@ from superqt.utils import signals_blocked
 
 from tomochrome._napari.controls import stacked
 from tomochrome._napari.narrow import ElidedComboBox, WrappingRow
-from tomochrome.color.palette import palette
+from tomochrome.color.palettes import palette
 from tomochrome.color.selection import TissueSelection
 from tomochrome.tissue import Tissue
 

@@ -15,7 +15,7 @@ from tomochrome.errors import InputError
 
 def model_names(_: Any = None) -> list[str]:
     """Return the models that color photographs."""
-    from tomochrome.colorization.photograph import photograph_models
+    from tomochrome.colorization.photograph_coloring import photograph_models
 
     return photograph_models()
 

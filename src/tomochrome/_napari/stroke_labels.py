@@ -9,7 +9,7 @@ import numpy as np
 from qtpy.QtGui import QColor
 
 from tomochrome._napari.named_choice import Named
-from tomochrome.color.palette import palette
+from tomochrome.color.palettes import palette
 from tomochrome.colorization.meanings import KEEP, KEEP_LABEL
 from tomochrome.errors import OptionError
 from tomochrome.tissue import Tissue

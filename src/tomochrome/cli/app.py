@@ -99,9 +99,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         Arguments without the program name; by default those of the process.
     """
     arguments = _keep_negative_windows(sys.argv[1:] if argv is None else argv)
-    wanted = next((word for word in arguments if not word.startswith("-")), None)
+    command = next((word for word in arguments if not word.startswith("-")), None)
     try:
-        args = build_parser(wanted).parse_args(arguments)
+        args = build_parser(command).parse_args(arguments)
     except SystemExit as ended:
         return int(ended.code or 0)
     if args.command is None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from tomochrome.cli import options
 from tomochrome.cli.files import check_inputs
 from tomochrome.cli.session import Outcome, Session
+from tomochrome.colorization.file_coloring import NO_MODEL, Outputs, Source
 from tomochrome.errors import InputError, OptionError, OutputError, TomochromeError
 from tomochrome.formats import FORMATS, NIFTI, Format
 
@@ -19,9 +20,9 @@ if TYPE_CHECKING:
     from tomochrome.io import Item, Skipped
 
 _FORMATS: Final = {
-    ("dicom" if known.is_folder else ending.strip(".")): (known, ending)
-    for known in FORMATS
-    for ending in known.endings
+    ("dicom" if output_format.is_folder else ending.strip(".")): (output_format, ending)
+    for output_format in FORMATS
+    for ending in output_format.endings
 }
 
 
@@ -64,29 +65,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, session: Session) -> Outcome:
     """Find all CT, color them, and report what was colored, kept, skipped and failed."""
-    from tomochrome.cli import pipeline
     from tomochrome.cli.batch_jobs import run_here, run_on_cluster
     from tomochrome.io.writing import check_package
 
-    request = options.Request.from_args(args)
-    if request.model == pipeline.NO_MODEL:
+    request = options.request_of(args)
+    if request.model == NO_MODEL:
         raise OptionError("batch needs a model; --model none colors from strokes of one scan")
-    pipeline.check_request(request)
+    request.check()
     check_inputs(args.inputs)
-    known, ending = _FORMATS[args.format]
-    check_package(known)
+    output_format, ending = _FORMATS[args.format]
+    check_package(output_format)
     out = Path(args.output).resolve()
     if os.path.lexists(out) and not out.is_dir():
         raise OutputError(f"'{args.output}' is not a folder; choose a folder for the results")
     roots = [path.resolve() for path in args.inputs]
-    jobs, skipped, unused = plan(roots, out, known, ending, args)
+    jobs, skipped, unused = plan(roots, out, output_format, ending, args)
     colors = [job.outputs.color for job in jobs]
     kept = dict.fromkeys(path for path in colors if not args.force and os.path.lexists(path))
-    wanted = [job for job in jobs if job.outputs.color not in kept]
-    if args.scheduler and wanted:
-        results = run_on_cluster(wanted, request, args.scheduler)
+    missing = [job for job in jobs if job.outputs.color not in kept]
+    if args.scheduler and missing:
+        results = run_on_cluster(missing, request, args.scheduler)
     else:
-        results = run_here(wanted, request)
+        results = run_here(missing, request)
     failed = [result for result in results if "error" in result]
     colored = [result for result in results if "error" not in result]
     data = {
@@ -100,7 +100,7 @@ def run(args: argparse.Namespace, session: Session) -> Outcome:
 
 
 def plan(
-    roots: list[Path], out: Path, known: Format, ending: str, args: argparse.Namespace
+    roots: list[Path], out: Path, output_format: Format, ending: str, args: argparse.Namespace
 ) -> tuple[list[Job], list[Skipped], list[Path]]:
     """Return a job for each CT under the roots, what is skipped, and the files without a CT.
 
@@ -108,7 +108,6 @@ def plan(
     same path.
     """
     from tomochrome.cli.batch_jobs import Job
-    from tomochrome.cli.pipeline import Outputs, Source
     from tomochrome.io import Skipped, find
 
     try:
@@ -121,10 +120,10 @@ def plan(
     skipped: list[Skipped] = []
     unused: list[Path] = []
     for root in dict.fromkeys(roots):
-        found = find(root)
-        skipped += found.skipped
+        listing = find(root)
+        skipped += listing.skipped
         before = len(jobs)
-        for item in found.items:
+        for item in listing.items:
             reason = _reason_to_skip(item)
             if reason:
                 skipped.append(Skipped(item.path, reason))

@@ -13,11 +13,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
 
-from tomochrome.cli.options import Request
-from tomochrome.cli.pipeline import Outputs, Source, color
-from tomochrome.cli.session import Session
+from tomochrome.colorization.file_coloring import ColoringRequest, Outputs, Source, colorize_file
 from tomochrome.errors import Cancelled, OptionError, TomochromeError
-from tomochrome.notices import Notice
 from tomochrome.runtime import check, report
 from tomochrome.runtime.task import Task, running
 
@@ -34,24 +31,14 @@ class Job:
     outputs: Outputs
 
 
-class _JobSession(Session):
-    """A session that keeps its warnings for the report and prints nothing."""
-
-    def warn(self, notice: Notice | str) -> None:
-        """Keep a warning, once per text."""
-        if str(notice) not in self.warnings:
-            self.warnings.append(str(notice))
-
-
-def run_job(job: Job, request: Request) -> dict[str, Any]:
+def run_job(job: Job, request: ColoringRequest) -> dict[str, Any]:
     """Color one volume; return what ``colorize --json`` prints, or ``input`` and ``error``.
 
     Raises `Cancelled` only: no volume ends the others.
     """
     try:
         with _folders(Path(job.outputs.color).parent):
-            job.outputs.check(job.source.path)
-            return color(job.source, job.outputs, request, _JobSession()).to_json()
+            return colorize_file(job.source, job.outputs, request).to_json()
     except Cancelled:
         raise
     except TomochromeError as error:
@@ -76,7 +63,7 @@ def _folders(folder: Path) -> Iterator[None]:
                 path.rmdir()
 
 
-def run_here(jobs: Sequence[Job], request: Request) -> list[dict[str, Any]]:
+def run_here(jobs: Sequence[Job], request: ColoringRequest) -> list[dict[str, Any]]:
     """Run jobs one after another, each with all threads.
 
     Raises `Cancelled` if the user cancelled; finished results are kept.
@@ -89,7 +76,9 @@ def run_here(jobs: Sequence[Job], request: Request) -> list[dict[str, Any]]:
     return results
 
 
-def run_on_cluster(jobs: Sequence[Job], request: Request, address: str) -> list[dict[str, Any]]:
+def run_on_cluster(
+    jobs: Sequence[Job], request: ColoringRequest, address: str
+) -> list[dict[str, Any]]:
     """Run jobs on the workers of a Dask scheduler; return the results in the order of the jobs.
 
     Raises `OptionError` if the package is missing or the scheduler cannot be reached; `Cancelled`
@@ -139,7 +128,7 @@ def _result(job: Job, future: Any) -> dict[str, Any]:
     return {"input": str(job.source.path), "series": job.source.series, "error": text}
 
 
-def run_on_worker(job: Job, request: Request, stop_name: str) -> dict[str, Any]:
+def run_on_worker(job: Job, request: ColoringRequest, stop_name: str) -> dict[str, Any]:
     """Run a job in a worker; stop at the next check after the event ``stop_name`` was set."""
     dask: Any = import_module("distributed")
     stop, asked = dask.Event(stop_name), 0.0

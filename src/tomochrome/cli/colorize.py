@@ -6,7 +6,8 @@ import argparse
 
 from tomochrome.cli import options
 from tomochrome.cli.files import check_inputs
-from tomochrome.cli.session import Outcome, Session
+from tomochrome.cli.session import Outcome, Session, size, took
+from tomochrome.colorization import file_coloring
 from tomochrome.formats import extensions_help
 
 
@@ -38,13 +39,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, session: Session) -> Outcome:
     """Color one volume after checking the input."""
-    from tomochrome.cli import pipeline
-
-    request = options.Request.from_args(args)
+    request = options.request_of(args)
     check_inputs([args.path])
     check_inputs([args.hints], args.output)
-    hints = pipeline.Hints.of(args.hints, args.hint)
-    outputs = pipeline.Outputs(
+    hints = file_coloring.Hints.of(args.hints, args.hint)
+    outputs = file_coloring.Outputs(
         color=args.output,
         tissue=args.tissue_map,
         confidence=args.confidence_map,
@@ -52,14 +51,19 @@ def run(args: argparse.Namespace, session: Session) -> Outcome:
     )
     outputs.check(args.path)
     reference = options.reference_of(args)
-    pipeline.check_request(
-        request,
-        tissue_map=args.tissue_map is not None,
-        hints=hints,
-        with_reference=reference is not None,
-    )
-    source = pipeline.Source(
+    source = file_coloring.Source(
         args.path, series=args.series, raw=args.raw, strict=args.strict, as_hu=args.as_hu
     )
-    result = pipeline.color(source, outputs, request, session, hints, reference)
-    return Outcome(result.to_json(), result.summary())
+    report = file_coloring.colorize_file(source, outputs, request, hints=hints, reference=reference)
+    for warning in report.warnings:
+        session.warn(warning)
+    text = (
+        f"{report.output}\n"
+        f"  {size(report.shape)}, window "
+        f"{report.window['center']:g}/{report.window['width']:g}, "
+        f"model '{report.model}' on {report.device}\n"
+        f"  {took(report.seconds)}\n"
+        f"  mean chroma {report.mean_chroma:.1f}, mean confidence {report.mean_confidence:.2f}\n"
+        f"  colored by a model: not for diagnosis"
+    )
+    return Outcome({**report.to_json(), "warnings": list(session.warnings)}, text)

@@ -44,17 +44,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, session: Session) -> Outcome:
     """Write the sample patient as a DICOM series, read it, color it, save and show it."""
-    from tomochrome.cli import pipeline
-    from tomochrome.colorization import DEFAULT_MODEL, models
+    from tomochrome.colorization import DEFAULT_MODEL, file_coloring, models
     from tomochrome.io import check_output
+    from tomochrome.phantom import make_patient, write_dicom
 
     started = time.perf_counter()
     best = next((card.name for card in models()), DEFAULT_MODEL)  # the default is listed first
-    request = options.Request(model=args.model or best, device=args.device, threads=args.threads)
-    pipeline.check_request(request)
+    request = file_coloring.ColoringRequest(
+        model=args.model or best, device=args.device, threads=args.threads
+    )
+    request.check()
     with _tidy(args.out) as out:
         series = check_output(f"{out / SERIES}/", force=args.force)
-        outputs = pipeline.Outputs(
+        outputs = file_coloring.Outputs(
             color=str(out / COLOR),
             tissue=str(out / TISSUE),
             confidence=str(out / CONFIDENCE),
@@ -62,9 +64,12 @@ def run(args: argparse.Namespace, session: Session) -> Outcome:
             force=args.force,
         )
         outputs.check(series)
-        _write_patient(series, args, session)
+        patient = make_patient(SEED, REGION, SPACING, phase="portal", threads=args.threads)
+        write_dicom(patient, series, force=args.force)
         prepared = time.perf_counter() - started
-        result = pipeline.color(pipeline.Source(series), outputs, request, session)
+        report = file_coloring.colorize_file(file_coloring.Source(series), outputs, request)
+    for warning in report.warnings:
+        session.warn(warning)
     files = {
         "series": str(series),
         "color": outputs.color,
@@ -73,7 +78,7 @@ def run(args: argparse.Namespace, session: Session) -> Outcome:
         "tissue_map": str(out / TISSUE),
         "confidence_map": str(out / CONFIDENCE),
     }
-    facts = result.to_json()
+    facts = {**report.to_json(), "warnings": list(session.warnings)}
     facts["seconds"] = {"prepare": round(prepared, 3), **facts["seconds"]}
     facts["seconds"]["total"] = round(time.perf_counter() - started, 3)
     show = not args.no_window and has_screen()
@@ -89,14 +94,6 @@ def has_screen() -> bool:
     if sys.platform in ("darwin", "win32"):
         return True
     return bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
-
-
-def _write_patient(series: Path, args: argparse.Namespace, session: Session) -> None:
-    """Generate the sample patient and write its CT as a DICOM series."""
-    from tomochrome.phantom import make_patient, write_dicom
-
-    patient = make_patient(SEED, REGION, SPACING, phase="portal", threads=args.threads)
-    write_dicom(patient, series, force=args.force)
 
 
 @contextmanager

@@ -4,25 +4,11 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import partial
-from pathlib import Path
-from time import perf_counter
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any
 
 from tomochrome.cli import options
 from tomochrome.cli.files import check_inputs
 from tomochrome.cli.session import Outcome, Session
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from tomochrome.bundles import ModelCard
-    from tomochrome.color.chroma import Chroma
-    from tomochrome.colorization import Reference
-    from tomochrome.evaluate import ColorTruth
-    from tomochrome.volume import Volume
 
 
 def add_parser(kinds: Any) -> None:
@@ -90,9 +76,10 @@ def add_parser(kinds: Any) -> None:
 
 def run(args: argparse.Namespace, session: Session) -> Outcome:
     """Color with each model and evaluate it."""
-    from tomochrome.color.palette import palette
+    from tomochrome.color.palettes import palette
     from tomochrome.colorization.side_by_side import models_to_compare
     from tomochrome.errors import Cancelled, TomochromeError
+    from tomochrome.evaluate.model_evaluation import Coloring, Truth, TruthFiles
     from tomochrome.io import read
     from tomochrome.runtime import check_writable, write_whole
 
@@ -103,13 +90,14 @@ def run(args: argparse.Namespace, session: Session) -> Outcome:
     reference = options.reference_of(args)
     cards = models_to_compare(args.model or (), with_reference=reference is not None)
     volume = read(args.path)
-    truth = Truth.read(TruthFiles(args.truth, args.mask, args.slice), volume, args)
+    coloring = Coloring(args.palette, args.device, args.threads, reference)
+    truth = Truth.read(TruthFiles(args.truth, args.mask, args.slice), volume, coloring)
     scores = []
     rows: list[dict[str, Any]] = []
     failures: list[tuple[str, TomochromeError]] = []
     for card in cards:
         try:
-            chroma, seconds = colored(volume, card, args, reference)
+            chroma, seconds = coloring.of(volume, card)
             scores.append(truth.score(volume, chroma, seconds))
             if args.page is not None:
                 rows = rows or truth.pictures(volume)
@@ -137,140 +125,6 @@ def run(args: argparse.Namespace, session: Session) -> Outcome:
         "warnings": session.warnings,
     }
     return Outcome(data, _summary(scores))
-
-
-def colored(
-    volume: Volume,
-    card: ModelCard,
-    args: argparse.Namespace,
-    reference: Reference | None = None,
-) -> tuple[Chroma, float]:
-    """Return the coloring by one model, and its time in seconds per slice after a warm-up.
-
-    ``args`` has ``device`` and ``threads``; ``reference`` is for models that need a photograph.
-    """
-    from tomochrome.colorization import colorize
-    from tomochrome.colorization.predictor import needs_reference
-
-    middle = volume.shape[0] // 2
-    one = slice(middle, middle + 1)
-    outside = None if volume.outside is None else volume.outside[one]
-    first = replace(volume, voxels=volume.voxels[one], outside=outside)
-    used = reference if needs_reference(card) else None
-    color = partial(
-        colorize, model=card.path, device=args.device, threads=args.threads, reference=used
-    )
-    color(first)
-    start = perf_counter()
-    chroma = color(volume)
-    return chroma, (perf_counter() - start) / volume.shape[0]
-
-
-class TruthFiles(NamedTuple):
-    """A tissue map, or a photograph with its mask and the slice that it shows."""
-
-    truth: Path
-    mask: Path | None = None
-    slice: int | None = None
-
-
-@dataclass(frozen=True)
-class Truth:
-    """The reference colors of an evaluation, from a tissue map or a photograph."""
-
-    palette: str
-    truth: ColorTruth
-    tissues: NDArray[np.uint8] | None = None
-
-    @classmethod
-    def read(cls, files: TruthFiles, volume: Volume, args: argparse.Namespace) -> Truth:
-        """Read the reference of a CT, with the palette, device and threads of ``args``."""
-        import numpy as np
-
-        from tomochrome.colorization import colorize
-        from tomochrome.errors import GeometryError, OptionError
-        from tomochrome.evaluate import ColorTruth
-        from tomochrome.io import read
-        from tomochrome.io.photograph import is_photograph, read_label_picture, read_photograph
-
-        path, mask_path, at = files
-        if not is_photograph(path):
-            if mask_path is not None or at is not None:
-                option = "--mask" if mask_path is not None else "--slice"
-                raise OptionError(f"{option} belongs to a photograph, not to a tissue map")
-            truth = read(path)
-            _check_truth(truth, volume, path)
-            tissues = np.asarray(truth.voxels).astype(np.uint8)
-            return cls(args.palette, ColorTruth.of_tissues(tissues, args.palette), tissues)
-        photograph = read_photograph(path)
-        mask = None if mask_path is None else read_label_picture(mask_path) != 0
-        slices, rows, columns = volume.shape
-        if not (slices == 1 if at is None else at < slices):
-            raise GeometryError(
-                f"the CT has {slices} slices; give with --slice the one, 0 to {slices - 1}, that "
-                f"'{path}' shows"
-            )
-        for name, shape in (
-            (path, photograph.shape[:2]),
-            (mask_path, None if mask is None else mask.shape),
-        ):
-            if shape is not None and shape != (rows, columns):
-                raise GeometryError(
-                    f"'{name}' has {shape[1]} x {shape[0]} pixels, but the slices of the CT have "
-                    f"{columns} x {rows}; they must have the same size"
-                )
-        at = at or 0
-        if mask is None:  # the same mask for all models
-            body = colorize(volume, "transfer-function", device=args.device, threads=args.threads)
-            mask = body.code[at] > 0
-        return cls(args.palette, ColorTruth.of_photograph(photograph, mask, at, slices))
-
-    def score(self, volume: Volume, chroma: Chroma, seconds: float) -> dict[str, Any]:
-        """Return all metrics of one coloring as plain data."""
-        import numpy as np
-
-        from tomochrome.evaluate import color_figures, score_color
-
-        score: dict[str, Any] = {"model": chroma.model}
-        if self.tissues is not None:
-            score = score_color(chroma, self.tissues, self.palette).to_json()
-        hu = np.asarray(volume.voxels)
-        figures = color_figures(chroma, hu, self.truth, self.palette).to_json()
-        return {**score, "figures": {**figures, "seconds_per_slice": round(seconds, 4)}}
-
-    def pictures(self, volume: Volume) -> list[dict[str, Any]]:
-        """Return the grey and the reference images of some slices."""
-        import numpy as np
-
-        from tomochrome.evaluate.color_page import grey_and_truth
-
-        return grey_and_truth(np.asarray(volume.voxels), self.truth)
-
-    def add_pictures(self, rows: list[dict[str, Any]], volume: Volume, chroma: Chroma) -> None:
-        """Add the images of a coloring to the rows."""
-        if rows:
-            import numpy as np
-
-            from tomochrome.evaluate.color_page import add_model
-
-            add_model(rows, chroma, np.asarray(volume.voxels), self.truth, self.palette)
-
-
-def _check_truth(truth: Volume, volume: Volume, path: Path) -> None:
-    import numpy as np
-
-    from tomochrome.errors import GeometryError, InputError
-    from tomochrome.geometry import same_grid
-    from tomochrome.tissue import N_TISSUES, NO_TISSUE
-
-    if truth.is_rgba or not same_grid(truth, volume):
-        raise GeometryError(f"the tissue map '{path}' is not on the voxel grid of the CT")
-    known = np.unique(truth.voxels)
-    if not np.isin(known, [*range(N_TISSUES), NO_TISSUE]).all():
-        raise InputError(
-            f"'{path}' is not a tissue map: it contains values other than tissue indices, such as "
-            f"{known[~np.isin(known, range(N_TISSUES))][0]:g}"
-        )
 
 
 def _summary(scores: Sequence[Mapping[str, Any]]) -> str:

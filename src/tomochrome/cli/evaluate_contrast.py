@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Final
 
 from tomochrome.cli import options
-from tomochrome.cli.evaluate_color import Truth, TruthFiles
 from tomochrome.cli.session import Outcome, Session
 
 if TYPE_CHECKING:
@@ -72,10 +71,12 @@ def run(args: argparse.Namespace, session: Session) -> Outcome:
         measured.append((name, measure_contrast(volume, tissues, chosen, args.palette)))
     data = {
         "palette": args.palette,
-        "scans": [{"name": name, **_json(found)} for name, found in measured],
+        "scans": [{"name": name, **contrast.to_json()} for name, contrast in measured],
         "warnings": session.warnings,
     }
-    return Outcome(data, "\n".join(line for name, found in measured for line in _text(name, found)))
+    return Outcome(
+        data, "\n".join(line for name, contrast in measured for line in _text(name, contrast))
+    )
 
 
 def _scans(
@@ -85,6 +86,7 @@ def _scans(
     import numpy as np
 
     from tomochrome.errors import OptionError
+    from tomochrome.evaluate.model_evaluation import Coloring, Truth, TruthFiles
     from tomochrome.io import read
     from tomochrome.io.photograph import is_photograph
     from tomochrome.phantom import make_patient
@@ -93,7 +95,7 @@ def _scans(
         if is_photograph(args.tissues):
             raise OptionError(f"'{args.tissues}' is a photograph; give a tissue map")
         ct = read(args.ct)
-        tissues = Truth.read(TruthFiles(args.tissues), ct, args).tissues
+        tissues = Truth.read(TruthFiles(args.tissues), ct, Coloring(args.palette)).tissues
         assert tissues is not None
         yield "CT", ct, tissues, args.window or "auto"
         return
@@ -103,20 +105,7 @@ def _scans(
         yield region, patient.ct, tissues, args.window or window
 
 
-def _json(found: Contrast) -> dict[str, Any]:
-    return {
-        "window": [found.window.center, found.window.width],
-        "grey_levels": found.grey_levels,
-        "color_levels": dict(found.color_levels),
-        "pairs": [
-            {"tissues": list(pair.tissues), "grey": round(pair.grey, 2)}
-            | {vision: round(value, 2) for vision, value in pair.color.items()}
-            for pair in found.pairs
-        ],
-    }
-
-
-def _text(name: str, found: Contrast) -> list[str]:
+def _text(name: str, contrast: Contrast) -> list[str]:
     """Return the lines of one scan: levels, and the pairs that are alike in grey."""
     from tomochrome.evaluate.contrast import VISIONS
 
@@ -124,18 +113,18 @@ def _text(name: str, found: Contrast) -> list[str]:
         return f"{sum(value < _WEAK for value in values)} of {len(values)}"
 
     head = "".join(f"{title:>14}" for title in ("grey", *VISIONS))
-    levels = "".join(f"{n:14d}" for n in (found.grey_levels, *found.color_levels.values()))
-    columns = [[pair.grey for pair in found.pairs]] + [
-        [pair.color[vision] for pair in found.pairs] for vision in VISIONS
+    levels = "".join(f"{n:14d}" for n in (contrast.grey_levels, *contrast.color_levels.values()))
+    columns = [[pair.grey for pair in contrast.pairs]] + [
+        [pair.color[vision] for pair in contrast.pairs] for vision in VISIONS
     ]
     lines = [
-        f"{name}, window {found.window}",
+        f"{name}, window {contrast.window}",
         f"{'':32}{head}",
         f"{'levels':32}{levels}",
         f"{f'pairs less than {_WEAK:g} apart':32}"
         + "".join(f"{weak(values):>14}" for values in columns),
     ]
-    alike = (pair for pair in found.pairs if pair.grey < _WEAK)
+    alike = (pair for pair in contrast.pairs if pair.grey < _WEAK)
     for pair in sorted(alike, key=lambda each: each.grey):
         values = "".join(f"{value:14.1f}" for value in (pair.grey, *pair.color.values()))
         lines.append(f"{' and '.join(pair.tissues):32}{values}")

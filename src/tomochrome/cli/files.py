@@ -11,15 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 from tomochrome.errors import InputError, OutputError
 from tomochrome.runtime import check_writable, clear_leftovers, write_group, write_whole
+from tomochrome.runtime.files import is_inside
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
-
-
-def is_inside(path: str | Path, folder: str | Path) -> bool:
-    """Return whether a path is ``folder`` itself or lies in it; symbolic links are followed."""
-    return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder))
 
 
 def check_inputs(paths: Iterable[Path | None], output: str | Path | None = None) -> None:

@@ -29,18 +29,18 @@ def run(args: argparse.Namespace, session: Session) -> Outcome:
     """List what the path contains."""
     from tomochrome.io import find
 
-    found = find(args.path, pixels=args.pixels, with_identity=args.with_identity)
-    lines = [line for item in found.items for line in _summary(item)]
-    if found.skipped:
-        lines += ["", f"skipped {len(found.skipped)}:"]
-        lines += [f"  {file.path}: {file.reason}" for file in found.skipped]
-    return Outcome(_to_json(found), "\n".join(lines).strip() or "nothing found")
+    listing = find(args.path, pixels=args.pixels, with_identity=args.with_identity)
+    lines = [line for item in listing.items for line in _summary(item)]
+    if listing.skipped:
+        lines += ["", f"skipped {len(listing.skipped)}:"]
+        lines += [f"  {file.path}: {file.reason}" for file in listing.skipped]
+    return Outcome(_to_json(listing), "\n".join(lines).strip() or "nothing found")
 
 
-def _to_json(found: Found) -> dict[str, Any]:
+def _to_json(listing: Found) -> dict[str, Any]:
     """Return the object for ``--json``, with identity and phase only if available."""
-    facts = found.to_json()
-    for item, entry in zip(found.items, facts["items"], strict=True):
+    facts = listing.to_json()
+    for item, entry in zip(listing.items, facts["items"], strict=True):
         if item.phase:
             entry["name"], entry["phase"] = item.name, item.phase
         if item.label:

@@ -1,61 +1,23 @@
-"""Arguments shared by several commands, and the coloring request that they describe."""
+"""Arguments shared by several commands, and what they describe."""
 
 from __future__ import annotations
 
 import argparse
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
+from tomochrome.colorization.file_coloring import ColoringRequest
 from tomochrome.runtime.device import DEVICE_NAMES
 
 if TYPE_CHECKING:
-    from tomochrome.color import TissueSelection
     from tomochrome.colorization import Reference
 
 STARTS = ("none", "center", "mass", "rigid", "affine")
 Container = argparse.ArgumentParser | argparse._ArgumentGroup
 SIMILARITIES = ("lncc", "mi", "mind", "mse")
-
-
-@dataclass(frozen=True)
-class Request:
-    """Settings for coloring a volume: model, lighting and device."""
-
-    model: str = "tissue"
-    window: str = "default"
-    palette: str = "natural"
-    saturation: float = 1.0
-    min_confidence: float = 0.0
-    alpha: str = "body"
-    only: tuple[str, ...] = ()
-    others: Literal["dim", "hide"] = "hide"
-    hide: tuple[str, ...] = ()
-    dim: tuple[str, ...] = ()
-    device: str = "auto"
-    threads: int | None = None
-
-    @classmethod
-    def from_args(cls, args: argparse.Namespace) -> Request:
-        """Collect the request from parsed arguments."""
-        return cls(**{field.name: getattr(args, field.name) for field in fields(cls)})
-
-    @property
-    def tissues(self) -> TissueSelection:
-        """The tissues in color.
-
-        Raises `OptionError` if one is unknown.
-        """
-        from tomochrome.color import TissueSelection
-        from tomochrome.color.selection import tissue_of
-
-        base = TissueSelection.only(self.only, self.others) if self.only else TissueSelection()
-        return TissueSelection(
-            base.hidden | frozenset(map(tissue_of, self.hide)),
-            base.dimmed | frozenset(map(tissue_of, self.dim)),
-        )
 
 
 def some_path(text: str) -> Path:
@@ -84,10 +46,10 @@ def fraction(text: str) -> float:
 
 def names(text: str) -> tuple[str, ...]:
     """Parse names separated by commas."""
-    found = tuple(name.strip() for name in text.split(",") if name.strip())
-    if not found:
+    given = tuple(name.strip() for name in text.split(",") if name.strip())
+    if not given:
         raise argparse.ArgumentTypeError("give at least one tissue")
-    return found
+    return given
 
 
 def integer(text: str, minimum: int = 0) -> int:
@@ -161,7 +123,7 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--model",
         metavar="NAME",
-        default=Request.model,
+        default=ColoringRequest.model,
         help="an installed model (see 'tomochrome models') or a bundle folder (default: tissue)",
     )
 
@@ -190,6 +152,13 @@ def add_reference(parser: Container) -> None:
             "8-bit mask of the photograph, nonzero where it is used (default: labeled pixels, or "
             "all except blue gel, black and white)",
         ),
+    )
+
+
+def request_of(args: argparse.Namespace) -> ColoringRequest:
+    """Return the model, lighting and device given in the options."""
+    return ColoringRequest(
+        **{field.name: getattr(args, field.name) for field in fields(ColoringRequest)}
     )
 
 
@@ -249,7 +218,7 @@ def add_lighting(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--window",
         metavar="PRESET|CENTER/WIDTH[/sigmoid]",
-        default=Request.window,
+        default=ColoringRequest.window,
         help="default (the window stored in the image, otherwise auto), auto (by content: brain "
         "for a head, wider than soft-tissue only for contrast agent), scanner (the first window "
         "stored in the image; scanner:2 is the second), brain, subdural, "
@@ -260,27 +229,27 @@ def add_lighting(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--palette",
         metavar="NAME",
-        default=Request.palette,
+        default=ColoringRequest.palette,
         help="colors of the tissues, see 'tomochrome palette' (default: natural)",
     )
     parser.add_argument(
         "--saturation",
         metavar="0..1",
         type=fraction,
-        default=Request.saturation,
+        default=ColoringRequest.saturation,
         help="0 is grey, 1 the colors of the palette (default: 1)",
     )
     parser.add_argument(
         "--min-confidence",
         metavar="0..1",
         type=fraction,
-        default=Request.min_confidence,
+        default=ColoringRequest.min_confidence,
         help="below this confidence, color fades to grey (default: 0)",
     )
     parser.add_argument(
         "--alpha",
         metavar="body|opaque|PRESET",
-        default=Request.alpha,
+        default=ColoringRequest.alpha,
         help="opacity: the body only, everything, or a curve over HU (default: body)",
     )
     add_tissues(parser)
@@ -297,7 +266,7 @@ def add_tissues(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--others",
         choices=("hide", "dim"),
-        default=Request.others,
+        default=ColoringRequest.others,
         help="how --only treats the other tissues (default: hide)",
     )
 
@@ -307,7 +276,7 @@ def add_device(parser: Container) -> None:
     parser.add_argument(
         "--device",
         choices=DEVICE_NAMES,
-        default=Request.device,
+        default=ColoringRequest.device,
         help="computing device (default: auto)",
     )
 

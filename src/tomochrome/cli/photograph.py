@@ -66,8 +66,8 @@ def run(args: argparse.Namespace, session: Session) -> Outcome:
     """Color photographs, and write them together."""
     from PIL import Image
 
-    from tomochrome.colorization.photograph import DEFAULT_MODEL, colorize_photograph
-    from tomochrome.evaluate.photograph import photograph_figures
+    from tomochrome.colorization.photograph_coloring import DEFAULT_MODEL, colorize_photograph
+    from tomochrome.evaluate.photograph_figures import photograph_figures
     from tomochrome.io.photograph import read_photograph
 
     check_inputs((*args.images, args.mask), args.output)
@@ -129,7 +129,7 @@ def _with_mask(
 ) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
     """Return a photograph, white-balanced by its grey scale if it has one, and its mask."""
     from tomochrome.color.convert import srgb_to_lab
-    from tomochrome.colorization.exemplar import foreground
+    from tomochrome.colorization.reference_photograph import foreground
     from tomochrome.io.photograph import read_label_picture
     from tomochrome.io.section_photograph import clean_section
 
@@ -148,8 +148,8 @@ def _is_colored(photograph: NDArray[np.uint8], mask: NDArray[np.bool_]) -> bool:
 
 
 def _mean(values: list[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return round(sum(known) / len(known), 4) if known else None
+    measured = [value for value in values if value is not None]
+    return round(sum(measured) / len(measured), 4) if measured else None
 
 
 def _text(data: dict[str, Any]) -> str:

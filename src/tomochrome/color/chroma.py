@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tomochrome.color.codes import Codes, FreeColors, Table, as_table
-from tomochrome.color.palette import Palette, palette
+from tomochrome.color.palettes import Palette, palette
 from tomochrome.errors import GeometryError, ModelError, OptionError
 from tomochrome.geometry.affine import corners
 from tomochrome.geometry.orient import reoriented_affine

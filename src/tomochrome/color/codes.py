@@ -14,7 +14,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 from numpy.typing import NDArray
 
-from tomochrome.color.palette import Palette
+from tomochrome.color.palettes import Palette
 from tomochrome.errors import ModelError
 from tomochrome.tissue import N_TISSUES, NO_TISSUE, Tissue
 
@@ -122,9 +122,9 @@ class Mixtures:
         L = np.delete(palette.lab[:, 0], Tissue.AIR).astype(np.float64)
         grey = np.maximum(1.0 - self.weights.sum(axis=1), 0.0)
         rest = share.sum(axis=1) + grey
-        known = rest > 1e-3
-        L_of_code = (share @ L + grey * GREY_L) / np.where(known, rest, 1.0)
-        return np.where(known, L_of_code, GREY_L).astype(np.float32)
+        covered = rest > 1e-3
+        L_of_code = (share @ L + grey * GREY_L) / np.where(covered, rest, 1.0)
+        return np.where(covered, L_of_code, GREY_L).astype(np.float32)
 
 
 @dataclass(frozen=True, eq=False)

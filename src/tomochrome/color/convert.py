@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from tomochrome.color.kernels import fit, lab_of_8bit, lab_of_float, rgb_of_lab
+from tomochrome.color.color_kernels import fit, lab_of_8bit, lab_of_float, rgb_of_lab
 from tomochrome.color.space import LINEAR_OF_8BIT
 from tomochrome.runtime.kernels import over_chunks
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from tomochrome.color.alpha import AlphaCurve, alpha_curve
 from tomochrome.color.chroma import Chroma, no_tissues_message
 from tomochrome.color.convert import srgb_to_lab
-from tomochrome.color.palette import Palette, palette
+from tomochrome.color.palettes import Palette, palette
 from tomochrome.color.relight import CodeTable, relight
 from tomochrome.color.selection import Mode, TissueSelection, tissue_selection
 from tomochrome.color.table import TABLE
@@ -156,7 +156,7 @@ def light(
     Cancelled
         If the user cancelled.
     """
-    _check_scalar(volume)
+    check_scalar(volume)
     settings = Lighting.of(
         volume,
         window,
@@ -187,7 +187,7 @@ def light(
     check()
     report(total, total, "lighting")
     return replace(
-        volume.with_voxels(out, unit="RGBA"), provenance=_provenance(volume, chroma, settings)
+        volume.with_voxels(out, unit="RGBA"), provenance=lit_provenance(volume, chroma, settings)
     )
 
 
@@ -251,7 +251,7 @@ def light_slice(
     GeometryError
         If the chroma map is not on the grid of the volume.
     """
-    _check_scalar(volume)
+    check_scalar(volume)
     chroma = chroma.on_grid(volume)
     settings = settings or Lighting.of(volume)
     return relight(
@@ -264,20 +264,22 @@ def light_slice(
     )
 
 
-def _check_scalar(volume: Volume) -> None:
+def check_scalar(volume: Volume) -> None:
+    """Raise `InputError` if a volume is already colored."""
     if volume.is_rgba:
         raise InputError("the volume is already colored; use the CT it was made from")
 
 
-def _provenance(volume: Volume, chroma: Chroma, settings: Lighting) -> Any:
+def lit_provenance(volume: Volume, chroma: Chroma, settings: Lighting) -> Any:
+    """Return the provenance of a colored volume: that of the CT, and how it was colored."""
     model = chroma.model or "an unnamed model"
     step = (
         f"colored by {model}, palette {settings.palette.name}, window {settings.window}, "
         f"saturation {settings.saturation:g}, confidence from {settings.min_confidence:g}, "
         f"opacity {settings.alpha.name}, {settings.tissues}; not for diagnosis"
     )
-    known = volume.provenance.warnings
-    added = [warning for warning in chroma.provenance.warnings if warning not in known]
+    own = volume.provenance.warnings
+    added = [warning for warning in chroma.provenance.warnings if warning not in own]
     if not chroma.has_tissues and settings.palette is not palette():
         text = no_tissues_message(
             chroma.model, f"did not use the palette '{settings.palette.name}'"

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from tomochrome.color.alpha import AlphaCurve
 from tomochrome.color.codes import Codes
-from tomochrome.color.kernels import light_float, light_int16, light_plain, mark_cells
+from tomochrome.color.color_kernels import light_float, light_int16, light_plain, mark_cells
 from tomochrome.color.table import GREY_EDGES, SIDE, TABLE, clip_chroma
 from tomochrome.runtime.kernels import over_chunks
 from tomochrome.tissue import Tissue

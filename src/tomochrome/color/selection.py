@@ -57,13 +57,13 @@ class TissueSelection:
         OptionError
             If a tissue is unknown, or the list is empty.
         """
-        wanted = frozenset(map(tissue_of, tissues))
-        if not wanted:
+        chosen = frozenset(map(tissue_of, tissues))
+        if not chosen:
             raise OptionError("no tissue to show: name at least one")
         fields = {"dim": "dimmed", "grey": "greyed", "hide": "hidden"}
         if others not in fields:
             raise OptionError(f"the other tissues can be 'dim', 'grey' or 'hide', not {others!r}")
-        return cls(**{fields[others]: frozenset(Tissue) - wanted})
+        return cls(**{fields[others]: frozenset(Tissue) - chosen})
 
     @property
     def is_all(self) -> bool:

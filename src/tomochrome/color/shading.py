@@ -267,7 +267,12 @@ def _brightness(blocks: _Blocks, shown: _Shown, curve: AlphaCurve) -> NDArray[np
     """Return the brightness of the surfaces of the solid codes; others are as low as air."""
     if shown.isolated:  # neighboring organs have nearly the same HU
         return shade(shown.solid[blocks.code], blocks.affine, (0.0, 1.0))
-    low, high = _surface_range(curve)
+    if curve.constant is not None:
+        low, high = -1000.0, 0.0  # the surface of the body
+    else:
+        most = max(opacity for _, opacity in curve.points)
+        high = next(hu for hu, opacity in curve.points if opacity == most)
+        low = min(curve.points[0][0], high) - _EDGE_HU
     lowered = ~(shown.solid | shown.air) if shown.restricted else shown.hidden | shown.faint
     surface = np.where(lowered[blocks.code], np.float32(low), blocks.values)
     return shade(surface, blocks.affine, (low, high))
@@ -292,15 +297,6 @@ def _opacity(blocks: _Blocks, shown: _Shown, curve: AlphaCurve) -> NDArray[np.fl
     if not shown.isolated:
         alpha[shown.hidden[own]] = 0.0
     return np.asarray(alpha, dtype=np.float32)
-
-
-def _surface_range(curve: AlphaCurve) -> tuple[float, float]:
-    """Return the range of HU of the surface that a curve shows."""
-    if curve.constant is not None:
-        return -1000.0, 0.0  # the surface of the body
-    most = max(opacity for _, opacity in curve.points)
-    high = next(hu for hu, opacity in curve.points if opacity == most)
-    return min(curve.points[0][0], high) - _EDGE_HU, high
 
 
 def _slabs(shape: tuple[int, ...]) -> Iterator[tuple[int, int, int, int]]:

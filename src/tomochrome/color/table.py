@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tomochrome.color.codes import FreeColors
-from tomochrome.color.kernels import fill_columns
-from tomochrome.color.palette import Palette
+from tomochrome.color.color_kernels import fill_columns
+from tomochrome.color.palettes import Palette
 from tomochrome.color.space import GREY_L, LINEAR_OF_8BIT
 from tomochrome.runtime.kernels import over_chunks
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tomochrome.color.chroma import Chroma
-from tomochrome.color.lighting import Lighting, _check_scalar, _provenance, code_table
+from tomochrome.color.lighting import Lighting, check_scalar, code_table, lit_provenance
 from tomochrome.color.relight import CodeTable, relight
 from tomochrome.color.shading import SkinGaps, render_blocks
 from tomochrome.color.table import TABLE
@@ -19,7 +19,7 @@ from tomochrome.volume import Volume
 
 
 @dataclass(frozen=True)
-class _State:
+class ViewState:
     """Settings and the tables derived from them, replaced atomically for other threads."""
 
     settings: Lighting
@@ -57,11 +57,11 @@ class LitVolume(ComputedArray):
     dtype = np.dtype(np.uint8)
 
     def __init__(self, volume: Volume, chroma: Chroma, settings: Lighting | None = None) -> None:
-        _check_scalar(volume)
+        check_scalar(volume)
         self.volume = volume
         self.chroma = chroma.on_grid(volume)
         settings = settings or Lighting.of(volume)
-        self._state = _State(settings, code_table(self.chroma, settings))
+        self._state = ViewState(settings, code_table(self.chroma, settings))
         self._gaps: tuple[tuple[int, int, int], SkinGaps] = ((0, 0, 0), {})
 
     @property
@@ -84,7 +84,7 @@ class LitVolume(ComputedArray):
             and settings.tissues == old.settings.tissues
         )
         codes = old.codes if same else code_table(self.chroma, settings)
-        self._state = _State(settings, codes)
+        self._state = ViewState(settings, codes)
 
     def prepare(self, settings: Lighting | None = None) -> None:
         """Fill the color table for settings and compile the kernels in advance.
@@ -104,14 +104,14 @@ class LitVolume(ComputedArray):
         TABLE.ensure_mixtures(colors, max(1.0, settings.saturation))
         for min_confidence in (0.0, 0.5):  # a kernel for each
             codes = code_table(self.chroma, settings.replace(min_confidence=min_confidence))
-            self._relit((slice(0, 1),) * 3, _State(settings, codes))
+            self._relit((slice(0, 1),) * 3, ViewState(settings, codes))
 
     def __getitem__(self, key: Any) -> NDArray[np.uint8]:
         """Return RGBA of the indexed voxels; integers, slices and Ellipsis as in NumPy."""
         index = full_index(key, 4)
         return self._relit(index[:3], self._state)[..., index[3]]
 
-    def _relit(self, spatial: tuple[Any, ...], state: _State) -> NDArray[np.uint8]:
+    def _relit(self, spatial: tuple[Any, ...], state: ViewState) -> NDArray[np.uint8]:
         return relight(
             np.asarray(self.volume.voxels[spatial]),
             self.chroma.code[spatial],
@@ -186,9 +186,9 @@ def light_3d(
     Cancelled
         If the user cancelled.
     """
-    _check_scalar(volume)
+    check_scalar(volume)
     lit = LitVolume(volume, chroma, settings)
     steps = block_steps(volume.shape, volume.spacing, most_voxels)
     voxels = lit.lit_in_3d(steps)
-    provenance = _provenance(volume, lit.chroma, lit.settings)
+    provenance = lit_provenance(volume, lit.chroma, lit.settings)
     return Volume(voxels, block_affine(volume.affine, steps), "RGBA", provenance)

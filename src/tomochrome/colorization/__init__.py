@@ -1,24 +1,8 @@
 """From Hounsfield units to tissue color: models, prediction, guided upsampling.
 
-torch, MONAI and numba are imported only on use.
+Names are imported on first use; torch, MONAI and numba only when something is computed.
 """
 
-from tomochrome.bundles import ModelCard
-from tomochrome.colorization.cards import DEFAULT_MODEL, find_model, model_title, models
-from tomochrome.colorization.exemplar import Reference
-from tomochrome.colorization.predict import colorize
-from tomochrome.colorization.predictor import Predictor, register_kind
-from tomochrome.colorization.warm import warm_up
+import lazy_loader
 
-__all__ = [
-    "DEFAULT_MODEL",
-    "ModelCard",
-    "Predictor",
-    "Reference",
-    "colorize",
-    "find_model",
-    "model_title",
-    "models",
-    "register_kind",
-    "warm_up",
-]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -98,7 +98,7 @@ def coarse_factors(
 
 def block_mean(hu: NDArray[np.generic], factors: tuple[int, int, int]) -> NDArray[np.float32]:
     """Average blocks of voxels; the last block of an axis may be smaller. NaN counts as air."""
-    from tomochrome.colorization.kernels import block_mean_slab
+    from tomochrome.colorization.slab_kernels import block_mean_slab
 
     fz, fy, fx = factors
     nz, ny, nx = (-(-n // f) for n, f in zip(hu.shape, factors, strict=True))
@@ -242,18 +242,15 @@ def _solid_parts(tissue: Bool, pixel: float, support: Bool | None = None) -> Boo
         thick = ndimage.binary_erosion(opened, core, border_value=0)
         keep |= np.bincount(labels[thick], minlength=count + 1) > THICK_SHARE * sizes
     if support is not None:
-        side = np.bincount(labels.ravel(), _side_of(support).ravel(), minlength=count + 1)
+        # -1 in front of the support, 1 behind it, 0 beside and between its parts
+        x, y = np.arange(support.shape[2]), np.arange(support.shape[1])[:, None]
+        left, right = _ends(support, 2)
+        first, last = _ends((x >= left) & (x <= right), 1)
+        side_of = (y > last).astype(np.int8) - (y < first)
+        side = np.bincount(labels.ravel(), side_of.ravel(), minlength=count + 1)
         keep &= side * side[np.argmax(sizes)] >= 0
     keep[0] = False
     return keep[labels]
-
-
-def _side_of(support: Bool) -> NDArray[np.int8]:
-    """Return -1 in front of a support, 1 behind it, and 0 beside and between its parts."""
-    x, y = np.arange(support.shape[2]), np.arange(support.shape[1])[:, None]
-    left, right = _ends(support, 2)
-    first, last = _ends((x >= left) & (x <= right), 1)
-    return (y > last).astype(np.int8) - (y < first)
 
 
 def _fragments(rest: Bool, solid: Bool, support: Bool, pixel: float) -> tuple[Bool, Bool]:

@@ -30,12 +30,12 @@ NEIGHBORHOOD_MM: Final = 20.0
 FULL_HU: Final = 4.0
 """Difference to the neighborhood with the full color of grey or of white matter."""
 SLAB_MM: Final = 4.0
-LEAST_CORRELATION: Final = 0.4
+MIN_CORRELATION: Final = 0.4
 SIGNAL_HU: Final = (2.1, 2.6)
 """Standard deviation that adjacent slabs have in common: no difference in color up to the first,
 the full one from the second on. Living heads have 2.7 (phantoms) to 4.3, a frozen cadaver, whose
 CT does not show grey and white matter, has 2.0."""
-LEAST_CM3: Final = 100.0
+MIN_CM3: Final = 100.0
 _TISSUE_HU = (-30, 110)
 _RIM_MM = 2.1  # voxels closer to the surface are blurred with bone
 _CORE_MM = 5.0
@@ -101,7 +101,7 @@ def _bounding_box(
     """Return the box of the brain, or None if there is little or none."""
     found = is_brain[colors.code[tuple(slice(step // 2, None, step) for step in _SAMPLE)]]
     voxel = float(np.prod(scan.spacing)) * np.prod(_SAMPLE)
-    if found.sum() * voxel < LEAST_CM3 * 1000:
+    if found.sum() * voxel < MIN_CM3 * 1000:
         return None
     box = []
     for axis, step in enumerate(_SAMPLE):
@@ -159,7 +159,7 @@ def _density(
     if np.count_nonzero(both) < 100:
         return _Density(difference, 0.0)
     (first, shared), (_, second) = np.cov(alone[:-1][both], alone[1:][both])
-    if shared <= LEAST_CORRELATION * np.sqrt(first * second):
+    if shared <= MIN_CORRELATION * np.sqrt(first * second):
         return _Density(difference, 0.0)
     return _Density(difference, float(np.interp(np.sqrt(shared), SIGNAL_HU, (0, 1))))
 

@@ -5,7 +5,7 @@ the kind needs them::
 
     classes             names of the tissues, in the order of the outputs (tissue models)
     hu_edges            {"first", "step", "bins"} or a list: bin edges of the HU tables, in HU
-    network             architecture, see `network.build_network`
+    network             architecture, see `network_builder.build_network`
     input               input specification, see `inputs.InputSpec.from_dict`
     temperature         divides the network's logits, default 1
 
@@ -28,7 +28,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tomochrome import bundles
-from tomochrome.bundles import ModelCard, Purpose
+from tomochrome.bundles import ModelCard as ModelCard
+from tomochrome.bundles import Purpose
 from tomochrome.colorization.predictor import kinds, predictor_class
 from tomochrome.errors import ModelError
 from tomochrome.tissue import N_TISSUES, TISSUE_NAMES

@@ -10,7 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterator
-from itertools import islice
+from itertools import islice, product
 from typing import ClassVar
 
 import numpy as np
@@ -18,10 +18,15 @@ from numpy.typing import NDArray
 
 from tomochrome.bundles import ModelCard
 from tomochrome.color.codes import Table
-from tomochrome.colorization.blocks import blended
 from tomochrome.colorization.body import block_mean
 from tomochrome.colorization.grid import CoarseField, Taps, first_columns, pixel_taps, taps
-from tomochrome.colorization.inputs import InputGrid, InputSpec, cropped_batch, to_input_grid
+from tomochrome.colorization.inputs import (
+    InputGrid,
+    InputSpec,
+    cropped_batch,
+    to_input_grid,
+    window_ramps,
+)
 from tomochrome.colorization.scan import Colors, Predicted, Scan, body_noise
 from tomochrome.errors import ModelError
 from tomochrome.notices import Notice
@@ -30,9 +35,11 @@ from tomochrome.tissue import N_TISSUES
 
 MARGIN = 8  #: input grid pixels around the body that the predictor also gets
 SMOOTH_MM = 3.0  #: sigma along z for smoothing predictions
-MIN_TOLERANCE = 15.0  #: HU, see `guided_kernels.color_slab`; noise is added in quadrature
+MIN_TOLERANCE = 15.0  #: HU, see `slab_kernels.color_slab`; noise is added in quadrature
+_WHOLE_SLICE_RATIO = 2  # slices of up to this many times a block's area are not split
 
-Planes = Iterator[NDArray[np.float32]]
+F32 = NDArray[np.float32]
+Planes = Iterator[F32]
 Crop = tuple[slice, slice]
 
 
@@ -57,7 +64,7 @@ class GridPredictor(ABC):
         the checkerboard artifact of strided networks to a ninth.
     likelihood
         For tissues: float32 (HUs, tissues), the likelihood in each tissue of each HU from
-        `kernels.LOWEST_HU` to `kernels.HIGHEST_HU`, which guides the upsampling of
+        `slab_kernels.LOWEST_HU` to `slab_kernels.HIGHEST_HU`, which guides the upsampling of
         probabilities. None for a uniform likelihood.
     """
 
@@ -177,19 +184,19 @@ class GridPredictor(ABC):
 
     def _encoder(self, scan: Scan, columns: NDArray[np.int64]) -> Callable[..., None]:
         """Return a function that converts coarse planes into codes and confidences of a slab."""
-        from tomochrome.colorization import guided_kernels, kernels
+        from tomochrome.colorization import slab_kernels
 
         bilateral = bilateral_parameters(scan)
         if not self.names_tissues:
             tolerance = float(np.hypot(MIN_TOLERANCE, body_noise(scan)))
-            return lambda hu, planes, body, out: guided_kernels.color_slab(
+            return lambda hu, planes, body, out: slab_kernels.color_slab(
                 hu, planes, body, bilateral, tolerance, *out
             )
         likelihood = self.likelihood
         if likelihood is None:
-            rows = kernels.HIGHEST_HU - kernels.LOWEST_HU + 1
+            rows = slab_kernels.HIGHEST_HU - slab_kernels.LOWEST_HU + 1
             likelihood = np.ones((rows, N_TISSUES), np.float32)
-        return lambda hu, planes, body, out: kernels.fuse_slab(
+        return lambda hu, planes, body, out: slab_kernels.fuse_slab(
             hu, planes, columns, body, likelihood, bilateral, *out
         )
 
@@ -318,3 +325,109 @@ def bilateral_parameters(scan: Scan) -> tuple[int, float]:
     radius = min(2, int(1.6 / pixel + 0.5))
     cutoff = float(np.clip(5.0 * body_noise(scan), 15.0, 160.0))
     return radius, cutoff
+
+
+def blended(
+    predict: Callable[[F32], F32],
+    hu: F32,
+    spec: InputSpec,
+    batch: int,
+    multiple: int,
+    advance: Callable[[float], None] = lambda _: None,
+) -> Iterator[F32]:
+    """Predict a volume block by block and yield it slice by slice.
+
+    Overlapping predictions are averaged with weights that decrease towards the faces of a
+    block. Only one layer of blocks is in memory.
+
+    Parameters
+    ----------
+    predict
+        Maps luminances (n, channels, z, y, x) to values (n, z, y, x, values).
+    hu
+        float32 (z, y, x) on the input grid. Blocks that extend beyond it are padded with the
+        last slice along z, and with zero luminance along y and x.
+    spec
+        Windows, block and overlap.
+    batch
+        Blocks predicted at once.
+    multiple
+        Each dimension of a block must be a multiple of this.
+    advance
+        Called with the share of the blocks predicted so far.
+
+    Yields
+    ------
+    ndarray
+        float32 (y, x, values) of each slice, in order.
+    """
+    n, h, w = hu.shape
+    block = block_shape(hu.shape, spec, multiple)
+    padding = [max(0, size - length) for size, length in zip(block, hu.shape, strict=True)]
+    hu = np.pad(hu, ((0, padding[0]), (0, 0), (0, 0)), mode="edge")
+    sides = ((0, 0), (0, 0), (0, padding[1]), (0, padding[2]))
+    firsts, *corners = (
+        block_starts(max(size, length), size, spec.overlap)
+        for length, size in zip(hu.shape, block, strict=True)
+    )
+    positions, weight = list(product(*corners)), block_weight(block, spec.overlap)
+    depth, height, width = block
+    total = len(firsts) * len(positions)
+
+    def planes() -> Iterator[F32]:
+        sums = None  # weighted predictions and weights, from the layer's first slice onwards
+        layers = zip(firsts, [*firsts[1:], len(hu)], strict=True)
+        for number, (z, after) in enumerate(layers):
+            layer = np.pad(windowed(hu[z : z + depth], spec), sides)
+            for k in range(0, len(positions), batch):
+                check()
+                boxes = [np.s_[y : y + height, x : x + width] for y, x in positions[k : k + batch]]
+                inputs = [layer[(slice(None), slice(None), *box)] for box in boxes]
+                for box, values in zip(boxes, predict(np.stack(inputs)), strict=True):
+                    if sums is None:
+                        shape = (depth, *layer.shape[2:], values.shape[-1] + 1)
+                        sums = np.zeros(shape, np.float32)
+                    sums[(slice(None), *box)][..., :-1] += weight * values
+                    sums[(slice(None), *box)][..., -1:] += weight
+                advance((number * len(positions) + min(k + batch, len(positions))) / total)
+            assert sums is not None
+            for plane in sums[: after - z, :h, :w]:
+                yield plane[..., :-1] / plane[..., -1:]
+            sums = np.concatenate([sums[after - z :], np.zeros_like(sums[: after - z])])
+
+    return islice(planes(), n)
+
+
+def block_shape(shape: tuple[int, ...], spec: InputSpec, multiple: int) -> tuple[int, ...]:
+    """Return the size of the blocks (z, y, x) that a volume is split into.
+
+    Slices slightly larger than the model's blocks are not split, to avoid overlaps. Blocks are
+    no larger than the volume.
+    """
+    assert spec.block is not None
+    full = [-(-length // multiple) * multiple for length in shape]
+    if full[1] * full[2] <= _WHOLE_SLICE_RATIO * spec.block[1] * spec.block[2]:
+        return min(full[0], spec.block[0]), full[1], full[2]
+    return tuple(min(sizes) for sizes in zip(full, spec.block, strict=True))
+
+
+def windowed(hu: F32, spec: InputSpec) -> F32:
+    """Return HU (z, y, x) as luminances of the channels: float32 (channels, z, y, x)."""
+    low, slope = (ramp[:, None, None, None] for ramp in window_ramps(spec))
+    return np.clip((hu - low) * slope, 0.0, 1.0)
+
+
+def block_starts(length: int, size: int, overlap: float) -> list[int]:
+    """Return the start indices of blocks of ``size`` along an axis; the last ends at its end."""
+    step = max(1, int(size * (1.0 - overlap)))
+    return [*range(0, length - size, step), length - size]
+
+
+def block_weight(block: tuple[int, ...], overlap: float) -> F32:
+    """Return the weight of each voxel of a block, above 0: float32 (z, y, x, 1)."""
+    weight = np.ones((1, 1, 1), np.float32)
+    for axis, size in enumerate(block):
+        depth = np.minimum(np.arange(size) + 1, size - np.arange(size)).astype(np.float32)
+        ramp = np.minimum(depth / max(1.0, overlap * size), 1.0)
+        weight = weight * np.expand_dims(ramp, tuple(k for k in range(3) if k != axis))
+    return weight[..., None]

@@ -12,13 +12,13 @@ from scipy import ndimage
 
 from tomochrome.color.chroma import Chroma
 from tomochrome.color.codes import FreeColors, Mixtures, code_type
-from tomochrome.color.palette import Palette, palette
+from tomochrome.color.palettes import Palette, palette
 from tomochrome.colorization.body import block_mean
 from tomochrome.colorization.grid import CoarseField, block_taps
-from tomochrome.colorization.kernels import SHELL_HU, SHELL_IN, SHELL_OUT
 from tomochrome.colorization.meanings import Meaning, meanings_of
 from tomochrome.colorization.predict import NOT_FOR_DIAGNOSIS
 from tomochrome.colorization.scan import body_noise, denoised, prepare
+from tomochrome.colorization.slab_kernels import SHELL_HU, SHELL_IN, SHELL_OUT
 from tomochrome.colorization.spread import Domain, Field, fit_table, spread, table_row
 from tomochrome.colorization.tables import (
     color_codes,

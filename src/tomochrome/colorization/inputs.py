@@ -247,7 +247,8 @@ def input_batch(
         The input specification.
     multiple
         Height and width are padded at their ends with zeros to a multiple of this
-        (see `tomochrome.colorization.network.size_multiple`); crop the prediction accordingly.
+        (see `tomochrome.colorization.network_builder.size_multiple`); crop the prediction
+        accordingly.
 
     Returns
     -------

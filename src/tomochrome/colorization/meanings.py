@@ -10,7 +10,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from tomochrome.color.palette import Palette
+from tomochrome.color.palettes import Palette
 from tomochrome.color.selection import tissue_of
 from tomochrome.errors import OptionError
 from tomochrome.tissue import N_TISSUES, Tissue

@@ -131,7 +131,7 @@ def kinds() -> tuple[str, ...]:
 
 
 def needs_reference(card: ModelCard) -> bool:
-    """Whether the model needs a reference photograph from the user, see `exemplar.Reference`.
+    """Whether the model needs a reference photograph from the user, see `Reference`.
 
     Such a class has an attribute ``needs_reference`` and takes a ``reference`` on construction.
     """

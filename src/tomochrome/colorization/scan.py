@@ -156,7 +156,12 @@ def prepare(volume: Volume, *, force: bool = False) -> Scan:
         warnings.append(Notice("unit", "warning", text))
     upright = closest_axial(volume)
     spacing = upright.spacing
-    _check_extent(upright.shape, spacing)
+    for count, mm in zip(upright.shape[1:], spacing[1:], strict=True):
+        if count * mm > LARGEST_MM:
+            raise GeometryError(
+                f"the slices are {count * mm:.0f} mm wide, more than the field of view of any CT "
+                "scanner; correct the voxel spacing"
+            )
     if spacing[0] > WIDE_GAP_MM:
         text = f"slices are {spacing[0]:.1f} mm apart: adjacent slices add little information"
         warnings.append(Notice("geometry", "info", text))
@@ -174,15 +179,6 @@ def prepare(volume: Volume, *, force: bool = False) -> Scan:
     return Scan(hu, spacing, upright, body, tuple(warnings))
 
 
-def _check_extent(shape: tuple[int, int, int], spacing: tuple[float, float, float]) -> None:
-    for count, mm in zip(shape[1:], spacing[1:], strict=True):
-        if count * mm > LARGEST_MM:
-            raise GeometryError(
-                f"the slices are {count * mm:.0f} mm wide, more than the field of view of any CT "
-                "scanner; correct the voxel spacing"
-            )
-
-
 def as_int16(voxels: NDArray[np.generic]) -> tuple[NDArray[np.int16], int]:
     """Return HU as contiguous int16, non-finite voxels as air, and the number of those.
 
@@ -192,7 +188,10 @@ def as_int16(voxels: NDArray[np.generic]) -> tuple[NDArray[np.int16], int]:
         Any real type, shape (z, y, x). Contiguous int16 is not copied.
     """
     if voxels.dtype == np.int16:
-        return _writeable(np.ascontiguousarray(voxels, dtype=np.int16)), 0
+        hu = np.ascontiguousarray(voxels, dtype=np.int16)
+        # the kernels do not write to it, but numba would compile each of them again for a
+        # read-only array, which takes seconds
+        return hu if hu.flags.writeable else np.asarray(_Buffer(hu)), 0
     out = np.empty(voxels.shape, dtype=np.int16)
     lost = 0
     for k, plane in enumerate(voxels):
@@ -212,16 +211,6 @@ class _Buffer:
         self.array = array
         address = array.__array_interface__["data"][0]
         self.__array_interface__ = {**array.__array_interface__, "data": (address, False)}
-
-
-def _writeable(array: NDArray[np.int16]) -> NDArray[np.int16]:
-    """Return a writeable view; the kernels do not write to it.
-
-    Otherwise numba would compile each kernel again for read-only arrays, which takes seconds.
-    """
-    if array.flags.writeable:
-        return array
-    return np.asarray(_Buffer(array))
 
 
 def body_noise(scan: Scan) -> float:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
     from tomochrome.bundles import ModelCard
-    from tomochrome.colorization.exemplar import Reference
+    from tomochrome.colorization.reference_photograph import Reference
 
 GREY: Final = "grey"
 MARGIN_MM: Final = 20.0  #: context above and below the slice for the models

@@ -20,7 +20,7 @@ from scipy.sparse import dia_array
 from scipy.sparse.linalg import cg
 
 from tomochrome.colorization.body import block_mean
-from tomochrome.colorization.kernels import HIGHEST_HU, LOWEST_HU
+from tomochrome.colorization.slab_kernels import HIGHEST_HU, LOWEST_HU
 from tomochrome.runtime import ThreadPool, check, report, thread_count
 
 Field = NDArray[np.float32]

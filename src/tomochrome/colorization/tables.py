@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tomochrome.color.codes import FreeColors, Mixtures
-from tomochrome.colorization.kernels import MAX_AB, OUTSIDE, SHARES, TOTALS
+from tomochrome.colorization.slab_kernels import MAX_AB, OUTSIDE, SHARES, TOTALS
 from tomochrome.tissue import N_TISSUES, Tissue
 
 CONTRAST = 3.0
@@ -34,7 +34,7 @@ head.
 
 SHADES: Final = (-1.0, -0.75, -0.5, -0.25, 0.0, 0.25, 0.5, 0.75, 1.0)
 """Shades of the brain, see `Mixtures`. Codes with a shade follow those of `mixture_weights`."""
-_SHADED_SHARES, _LEAST_SHADED_TOTAL = 3, 8
+_SHADED_SHARES, _MIN_SHADED_TOTAL = 3, 8
 """Only codes that are certainly brain have shades, so that codes fit 16 bits: a second share of at
 most 2/15, and a total of at least 8/12."""
 
@@ -75,7 +75,7 @@ def _shaded_codes() -> NDArray[np.int64]:
     code = np.arange(N_TISSUES * (N_TISSUES - 1) * SHARES * TOTALS)
     first = code // (TOTALS * SHARES * (N_TISSUES - 1))
     share, total = code // TOTALS % SHARES, code % TOTALS + 1
-    shaded = (first == Tissue.BRAIN) & (share < _SHADED_SHARES) & (total >= _LEAST_SHADED_TOTAL)
+    shaded = (first == Tissue.BRAIN) & (share < _SHADED_SHARES) & (total >= _MIN_SHADED_TOTAL)
     return np.flatnonzero(shaded) + 1
 
 

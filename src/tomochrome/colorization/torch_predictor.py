@@ -27,7 +27,7 @@ DEFAULT_BATCH = {"cpu": 4, "mps": 8, "cuda": 16}
 class TorchPredictor(GridPredictor):
     """A `GridPredictor` that runs the network of a bundle. Subclasses define `head`.
 
-    The metadata describe the network (`network.build_network`) and its input
+    The metadata describe the network (`network_builder.build_network`) and its input
     (`inputs.InputSpec`).
 
     Attributes
@@ -48,7 +48,7 @@ class TorchPredictor(GridPredictor):
     arrays: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, card: ModelCard, *, device: str = "auto", batch: int | None = None) -> None:
-        from tomochrome.colorization.network import size_multiple
+        from tomochrome.colorization.network_builder import size_multiple
 
         self._device = choose_device(device)
         self.batch = DEFAULT_BATCH.get(self._device.type, 4)
@@ -95,7 +95,14 @@ class TorchPredictor(GridPredictor):
         if self.batch > 1:
             self.batch = max(1, min(self.batch, len(images)) // 2)
         elif self._device.type != "cpu":
-            self._fall_back()
+            import torch
+
+            text = (
+                f"the device '{self._device.type}' ran out of memory, so the CPU colored the rest"
+            )
+            self.warnings = (*self.warnings, Notice("device", "info", text))
+            self._device, self.batch = torch.device("cpu"), 1
+            self._place()
         else:
             raise TomochromeError(
                 "there is not enough memory to color even one slice; close other programs "
@@ -147,16 +154,6 @@ class TorchPredictor(GridPredictor):
         self.half = half_format(self._device)
         self.module.to(self._number())
 
-    def _fall_back(self) -> None:
-        """Switch from a device without enough memory to the CPU, with a notice."""
-        import torch
-
-        text = f"the device '{self._device.type}' ran out of memory, so the CPU colored the rest"
-        self.warnings = (*self.warnings, Notice("device", "info", text))
-        self._device = torch.device("cpu")
-        self.batch = 1
-        self._place()
-
 
 def half_format(device: torch.device) -> torch.dtype | None:
     """Return the 16-bit number format that is faster on the device, or None for float32."""
@@ -186,7 +183,7 @@ def load_network(
     ModelError
         If the weights do not match the network.
     """
-    from tomochrome.colorization.network import build_network
+    from tomochrome.colorization.network_builder import build_network
 
     config = _network_config(card)
     if outputs is not None and config.get("out_channels") != outputs:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from tomochrome.color.chroma import Chroma
 from tomochrome.color.convert import lab_to_srgb8
-from tomochrome.color.palette import Palette
+from tomochrome.color.palettes import Palette
 from tomochrome.evaluate.color_truth import ColorTruth
 from tomochrome.windowing import Window, luminance, parse_window
 

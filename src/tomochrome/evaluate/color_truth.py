@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tomochrome.color.convert import srgb_to_lab
-from tomochrome.color.palette import Palette, palette
+from tomochrome.color.palettes import Palette, palette
 from tomochrome.errors import GeometryError
 from tomochrome.tissue import N_TISSUES, NO_TISSUE, Tissue
 

@@ -15,12 +15,11 @@ from numpy.typing import NDArray
 
 from tomochrome.color.chroma import Chroma
 from tomochrome.color.convert import lab_to_srgb8
-from tomochrome.color.difference import ciede2000
-from tomochrome.color.palette import Palette
+from tomochrome.color.palettes import Palette
+from tomochrome.color.perception import ciede2000
 from tomochrome.errors import GeometryError
-from tomochrome.evaluate.bootstrap import bootstrap_interval
 from tomochrome.evaluate.calibration import Reliability, reliability
-from tomochrome.evaluate.color import flicker
+from tomochrome.evaluate.color_scores import flicker
 from tomochrome.evaluate.color_truth import ColorTruth
 from tomochrome.evaluate.image_quality import colorfulness, opponent_sums, psnr, ssim_map
 from tomochrome.runtime import check, report
@@ -37,8 +36,11 @@ _COLORFUL_TRUTH = slice(11, 16)
 _TISSUE_VOXELS = slice(16, 16 + N_TISSUES)
 _TISSUE_CHROMA = slice(16 + N_TISSUES, 16 + 2 * N_TISSUES)
 _COLUMNS = 16 + 2 * N_TISSUES
-_LEAST = 50  # tissues with fewer voxels are excluded from the mean over tissues
-_PATIENTS = 5  # minimum number of scans for intervals over scans instead of slices
+_MIN_VOXELS = 50  # tissues with fewer voxels are excluded from the mean over tissues
+_MIN_SCANS = 5  # for intervals over scans instead of slices
+RESAMPLES = 1000  #: of slices or scans, for confidence intervals
+_SEED = 20
+_TAILS = (2.5, 97.5)
 
 Sums = NDArray[np.float64]
 
@@ -117,7 +119,7 @@ def _mean(column: int) -> Callable[[Sums], Sums]:
 
 def _organ_error(total: Sums) -> Sums:
     voxels, distance = total[..., _TISSUE_VOXELS], total[..., _TISSUE_CHROMA]
-    counted = voxels >= np.minimum(_LEAST, voxels.max(axis=-1, keepdims=True))
+    counted = voxels >= np.minimum(_MIN_VOXELS, voxels.max(axis=-1, keepdims=True))
     errors = np.where(counted, distance / np.maximum(voxels, 1), 0.0)
     return np.asarray(errors.sum(axis=-1) / counted.sum(axis=-1))
 
@@ -228,7 +230,7 @@ class Tally:
         slices = np.concatenate(self._scans)
         total = slices.sum(axis=0)
         units = slices
-        if len(self._scans) >= _PATIENTS:
+        if len(self._scans) >= _MIN_SCANS:
             units = np.array([scan.sum(axis=0) for scan in self._scans])
         wanted = {**_FIGURES, "organ_error": _organ_error} if self._tissues else _FIGURES
         found: dict[str, float | None] = {"organ_error": None, "grey_organ_error": None}
@@ -238,7 +240,11 @@ class Tally:
             grey[_TISSUE_CHROMA] = total[_TISSUE_VOXELS] * self._grey
             found["grey_organ_error"] = float(_organ_error(grey))
         intervals = {name: bootstrap_interval(units, figure) for name, figure in wanted.items()}
-        median, p95 = self._percentiles((0.5, 0.95))
+        below = np.cumsum(self._differences)
+        median, p95 = (
+            int(np.searchsorted(below, share * below[-1])) * _STEP for share in (0.5, 0.95)
+        )
+        tissues = np.flatnonzero(total[_TISSUE_VOXELS]) if self._tissues else ()
         return ColorFigures(
             model=self._model,
             voxels=int(total[_VOXELS]),
@@ -247,7 +253,14 @@ class Tally:
             flicker=float(np.mean(self._flicker)) if self._flicker else None,
             calibration=reliability(self._sure, self._right) if self._named else None,
             intervals={name: ends for name, ends in intervals.items() if ends is not None},
-            tissues=self._of_tissues(total) if self._tissues else {},
+            tissues={
+                TISSUE_NAMES[k]: {
+                    "voxels": int(total[_TISSUE_VOXELS][k]),
+                    "ciede2000": float(self._tissue_differences[k] / total[_TISSUE_VOXELS][k]),
+                    "chroma_error": float(total[_TISSUE_CHROMA][k] / total[_TISSUE_VOXELS][k]),
+                }
+                for k in tissues
+            },
             **found,  # type: ignore[arg-type]
         )
 
@@ -297,23 +310,6 @@ class Tally:
             self._right += np.bincount(sure[right], minlength=256)
         return row
 
-    def _percentiles(self, shares: tuple[float, ...]) -> list[float]:
-        """Return the quantiles of the differences."""
-        below = np.cumsum(self._differences)
-        return [int(np.searchsorted(below, share * below[-1])) * _STEP for share in shares]
-
-    def _of_tissues(self, total: Sums) -> dict[str, dict[str, float]]:
-        """Return the figures of each true tissue."""
-        voxels, distance = total[_TISSUE_VOXELS], total[_TISSUE_CHROMA]
-        return {
-            TISSUE_NAMES[k]: {
-                "voxels": int(voxels[k]),
-                "ciede2000": float(self._tissue_differences[k] / voxels[k]),
-                "chroma_error": float(distance[k] / voxels[k]),
-            }
-            for k in np.flatnonzero(voxels)
-        }
-
 
 def _lab(ab: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.concatenate([np.full((len(ab), 1), _MID_GREY), ab], axis=1)
@@ -321,3 +317,46 @@ def _lab(ab: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def _rgb(light: NDArray[np.float32], ab: NDArray[np.float64]) -> NDArray[np.uint8]:
     return lab_to_srgb8(np.concatenate([light[..., None], ab], axis=-1).astype(np.float32))
+
+
+def bootstrap_interval(
+    sums: NDArray[np.float64],
+    figure: Callable[[NDArray[np.float64]], NDArray[np.float64]],
+    *,
+    resamples: int = RESAMPLES,
+    seed: int = _SEED,
+) -> tuple[float, float] | None:
+    """Return the 95 % percentile interval of a figure over slices or patients.
+
+    Parameters
+    ----------
+    sums
+        (n, k): the sums that the figure is computed from, one row per slice or patient. The
+        figure of a resample is that of its total, so that rows are weighted by their voxels.
+    figure
+        Function that maps totals (resamples, k) to figures (resamples,).
+    resamples, seed
+        Number of resamples, and seed of the random number generator.
+
+    Returns
+    -------
+    tuple of float or None
+        Lower and upper end; None for fewer than two slices or patients.
+
+    Notes
+    -----
+    B. Efron, R. J. Tibshirani: An Introduction to the Bootstrap (1993), chapter 13.
+    """
+    count = len(sums)
+    if count < 2:
+        return None
+    rng = np.random.default_rng(seed)
+    drawn = rng.multinomial(count, np.full(count, 1 / count), resamples).astype(np.float64)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        found = figure(drawn @ np.asarray(sums, np.float64))
+    found = found[~np.isnan(found)]
+    if not found.size:
+        return None
+    # figures can be infinite (PSNR without error), so do not interpolate between them
+    low, high = np.percentile(found, _TAILS, method="nearest")
+    return float(low), float(high)

@@ -6,23 +6,22 @@ Two measures of a CT with known tissues under one window, both in CIEDE2000:
 - the number of *levels*: shown colors that are pairwise at least one just noticeable difference
   (`JND`) apart, of every tissue in the range of its HU. In grey they are gray levels.
 
-Color vision deficiencies are simulated, see `tomochrome.color.vision`.
+Color vision deficiencies are simulated, see `tomochrome.color.perception`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tomochrome.color.convert import fit_chroma
-from tomochrome.color.difference import ciede2000
-from tomochrome.color.palette import palette
+from tomochrome.color.palettes import palette
+from tomochrome.color.perception import DEFICIENCIES, as_seen, ciede2000
 from tomochrome.color.space import GREY_L
-from tomochrome.color.vision import DEFICIENCIES, as_seen
 from tomochrome.errors import InputError
 from tomochrome.runtime import check
 from tomochrome.tissue import N_TISSUES, TISSUE_NAMES, Tissue
@@ -78,6 +77,19 @@ class Contrast:
     pairs: Sequence[Pair]
     grey_levels: int
     color_levels: Mapping[str, int]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the data that ``tomochrome evaluate contrast --json`` prints for a scan."""
+        return {
+            "window": [self.window.center, self.window.width],
+            "grey_levels": self.grey_levels,
+            "color_levels": dict(self.color_levels),
+            "pairs": [
+                {"tissues": list(pair.tissues), "grey": round(pair.grey, 2)}
+                | {vision: round(value, 2) for vision, value in pair.color.items()}
+                for pair in self.pairs
+            ],
+        }
 
 
 def measure_contrast(

@@ -21,7 +21,7 @@ _TABLE: Final = 1 << 20  # largest range of label values for a lookup table
 
 _SLAB: Final = 2_000_000  # voxels processed at a time
 _QUERIES: Final = 20_000  # nearest-neighbor queries at a time
-_MOST_SURFACE: Final = 500_000  # maximum number of surface points per distance computation
+_MAX_SURFACE: Final = 500_000  # maximum number of surface points per distance computation
 
 Flat = NDArray[np.int64]
 
@@ -176,7 +176,7 @@ def _hausdorff95(
     largest = 0.0
     for source, target in ((0, 1), (1, 0)):
         check()
-        step = -(-len(points[source]) // _MOST_SURFACE)
+        step = -(-len(points[source]) // _MAX_SURFACE)
         shared = np.isin((ours, theirs)[source][::step], (ours, theirs)[target], assume_unique=True)
         distance = np.zeros(len(shared))
         if not shared.all():

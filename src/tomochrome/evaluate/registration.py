@@ -9,12 +9,14 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from tomochrome.errors import GeometryError, OptionError
-from tomochrome.evaluate.consistency import inverse_consistency
-from tomochrome.evaluate.jacobian import jacobian_measures
 from tomochrome.evaluate.labels import overlap
-from tomochrome.evaluate.landmarks import landmark_errors
 from tomochrome.evaluate.masks import on_grid
 from tomochrome.evaluate.similarity import similarity_measures
+from tomochrome.evaluate.transform_measures import (
+    inverse_consistency,
+    jacobian_measures,
+    landmark_errors,
+)
 from tomochrome.geometry.affine import corners, require_same_grid, same_grid
 from tomochrome.geometry.resample import resample
 from tomochrome.runtime import check, quietly, report

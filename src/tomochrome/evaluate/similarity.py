@@ -114,13 +114,13 @@ def _moments(pair: Pair, valid: NDArray[np.bool_]) -> _Moments | None:
     Chan, Golub, LeVeque, "Updating formulae and a pairwise algorithm for computing sample
     variances", COMPSTAT 1982.
     """
-    from tomochrome.evaluate import kernels
+    from tomochrome.evaluate import measure_kernels
 
     depth, height, _ = valid.shape
     found = np.empty((depth, height, 10))
     for rows in _slabs(valid.shape):
         a, b = (np.ascontiguousarray(voxels[rows]) for voxels in pair)
-        kernels.row_moments(a, b, valid[rows], found[rows].reshape(-1, 10))
+        measure_kernels.row_moments(a, b, valid[rows], found[rows].reshape(-1, 10))
     rows_of = found[found[..., 0] > 0]
     if not len(rows_of):
         return None
@@ -154,7 +154,7 @@ def _local_and_mutual(
     pair: Pair, scales: tuple[Scale, Scale], valid: NDArray[np.bool_]
 ) -> dict[str, float]:
     """Return the mean local correlation and the mutual information, computed slab by slab."""
-    from tomochrome.evaluate import kernels
+    from tomochrome.evaluate import measure_kernels
     from tomochrome.geometry.box_kernels import box_sums
 
     depth, total, count = valid.shape[0], 0.0, 0
@@ -166,13 +166,13 @@ def _local_and_mutual(
             continue
         p, q = np.empty((2, *weight.shape), np.float32)
         for voxels, scale, grey in zip(pair, scales, (p, q), strict=True):
-            kernels.to_grey(np.ascontiguousarray(voxels[padded]), weight, *scale, grey)
+            measure_kernels.to_grey(np.ascontiguousarray(voxels[padded]), weight, *scale, grey)
         first, last = rows.start - padded.start, rows.stop - padded.start
-        kernels.joint_counts(p, q, weight, first, last, BINS, joint)
+        measure_kernels.joint_counts(p, q, weight, first, last, BINS, joint)
         sums = np.empty((2, 6, *p.shape), np.float32)
-        kernels.products(p, q, weight, sums[0])
+        measure_kernels.products(p, q, weight, sums[0])
         box_sums(sums[0], RADIUS, sums[1])
-        squared, windows = kernels.local_correlations(sums[1], weight, first, last, _FLAT)
+        squared, windows = measure_kernels.local_correlations(sums[1], weight, first, last, _FLAT)
         total, count = total + float(squared), count + int(windows)
     local = {"local_ncc": total / count} if count else {}
     counts = joint.sum(axis=0).astype(np.float64)

@@ -177,7 +177,7 @@ def gradient_through(image: F32, field: F32, scale: F32, upstream: F32, out: F32
 
 
 @in_chunks(least=1, fastmath=True)
-def _gradient_of_layers(  # type: ignore[no-untyped-def]
+def _gradient_of_layers(  # type: ignore[no-untyped-def]  # noqa: PLR0915 - one compiled pass
     first, last, image, field, scale, upstream, parity, out
 ):
     """Compute `gradient_through` for every other layer of the coarse grid."""

@@ -83,7 +83,9 @@ def sampled_points(volume: Volume) -> NDArray[np.float64]:
     return apply(volume.affine, index)
 
 
-def warnings_of(measured: Mapping[str, Any], similarity: str) -> tuple[Notice, ...]:
+def warnings_of(  # noqa: C901 - one condition for each warning
+    measured: Mapping[str, Any], similarity: str
+) -> tuple[Notice, ...]:
     """Return the warnings about a result.
 
     Parameters

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from tomochrome.errors import InputError, OptionError
-from tomochrome.evaluate.jacobian import jacobian_measures
 from tomochrome.evaluate.masks import Mask, on_grid
+from tomochrome.evaluate.transform_measures import jacobian_measures
 from tomochrome.geometry.affine import apply, require_same_grid
 from tomochrome.geometry.displacement import DisplacementField
 from tomochrome.geometry.resample import resample

@@ -200,3 +200,8 @@ def _move(targets: Sequence[Path], folders: dict[Path, WorkFolder], force: bool)
         raise
     for parent in folders:
         sync_entries(parent)
+
+
+def is_inside(path: str | Path, folder: str | Path) -> bool:
+    """Return whether a path is ``folder`` itself or lies in it; symbolic links are followed."""
+    return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder))

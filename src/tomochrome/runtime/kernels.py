@@ -1,4 +1,4 @@
-"""Compilation of Numba kernels, their multi-threaded execution, and conversion of their inputs.
+"""Multi-threaded execution of compiled Numba kernels, and conversion of their inputs.
 
 Kernels are serial loops that release the GIL and run on chunks of the work in several threads.
 Numba's parallel loops take three to four times as long to compile. Without OpenMP or TBB (macOS,
@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ctphantom.compiling import kernel as kernel
 from tomochrome.runtime.device import thread_count
 from tomochrome.runtime.task import ThreadPool, check
 
@@ -31,42 +32,6 @@ def _pool() -> ThreadPool:
 
 if hasattr(os, "register_at_fork"):  # a forked process has none of its parent's threads
     os.register_at_fork(after_in_child=_pool.cache_clear)
-
-
-def kernel(function: Callable[..., Any] | None = None, **options: Any) -> Any:
-    """Compile ``function`` to release the GIL, cached on disk if a folder is writable.
-
-    Numba caches beside the module, or in the user's cache folder if the package is read-only. If
-    neither is writable it raises an exception, and the kernel is compiled in every process.
-    ``options`` are those of ``numba.njit``. Without a function, a decorator is returned:
-    ``@kernel(fastmath=True)``.
-    """
-    if function is None:
-        return functools.partial(kernel, **options)
-    from numba import njit
-
-    try:
-        compiled = njit(nogil=True, cache=True, **options)(function)
-    except RuntimeError:
-        return njit(nogil=True, **options)(function)
-    _drop_unreadable_index(compiled)
-    return compiled
-
-
-def _drop_unreadable_index(compiled: Any) -> None:
-    """Clear a cache index that cannot be read, such as one that another version has left.
-
-    Numba unpickles the types of all cached signatures before it compares the source's time stamp:
-    it fails when a class among them has been renamed or removed since.
-    """
-    cache: Any = getattr(compiled, "_cache", None)
-    if cache is None:  # with NUMBA_DISABLE_JIT
-        return
-    try:
-        cache._cache_file._load_index()
-    except Exception:  # whatever unpickling raises
-        with suppress(OSError):
-            cache.flush()
 
 
 def over_chunks(

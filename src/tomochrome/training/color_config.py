@@ -17,7 +17,7 @@ from pydantic import (
 
 from tomochrome.colorization.color_heads import make_head
 from tomochrome.colorization.inputs import Channel, InputSpec
-from tomochrome.colorization.network import size_multiple
+from tomochrome.colorization.network_builder import size_multiple
 from tomochrome.errors import ModelError
 from tomochrome.training.config import (
     RULES,

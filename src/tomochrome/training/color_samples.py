@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from tomochrome.color.convert import srgb_to_lab
-from tomochrome.color.palette import palette
+from tomochrome.color.palettes import palette
 from tomochrome.colorization.inputs import InputSpec, window_ramps
 from tomochrome.colorization.quantize import quantize
 from tomochrome.errors import InputError

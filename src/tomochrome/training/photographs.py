@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, PositiveFloat, ValidationError
 
 from tomochrome.color.convert import srgb_to_lab
-from tomochrome.colorization.exemplar import foreground
+from tomochrome.colorization.reference_photograph import foreground
 from tomochrome.errors import InputError, OptionError
 from tomochrome.io.photograph import is_photograph, read_photograph
 from tomochrome.runtime import check, report, write_whole

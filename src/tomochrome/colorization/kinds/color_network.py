@@ -4,7 +4,7 @@ In addition to ``network`` and ``input``, the metadata of such a bundle contain 
 `color_heads.make_head`) and a ``temperature`` for its confidences; the weights may contain
 ``grey_levels``, (levels,), to which input luminances are quantized, and must contain
 ``confidences``, (cells, cells), for a head that needs this table. For a network with a latent
-code (`gan_networks.BigColor`), ``condition`` defines the code, for example
+code (`color_networks.BigColor`), ``condition`` defines the code, for example
 ``{"seed": 3, "region": "thorax"}``; see `ColorNetwork.condition`.
 """
 
@@ -74,7 +74,7 @@ class ColorNetwork(TorchPredictor):
             Seed for drawing the code from a normal distribution; None for the code 0, the mean
             coloring.
         region
-            Body region, one of `gan_networks.REGIONS`.
+            Body region, one of `color_networks.REGIONS`.
 
         Raises
         ------
@@ -83,7 +83,7 @@ class ColorNetwork(TorchPredictor):
         """
         import torch
 
-        from tomochrome.colorization.gan_networks import REGIONS, BigColor
+        from tomochrome.colorization.color_networks import REGIONS, BigColor
 
         if not isinstance(self.module, BigColor):
             raise ModelError(

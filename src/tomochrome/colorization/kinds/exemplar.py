@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from tomochrome.bundles import ModelCard, load_arrays
 from tomochrome.color.codes import Mixtures, Table
 from tomochrome.colorization.cards import DEFAULT_MODEL, find_model
-from tomochrome.colorization.exemplar import Reference, TissueColors
 from tomochrome.colorization.predictor import predictor_class, register_kind
+from tomochrome.colorization.reference_photograph import Reference, TissueColors
 from tomochrome.colorization.scan import Colors, Scan, denoised
 from tomochrome.errors import ModelError
 from tomochrome.notices import Notice
@@ -136,7 +136,9 @@ class _Transfer:
         """
         tissue = np.minimum(table.tissue, N_TISSUES)  # N_TISSUES: no tissue
         sums = np.zeros((3, N_TISSUES + 1))
-        for z in _sample_slices(len(scan.hu)) if colors.slope.any() else ():
+        slices = len(scan.hu) if colors.slope.any() else 0
+        sample = np.linspace(0, slices - 1, min(slices, _SAMPLED_SLICES))
+        for z in np.unique(sample.astype(np.int64)):
             check()
             at = tissue[found.code[z]].ravel()
             hu = denoised(scan.hu[z]).ravel().astype(np.float64)
@@ -159,11 +161,6 @@ class _Transfer:
         """Return the color (n, 2) of voxels from their mixture and their HU."""
         deviation = np.clip(hu - self.mean[code], -self.limit[code], self.limit[code])
         return np.asarray(self.base[code] + self.slope[code] * deviation[:, None], np.float32)
-
-
-def _sample_slices(count: int) -> NDArray[np.int64]:
-    """Return a few evenly spaced indices below ``count``."""
-    return np.unique(np.linspace(0, count - 1, min(count, _SAMPLED_SLICES)).astype(np.int64))
 
 
 def _shares(found: Colors, table: Mixtures) -> NDArray[np.float32]:

@@ -70,7 +70,7 @@ def likelihood_table(card: ModelCard, stored: NDArray[np.generic] | None) -> NDA
     ModelError
         If the table does not match the metadata.
     """
-    from tomochrome.colorization.kernels import HIGHEST_HU, LOWEST_HU
+    from tomochrome.colorization.slab_kernels import HIGHEST_HU, LOWEST_HU
 
     hu = np.arange(LOWEST_HU, HIGHEST_HU + 1)
     if stored is None:

@@ -42,7 +42,7 @@ def load_table(card: ModelCard) -> NDArray[np.float32]:
 
 def bin_of_hu(edges: NDArray[np.float64]) -> NDArray[np.int64]:
     """Return the bin of each integer HU covered by the kernels' tables."""
-    from tomochrome.colorization.kernels import HIGHEST_HU, LOWEST_HU
+    from tomochrome.colorization.slab_kernels import HIGHEST_HU, LOWEST_HU
 
     hu = np.arange(LOWEST_HU, HIGHEST_HU + 1)
     return np.clip(np.searchsorted(edges, hu, side="right") - 1, 0, len(edges) - 2)
@@ -68,7 +68,7 @@ class TransferFunction:
 
     def color(self, scan: Scan) -> Colors:
         """Look up the code of each voxel from its HU; see `Predictor.color`."""
-        from tomochrome.colorization.kernels import transfer_slab
+        from tomochrome.colorization.slab_kernels import transfer_slab
 
         def paint(first: int, stop: int, body: CoarseField, out: Colors) -> None:
             transfer_slab(scan.hu[first:stop], body, self._codes, self._certainty, *out)

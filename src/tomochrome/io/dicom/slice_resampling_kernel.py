@@ -113,7 +113,7 @@ def _taps(rows, before, after, share, v, down, k, i, w):  # type: ignore[no-unty
 
 
 @_kernel
-def _fill_row(voxels, mask, masked, k, i, w, count, offset, whole, fill, out, beyond):  # type: ignore[no-untyped-def]
+def _fill_row(voxels, mask, masked, k, i, w, count, offset, whole, fill, out, beyond):  # type: ignore[no-untyped-def]  # noqa: C901 - one compiled pass over a row
     """Fill part of a row from ``count`` stored rows; return how many voxels were not measured.
 
     Pixel x of the row corresponds to pixel x + ``offset[t]`` of stored row t.

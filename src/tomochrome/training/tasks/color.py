@@ -32,7 +32,7 @@ from tomochrome.colorization.color_heads import (
     nearest_bin,
     soft_bins,
 )
-from tomochrome.colorization.network import build_network, size_multiple
+from tomochrome.colorization.network_builder import build_network, size_multiple
 from tomochrome.colorization.quantize import median_cut
 from tomochrome.errors import OptionError
 from tomochrome.evaluate.calibration import Reliability, reliability_table

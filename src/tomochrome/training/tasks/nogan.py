@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 from torch.nn import functional
 
-from tomochrome.colorization.gan_networks import REGIONS, BigColor
-from tomochrome.colorization.network import size_multiple
+from tomochrome.colorization.color_networks import REGIONS, BigColor
+from tomochrome.colorization.network_builder import size_multiple
 from tomochrome.errors import OptionError
 from tomochrome.training.adversaries import Adversaries, feature_loss, hinge, patch_critic
 from tomochrome.training.color_config import ColorConfig
@@ -119,7 +119,7 @@ class NoGanConfig(ColorConfig):
 
 
 class RegionSamples(RandomSamples):
-    """Samples with their body region: an index into `gan_networks.REGIONS`.
+    """Samples with their body region: an index into `color_networks.REGIONS`.
 
     Parameters
     ----------

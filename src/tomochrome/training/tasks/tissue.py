@@ -12,9 +12,9 @@ import torch
 from numpy.typing import NDArray
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, field_validator, model_validator
 
-from tomochrome.color.palette import palette
+from tomochrome.color.palettes import palette
 from tomochrome.colorization.inputs import DEFAULT_CHANNELS, InputSpec
-from tomochrome.colorization.network import build_network, size_multiple
+from tomochrome.colorization.network_builder import build_network, size_multiple
 from tomochrome.errors import InputError, ModelError
 from tomochrome.evaluate.calibration import reliability_table
 from tomochrome.phantom import Structure

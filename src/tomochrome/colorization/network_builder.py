@@ -121,7 +121,7 @@ def _color_unet(config: Mapping[str, Any]) -> torch.nn.Module:
 
 
 def _generator(config: Mapping[str, Any]) -> torch.nn.Module:
-    from tomochrome.colorization.gan_networks import LAYERS, BigColor, DynamicUNet
+    from tomochrome.colorization.color_networks import LAYERS, BigColor, DynamicUNet
 
     layers = _integer(config, "layers", 1, 1000)
     if layers not in LAYERS:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tomochrome.color.convert import lab_to_srgb8, srgb_to_lab
-from tomochrome.color.difference import ciede2000
+from tomochrome.color.perception import ciede2000
 from tomochrome.errors import InputError
 from tomochrome.evaluate.image_quality import colorfulness, opponent_sums, psnr, ssim_map
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tomochrome.color.chroma import COLORED, Chroma
-from tomochrome.color.palette import Palette, palette
+from tomochrome.color.palettes import Palette, palette
 from tomochrome.errors import GeometryError
 from tomochrome.tissue import N_TISSUES, NO_TISSUE, TISSUE_NAMES, Tissue
 

@@ -1,0 +1,43 @@
+from .color import Chroma, Lighting, light
+from .colorization import (
+    ColoringReport,
+    ColoringRequest,
+    Reference,
+    colorize,
+    colorize_file,
+    models,
+)
+from .colorization.hints import apply_hints
+from .colorization.photograph_coloring import colorize_photograph
+from .compare import checkerboard
+from .errors import TomochromeError
+from .io import find, read, write
+from .registration.register import Registration, register
+from .transform import Transform
+from .volume import Volume
+
+__version__: str
+
+__all__ = [
+    "Chroma",
+    "ColoringReport",
+    "ColoringRequest",
+    "Lighting",
+    "Reference",
+    "Registration",
+    "TomochromeError",
+    "Transform",
+    "Volume",
+    "__version__",
+    "apply_hints",
+    "checkerboard",
+    "colorize",
+    "colorize_file",
+    "colorize_photograph",
+    "find",
+    "light",
+    "models",
+    "read",
+    "register",
+    "write",
+]

@@ -1,0 +1,383 @@
+"""Coloring of files: read a CT, color it, light it, and write all results, or none.
+
+Everything is checked before the work begins. The command line's ``colorize``, ``demo`` and
+``batch`` are made of it.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from tomochrome.errors import OptionError, OutputError
+from tomochrome.formats import format_of
+from tomochrome.notices import Notice
+from tomochrome.runtime.files import is_inside, write_group
+
+if TYPE_CHECKING:
+    from tomochrome.color import TissueSelection
+    from tomochrome.colorization.reference_photograph import Reference
+    from tomochrome.volume import Volume
+
+NO_MODEL = "none"  #: name of the model for coloring from hints only
+_MAP_ENDINGS = (".nii.gz", ".nii", ".nrrd")
+
+
+@dataclass(frozen=True)
+class Source:
+    """The input volume and its reading options."""
+
+    path: Path
+    series: str | None = None
+    raw: bool = False  #: keep tilted or unevenly spaced slices as stored
+    strict: bool = False  #: refuse scans with damaged slices
+    as_hu: bool = False  #: treat values of unknown unit as Hounsfield units
+
+
+@dataclass(frozen=True)
+class Hints:
+    """The user's strokes and the meanings of their labels."""
+
+    path: Path
+    meanings: dict[int, str]
+
+    @classmethod
+    def of(cls, path: Path | None, pairs: Sequence[tuple[int, str]]) -> Hints | None:
+        """Return the hints given in the options, or None.
+
+        Raises `OptionError` if meanings are given without strokes, or one is invalid.
+        """
+        from tomochrome.colorization.meanings import meaning_of
+
+        if path is None:
+            if pairs:
+                raise OptionError(
+                    "--hint gives the meaning of strokes; give their label map with --hints"
+                )
+            return None
+        for _, text in pairs:
+            meaning_of(text)
+        return cls(path, dict(pairs))
+
+    @property
+    def are_tissues(self) -> bool:
+        """Whether no label is a custom color."""
+        return not any(text.startswith("#") for text in self.meanings.values())
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """Files to write: the colored volume, copies of it in other formats, and optional maps."""
+
+    color: str
+    tissue: str | None = None
+    confidence: str | None = None
+    copies: tuple[str, ...] = ()
+    force: bool = False
+
+    def check(self, source: Path) -> None:
+        """Check the outputs before the work begins.
+
+        Raises `OutputError` if an output cannot be written, already exists (without ``force``), is
+        given twice or inside another one, or is or holds the input.
+        """
+        from tomochrome.io import check_output
+
+        maps = [name for name in (self.tissue, self.confidence) if name is not None]
+        for name in maps:
+            if not name.lower().endswith(_MAP_ENDINGS):
+                raise OutputError(
+                    f"'{name}' cannot store a map; use the extension .nii.gz or .nrrd"
+                )
+        names = [self.color, *self.copies, *maps]
+        for number, name in enumerate(names):
+            format_of(name)
+            # not `check_inputs`: the demo writes its input after this check
+            if is_inside(source, name):
+                is_source = is_inside(name, source)
+                what = "is the input" if is_source else f"holds the input '{source}'"
+                raise OutputError(f"'{name}' {what}; choose another name for the output")
+            for other in names[:number]:
+                if is_inside(name, other):
+                    is_other = is_inside(other, name)
+                    what = "is given twice" if is_other else f"is inside the output '{other}'"
+                    raise OutputError(f"'{name}' {what}; choose another name for the output")
+        for name in names:
+            check_output(name, force=self.force)
+
+
+@dataclass(frozen=True)
+class ColoringRequest:
+    """Settings for coloring a volume: model, lighting and device.
+
+    Attributes
+    ----------
+    model
+        Name of an installed model, path of a bundle folder, or `NO_MODEL`.
+    window
+        As for `tomochrome.windowing.parse_window`.
+    palette
+        Name of a palette.
+    saturation
+        Factor on chroma, 0 to 1.
+    min_confidence
+        Confidence from 0 to 1 below which colors fade to grey.
+    alpha
+        Name of an opacity curve.
+    only, hide, dim
+        Tissues that alone are shown in color, that are hidden, and that are dimmed.
+    others
+        How ``only`` treats the other tissues.
+    device, threads
+        As for `tomochrome.colorize`.
+    """
+
+    model: str = "tissue"
+    window: str = "default"
+    palette: str = "natural"
+    saturation: float = 1.0
+    min_confidence: float = 0.0
+    alpha: str = "body"
+    only: tuple[str, ...] = ()
+    others: Literal["dim", "hide"] = "hide"
+    hide: tuple[str, ...] = ()
+    dim: tuple[str, ...] = ()
+    device: str = "auto"
+    threads: int | None = None
+
+    @property
+    def tissues(self) -> TissueSelection:
+        """The tissues in color.
+
+        Raises `OptionError` if one is unknown.
+        """
+        from tomochrome.color import TissueSelection
+        from tomochrome.color.selection import tissue_of
+
+        base = TissueSelection.only(self.only, self.others) if self.only else TissueSelection()
+        return TissueSelection(
+            base.hidden | frozenset(map(tissue_of, self.hide)),
+            base.dimmed | frozenset(map(tissue_of, self.dim)),
+        )
+
+    def check(
+        self,
+        *,
+        tissue_map: bool = False,
+        hints: Hints | None = None,
+        with_reference: bool = False,
+    ) -> None:
+        """Check names and value ranges before the work begins.
+
+        Parameters
+        ----------
+        tissue_map
+            Whether a tissue map is to be written.
+        hints
+            The user's strokes.
+        with_reference
+            Whether a reference photograph is given.
+
+        Raises
+        ------
+        OptionError, ModelError, DeviceError
+            If the window, palette, opacity curve, model or device is unknown or not available.
+        """
+        from tomochrome.color import Lighting
+        from tomochrome.color.alpha import alpha_curve
+        from tomochrome.color.chroma import no_tissues_message
+        from tomochrome.color.palettes import palette
+        from tomochrome.colorization.cards import find_model
+        from tomochrome.colorization.predictor import check_reference, predictor_class
+        from tomochrome.runtime.device import choose_device
+        from tomochrome.windowing import needs_volume, parse_window
+
+        Lighting(
+            window=parse_window("soft-tissue" if needs_volume(self.window) else self.window),
+            palette=palette(self.palette),
+            saturation=self.saturation,
+            min_confidence=self.min_confidence,
+            alpha=alpha_curve(self.alpha),
+            tissues=self.tissues,
+        )
+        names_tissues, name = hints is None or hints.are_tissues, "hints"
+        if self.model != NO_MODEL:
+            card = find_model(self.model)
+            check_reference(card, with_reference)
+            names_tissues = names_tissues and predictor_class(card).names_tissues
+            name = card.name if hints is None else f"{card.name} + {name}"
+        elif hints is None:
+            raise OptionError("--model none colors from strokes only; give --hints")
+        elif with_reference:
+            raise OptionError("--model none does not use a photograph; omit --reference")
+        if not names_tissues:
+            if tissue_map:
+                raise OptionError(no_tissues_message(name, "has no tissue map"))
+            if not self.tissues.is_all:
+                raise OptionError(no_tissues_message(name, "cannot show or hide some of them"))
+        if self.device not in ("auto", "cpu"):
+            choose_device(self.device)
+
+
+@dataclass(frozen=True)
+class ColoringReport:
+    """What one run of `colorize_file` did; its fields are those of ``colorize --json``."""
+
+    input: str
+    output: str
+    model: str
+    device: str
+    window: dict[str, float]  #: center and width
+    shape: tuple[int, ...]
+    seconds: dict[str, float]  #: of each stage, and in total
+    mean_chroma: float
+    mean_confidence: float
+    warnings: tuple[Notice, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the object that ``colorize --json`` prints; a warning is its text."""
+        return {
+            **asdict(self),
+            "shape": list(self.shape),
+            "mean_chroma": round(self.mean_chroma, 3),
+            "mean_confidence": round(self.mean_confidence, 4),
+            "warnings": list(dict.fromkeys(map(str, self.warnings))),
+        }
+
+
+def colorize_file(
+    source: Source | str | os.PathLike[str],
+    outputs: Outputs | str,
+    request: ColoringRequest | None = None,
+    *,
+    hints: Hints | None = None,
+    reference: Reference | None = None,
+) -> ColoringReport:
+    """Read a volume, color it and write all outputs, or none if one of them fails.
+
+    Parameters
+    ----------
+    source
+        Path of a CT, or a `Source` with options for reading it.
+    outputs
+        Path of the colored volume, whose ending gives the format, or `Outputs`.
+    request
+        Model, lighting and device; by default those of ``tomochrome colorize``.
+    hints
+        The user's strokes, with the meanings of their labels.
+    reference
+        The photograph whose colors the model ``"exemplar"`` transfers.
+
+    Returns
+    -------
+    ColoringReport
+        Figures, times and warnings.
+
+    Raises
+    ------
+    OptionError, ModelError, DeviceError
+        If the request is invalid; see `ColoringRequest.check`.
+    OutputError
+        If an output cannot be written; see `Outputs.check`.
+    TomochromeError
+        If the volume cannot be read or colored.
+    Cancelled
+        If the user cancelled.
+    """
+    from tomochrome.color import light
+    from tomochrome.color.lighting import mean_chroma
+    from tomochrome.colorization.predict import colorize
+    from tomochrome.io import read, write
+    from tomochrome.io.dicom.write import check_slices
+    from tomochrome.windowing import parse_window
+
+    source = source if isinstance(source, Source) else Source(Path(source))
+    outputs = outputs if isinstance(outputs, Outputs) else Outputs(outputs)
+    request = ColoringRequest() if request is None else request
+    outputs.check(source.path)
+    request.check(
+        tissue_map=outputs.tissue is not None, hints=hints, with_reference=reference is not None
+    )
+    seconds: dict[str, float] = {}
+    start = time.perf_counter()
+    with _stage("read", seconds):
+        volume = read(source.path, series=source.series, as_stored=source.raw, strict=source.strict)
+        if any(format_of(name).is_folder for name in (outputs.color, *outputs.copies)):
+            check_slices(volume)
+        window = parse_window(request.window, volume)
+        strokes = None if hints is None else read(hints.path)
+    with _stage("predict", seconds):
+        chroma = None
+        if request.model != NO_MODEL:
+            chroma = colorize(
+                volume,
+                request.model,
+                force=source.as_hu,
+                device=request.device,
+                threads=request.threads,
+                reference=reference,
+            )
+        if hints is not None and strokes is not None:
+            from tomochrome.colorization.hints import apply_hints
+
+            chroma = apply_hints(
+                volume,
+                strokes,
+                hints.meanings,
+                chroma=chroma,
+                palette_name=request.palette,
+                threads=request.threads,
+                force=source.as_hu,
+            )
+        assert chroma is not None  # `ColoringRequest.check` requires a model or hints
+    with _stage("light", seconds):
+        image = light(
+            volume,
+            chroma,
+            window,
+            saturation=request.saturation,
+            min_confidence=request.min_confidence,
+            palette=request.palette,
+            alpha=request.alpha,
+            tissues=request.tissues,
+        )
+        mean = mean_chroma(image, chroma)
+    with _stage("write", seconds):
+        volumes: list[tuple[str | None, Callable[[], Volume]]] = [
+            *((name, lambda: image) for name in (outputs.color, *outputs.copies)),
+            (outputs.tissue, chroma.tissue_volume),
+            (outputs.confidence, chroma.confidence_volume),
+        ]
+        made = [(name, make) for name, make in volumes if name is not None]
+        # all move to their paths once all are complete
+        with write_group([name for name, _ in made], force=outputs.force) as places:
+            for (name, make), place in zip(made, places, strict=True):
+                folder = "/" if name.endswith(("/", os.sep)) else ""
+                write(make(), f"{place}{folder}")
+    seconds["total"] = time.perf_counter() - start
+    return ColoringReport(
+        input=str(source.path),
+        output=outputs.color,
+        model=chroma.model,
+        device=str(chroma.provenance.extra.get("device", "cpu")),
+        window={"center": window.center, "width": window.width},
+        shape=volume.shape,
+        seconds={name: round(value, 3) for name, value in seconds.items()},
+        mean_chroma=mean,
+        mean_confidence=chroma.mean_confidence,
+        warnings=image.provenance.warnings,
+    )
+
+
+@contextmanager
+def _stage(name: str, seconds: dict[str, float]) -> Iterator[None]:
+    start = time.perf_counter()
+    try:
+        yield
+    finally:
+        seconds[name] = time.perf_counter() - start
