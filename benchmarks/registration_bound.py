@@ -31,13 +31,12 @@ from tomochrome.evaluate import jacobian_measures, overlap
 from tomochrome.geometry.displacement import DisplacementField
 from tomochrome.geometry.resample import resample
 from tomochrome.phantom import Structure, make_patient
-from tomochrome.registration.flow import flow
+from tomochrome.registration.checked_input import without_padding
 from tomochrome.registration.initialize import initialize
-from tomochrome.registration.padding import without_padding
-from tomochrome.registration.pair import WorkingPair, make_pair
 from tomochrome.registration.penalties import roughness, small_jacobian
 from tomochrome.registration.refine import smaller
-from tomochrome.registration.velocity import resize_field, shrink, smooth, to_mm, warp
+from tomochrome.registration.velocity import flow, resize_field, shrink, smooth, to_mm, warp
+from tomochrome.registration.working_pair import WorkingPair, make_pair
 from tomochrome.transform import Transform, jacobian_map
 from tomochrome.volume import Volume
 

@@ -74,11 +74,11 @@ def passes(asked: argparse.Namespace) -> tuple[float, float]:
     """Return seconds of a network pass with Tomochrome's and with the published integration."""
     import torch
 
-    from tomochrome.registration.pair import make_pair
     from tomochrome.registration.refine import smaller
-    from tomochrome.registration.symnet import load_symnet, predict
+    from tomochrome.registration.symmetric_network import load_symnet, predict
     from tomochrome.registration.unfold import settle
     from tomochrome.registration.velocity import integrate, pair_fields, resize_field
+    from tomochrome.registration.working_pair import make_pair
 
     torch.set_num_threads(asked.threads or 2)
     a, b = two_heads(asked.data)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from tomochrome.compare import checkerboard
     from tomochrome.errors import TomochromeError
     from tomochrome.io import find, read, write
-    from tomochrome.registration.register import Registration, register
+    from tomochrome.registration.pairwise import Registration, register
     from tomochrome.transform import Transform
     from tomochrome.volume import Volume
 
@@ -36,8 +36,8 @@ _WHERE = {
     "find": "tomochrome.io",
     "read": "tomochrome.io",
     "write": "tomochrome.io",
-    "register": "tomochrome.registration.register",
-    "Registration": "tomochrome.registration.register",
+    "register": "tomochrome.registration.pairwise",
+    "Registration": "tomochrome.registration.pairwise",
     "Transform": "tomochrome.transform",
     "Volume": "tomochrome.volume",
     "TomochromeError": "tomochrome.errors",

@@ -20,7 +20,7 @@ def test_a_good_result_still_asks_for_a_check():
 
 
 def test_a_result_that_is_worse_says_so():
-    from tomochrome.registration.report import warnings_of
+    from tomochrome.registration.verdict import warnings_of
 
     report = {**REPORT, "after": {**REPORT["after"], "ncc": 0.4}}
     verdict = verdict_of(report, warnings_of(report, "lncc"))
@@ -36,7 +36,7 @@ def with_overlaps(before, after, **measures):
 
 
 def test_a_small_overlap_is_described_in_the_words_of_the_report():
-    from tomochrome.registration.report import warnings_of
+    from tomochrome.registration.verdict import warnings_of
 
     lost = with_overlaps(0.9, 0.04)
     (said,) = warnings_of(lost, "lncc")
@@ -122,7 +122,7 @@ def test_a_body_that_is_absent_by_a_third_is_not_green():
 
 
 def test_images_with_nothing_in_common_are_red_and_said_once():
-    from tomochrome.registration.report import warnings_of
+    from tomochrome.registration.verdict import warnings_of
 
     report = with_coverage(0.03, 0.02)
     verdict = verdict_of(report, warnings_of(report, "lncc"))
@@ -132,7 +132,7 @@ def test_images_with_nothing_in_common_are_red_and_said_once():
 
 
 def test_swapped_sides_are_red_and_have_a_row():
-    from tomochrome.registration.report import warnings_of
+    from tomochrome.registration.verdict import warnings_of
 
     report = {**REPORT, "plausibility": {"mirrored": True, "unrelated": False}}
     for known in ((), warnings_of(report, "lncc")):

@@ -11,9 +11,9 @@ from scipy.spatial.transform import Rotation
 
 from tomochrome.notices import texts
 from tomochrome.phantom import make_patient
-from tomochrome.registration.coverage import Coverage, extent_of, measure_coverage
-from tomochrome.registration.register import register
-from tomochrome.registration.report import warnings_of
+from tomochrome.registration.pairwise import register
+from tomochrome.registration.report import Coverage, extent_of, measure_coverage
+from tomochrome.registration.verdict import warnings_of
 from tomochrome.transform import Transform
 from tomochrome.volume import Volume
 

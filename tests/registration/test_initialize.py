@@ -15,9 +15,9 @@ from tomochrome.errors import Cancelled, GeometryError, InputError, OptionError
 from tomochrome.geometry.affine import apply
 from tomochrome.io import read
 from tomochrome.phantom import make_patient
-from tomochrome.registration import padding
+from tomochrome.registration import checked_input as padding
+from tomochrome.registration.checked_input import without_padding
 from tomochrome.registration.initialize import initialize
-from tomochrome.registration.padding import without_padding
 from tomochrome.registration.starts import Start, choose_best, is_half_turn
 from tomochrome.runtime import Task, running
 from tomochrome.transform import Transform

@@ -13,11 +13,10 @@ from scipy.spatial.transform import Rotation
 from transform_cases import grid
 
 from tomochrome.notices import Notice
-from tomochrome.registration.initialize import initialize
+from tomochrome.registration.initialize import Plausibility, initialize, mirrored, plausibility
 from tomochrome.registration.levels import make_levels
-from tomochrome.registration.plausibility import Plausibility, mirrored, plausibility
-from tomochrome.registration.register import register
-from tomochrome.registration.report import warnings_of
+from tomochrome.registration.pairwise import register
+from tomochrome.registration.verdict import warnings_of
 from tomochrome.volume import Unit, Volume
 
 

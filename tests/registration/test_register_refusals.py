@@ -17,8 +17,8 @@ from tomochrome.errors import (
     TomochromeError,
 )
 from tomochrome.notices import Notice, texts
-from tomochrome.registration.checks import check_extras, looks_like_labels
-from tomochrome.registration.register import register
+from tomochrome.registration.checked_input import check_extras, looks_like_labels
+from tomochrome.registration.pairwise import register
 from tomochrome.volume import Provenance, Volume
 
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from tomochrome.errors import GeometryError, InputError
-from tomochrome.registration.pair import MAX_VOXELS, check_volume, make_pair, working_grid
+from tomochrome.registration.checked_input import check_volume
+from tomochrome.registration.working_pair import MAX_VOXELS, make_pair, working_grid
 from tomochrome.volume import Volume, default_affine
 
 

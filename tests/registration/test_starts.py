@@ -15,8 +15,13 @@ from transform_cases import texture
 from tomochrome.geometry.affine import apply
 from tomochrome.registration import initialize as room
 from tomochrome.registration.levels import Level, make_levels
-from tomochrome.registration.start_kernels import joint_histogram, rasterize
-from tomochrome.registration.starts import find_starts, is_half_turn, shared_information
+from tomochrome.registration.starts import (
+    find_starts,
+    is_half_turn,
+    joint_histogram,
+    rasterize,
+    shared_information,
+)
 from tomochrome.volume import default_affine
 
 GRID = default_affine((3.0, 3.0, 3.0))

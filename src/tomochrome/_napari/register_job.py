@@ -163,7 +163,7 @@ def register_in_worker(request: Request, samples: list[Sample]) -> Alignment:
     two cannot be registered; `Cancelled` if the task was cancelled.
     """
     report(0, 0, "Loading the registration software")
-    from tomochrome.registration.register import register
+    from tomochrome.registration.pairwise import register
 
     fixed, moving, extras = _read(request)
     result = register(
@@ -196,9 +196,9 @@ def load_in_worker(path: str, request: Request, samples: list[Sample]) -> Alignm
     the layers; `Cancelled` if the task was cancelled.
     """
     report(0, 0, "Loading the registration software")
-    from tomochrome.registration.checks import check_extras
-    from tomochrome.registration.pair import check_volume
-    from tomochrome.registration.report import measure, warnings_of
+    from tomochrome.registration.checked_input import check_extras, check_volume
+    from tomochrome.registration.report import measure
+    from tomochrome.registration.verdict import warnings_of
     from tomochrome.transform import Transform
 
     placed, other, given = _read(request)

@@ -8,7 +8,7 @@ from typing import Any, Final, Literal
 
 from tomochrome._napari.wording import sentence
 from tomochrome.notices import Notice
-from tomochrome.registration.report import (
+from tomochrome.registration.verdict import (
     MIN_OVERLAP_RATIO,
     SMALLEST_PERCENT,
     format_share,

@@ -22,7 +22,7 @@ from tomochrome.cli.session import Clock, Outcome, Session, size, took
 from tomochrome.errors import ChoiceError, InputError, OutputError
 
 if TYPE_CHECKING:
-    from tomochrome.registration.register import Registration
+    from tomochrome.registration.pairwise import Registration
     from tomochrome.volume import Volume
 
 FILES = (
@@ -101,7 +101,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, session: Session) -> Outcome:
     """Register two volumes after checking the input."""
-    from tomochrome.registration.register import register
+    from tomochrome.registration.pairwise import register
 
     _check(args)
     clock = Clock()
@@ -208,7 +208,7 @@ def _write_board(fixed: Volume, moved: Volume, path: Path, session: Session) -> 
 
 
 def _summary(args: argparse.Namespace, moved: Volume, report: Mapping[str, Any]) -> str:
-    from tomochrome.registration.report import format_share
+    from tomochrome.registration.verdict import format_share
 
     before, after = report["before"], report["after"]
     lines = [

@@ -132,6 +132,7 @@ def _move_volume(
     import numpy as np
 
     from tomochrome.io import check_fits, read, write
+    from tomochrome.registration.checked_input import looks_like_labels
     from tomochrome.registration.report import overlap_share, sampled_points
 
     with clock.stage("read"):
@@ -140,7 +141,11 @@ def _move_volume(
         like = read(args.like, series=args.series_like)
     if args.labels:
         volume = _integer_labels(volume, args.input)
-    elif _may_be_labels(volume):
+    elif (
+        volume.unit not in ("RGBA", "tissue")
+        and volume.voxels.dtype.kind in "iuf"
+        and looks_like_labels(volume, binary=True)
+    ):
         session.warn(
             f"'{args.input.name}' looks like a label map, whose labels interpolation mixes at "
             "their borders; use --labels if it is one"
@@ -182,14 +187,6 @@ def _move_volume(
         f"{size(moved.shape)}, {100 * share:.0f} % covered"
     )
     return data, summary
-
-
-def _may_be_labels(volume: Volume) -> bool:
-    """Whether a volume that would be interpolated has the values of a label map."""
-    from tomochrome.registration.checks import looks_like_labels
-
-    smooth = volume.unit not in ("RGBA", "tissue") and volume.voxels.dtype.kind in "iuf"
-    return smooth and looks_like_labels(volume, binary=True)
 
 
 def _integer_labels(volume: Volume, path: Path) -> Volume:

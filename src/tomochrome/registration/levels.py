@@ -139,7 +139,11 @@ def make_levels(volume: Volume, mask: Volume | None, role: str, count: int) -> l
     levels = []
     for like in reversed(grids):  # each is computed from the next finer one, for speed
         check()
-        values = np.asarray(resample(_smoothed(finer, like), like).voxels)
+        ratio = decompose(like.affine)[2] / decompose(finer.affine)[2]
+        # against aliasing; accounts for the blur that the finer level already has
+        sigma = np.where(ratio > 1.2, _BLUR * np.sqrt(np.maximum(ratio**2 - 1, 0)), 0.0)
+        smooth = replace(finer, voxels=blur(np.asarray(finer.voxels), sigma))
+        values = np.asarray(resample(smooth, like).voxels)
         inside = np.asarray(resample(known, like, order="nearest", fill=0).voxels) > 0
         if not inside.any():  # a mask too thin for this grid
             inside = np.ones(like.shape, bool)
@@ -209,11 +213,3 @@ def _isotropic_grid(volume: Volume, most: int) -> Volume:
     sizes = np.minimum(sizes, spacing * shape / np.minimum(shape, 12))
     grid, affine = spacing_grid(volume.shape, np.array(volume.affine), sizes)
     return Volume(np.broadcast_to(np.uint8(0), grid), affine, "unknown")
-
-
-def _smoothed(volume: Volume, like: Volume) -> Volume:
-    """Blur against aliasing on the coarser grid."""
-    ratio = decompose(like.affine)[2] / decompose(volume.affine)[2]
-    # accounts for the blur that the finer level already has
-    sigma = np.where(ratio > 1.2, _BLUR * np.sqrt(np.maximum(ratio**2 - 1, 0)), 0.0)
-    return replace(volume, voxels=blur(np.asarray(volume.voxels), sigma))

@@ -5,7 +5,7 @@ larger); the moving volume is resampled to it through the initial transform, so 
 refinement only compute the remaining displacement. With the forward displacement ``u`` on the
 grid (mm) and the initial transform ``T``, fixed points map to moving points by
 ``p -> T(p + u(p))``, and back by ``q -> T^-1(q)`` followed by the inverse displacement.
-`tomochrome.registration.order` determines which volume is the fixed one in this module.
+`checked_input.is_swapped` determines which volume is the fixed one in this module.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from tomochrome.errors import GeometryError, InputError
+from tomochrome.errors import GeometryError
 from tomochrome.geometry.affine import apply, corners, decompose
 from tomochrome.geometry.blur import blur
 from tomochrome.geometry.resample import spacing_grid
-from tomochrome.io.values import replacing_advice
+from tomochrome.registration.checked_input import check_volume
 from tomochrome.registration.levels import valid_voxels
 from tomochrome.registration.velocity import Shape
 from tomochrome.runtime import check, quietly
@@ -74,45 +74,6 @@ class WorkingPair:
     def like(self) -> Volume:
         """An empty volume on the grid, as a reference for resampling."""
         return Volume(np.broadcast_to(np.uint8(0), self.shape), self.affine, "unknown")
-
-
-def check_volume(volume: Volume, role: str) -> None:
-    """Check that a volume can be registered.
-
-    Parameters
-    ----------
-    volume
-        A volume to be registered.
-    role
-        ``"fixed"`` or ``"moving"``, for the message.
-
-    Raises
-    ------
-    InputError
-        If it is colored, flat, constant, or has NaN or infinite values.
-    GeometryError
-        If its spacing is implausible.
-    """
-    where = f"the {role} volume"
-    if volume.is_rgba:
-        raise InputError(
-            f"{where} is in color; register the grey volume, then apply the transform to the color"
-        )
-    if min(volume.shape) < 4:
-        raise InputError(
-            f"{where} is flat: its shape is {volume.shape}; registration needs at least 4 voxels "
-            "along each axis"
-        )
-    if not all(0.01 <= s <= 50.0 for s in volume.spacing):
-        raise GeometryError(
-            f"{where} has an implausible spacing of "
-            f"{' x '.join(f'{s:.4g}' for s in volume.spacing)} mm; correct its header"
-        )
-    voxels = np.asarray(volume.voxels)
-    if voxels.dtype.kind == "f" and not np.isfinite(voxels).all():
-        raise InputError(f"{where} has NaN or infinite values; {replacing_advice(volume.unit)}")
-    if voxels.min() == voxels.max():
-        raise InputError(f"{where} is constant: there is nothing to register")
 
 
 def make_pair(

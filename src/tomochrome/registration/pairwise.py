@@ -1,7 +1,8 @@
 """`register`: from two volumes to a moved volume, transforms in both directions, and a report.
 
-The steps are checks, initial alignment (`initialize`), resampling to a common grid (`pair`),
-deformable alignment by network and refinement (`align`), and measurement (`report`).
+The steps are checks (`checked_input`), initial alignment (`initialize`), resampling to a common
+grid (`working_pair`), deformable alignment by network and refinement (`align`), a transform without
+folds (`unfold`), and measurement (`report`, `verdict`).
 """
 
 from __future__ import annotations
@@ -14,24 +15,23 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from tomochrome.errors import GeometryError
-from tomochrome.geometry.displacement import DisplacementField
 from tomochrome.notices import Notice, texts
-from tomochrome.registration.checks import (
+from tomochrome.registration.checked_input import (
     NO_MODEL,
     Extras,
     check_distance,
     check_extras,
     check_options,
+    check_volume,
+    is_swapped,
     looks_like_labels,
     masked_numbers,
+    swapped,
+    without_padding,
 )
-from tomochrome.registration.initialize import initialize
-from tomochrome.registration.order import is_swapped, swapped
-from tomochrome.registration.padding import without_padding
-from tomochrome.registration.plausibility import plausibility
+from tomochrome.registration.initialize import initialize, plausibility
 from tomochrome.registration.starts import is_half_turn
 from tomochrome.runtime import check, report
 from tomochrome.runtime.device import choose_device
@@ -41,16 +41,12 @@ from tomochrome.volume import Volume, require_volume
 if TYPE_CHECKING:
     import torch
 
-    from tomochrome.registration.align import Aligned
-    from tomochrome.registration.pair import WorkingPair
-    from tomochrome.registration.symnet import SymNet
+    from tomochrome.registration.symmetric_network import SymNet
 
 Metric = Callable[[str, int, float], None]
 """Callback with the stage, the iteration counted over all stages, and the dissimilarity."""
 Model = str | os.PathLike[str] | None
-_MAX_SMOOTHINGS: Final = 6  # of folds on a volume's original grid
 _MAX_SHRINK: Final = 16  # of the network's input
-_SLICES: Final = 8  # of a field that are converted to mm at a time
 
 
 @dataclass(frozen=True, eq=False)
@@ -169,7 +165,6 @@ def register(
     Cancelled
         If the user cancelled.
     """
-    from tomochrome.registration.pair import check_volume
     from tomochrome.registration.refine import DEFAULT_ITERATIONS
     from tomochrome.runtime.threads import compute_threads
 
@@ -239,7 +234,7 @@ def _geometry_warnings(volume: Volume) -> list[Notice]:
 def _network(model: Model) -> tuple[str, SymNet | None, int]:
     """Return name, network, and the factor by which its input is downsampled."""
     from tomochrome.bundles import damaged
-    from tomochrome.registration.symnet import load_symnet
+    from tomochrome.registration.symmetric_network import load_symnet
 
     if model is None or os.fspath(model) == NO_MODEL:
         return NO_MODEL, None, 2
@@ -262,7 +257,8 @@ def _align(
 ) -> tuple[Transform, Transform, dict[str, Any]]:
     """Return both transforms and details for the report; ``roles`` are names for messages."""
     from tomochrome.registration.align import align_on
-    from tomochrome.registration.pair import make_pair
+    from tomochrome.registration.unfold import forward_transform
+    from tomochrome.registration.working_pair import make_pair
 
     masks: dict[str, Any] = {"fixed_mask": extras.fixed_mask, "moving_mask": extras.moving_mask}
     with clock("initialize"):
@@ -301,57 +297,8 @@ def _align(
     clock.seconds.update(aligned.seconds)
     found["curve"] = [[stage, round(float(value), 6)] for stage, value in aligned.curve]
     with clock("integration"):
-        forward = _without_folds(fixed, moving, pair, aligned, options)
+        forward = forward_transform(fixed, moving, pair, aligned.velocities, aligned.fields)
     return forward, forward.inverse(), found
-
-
-def _without_folds(
-    fixed: Volume, moving: Volume, pair: WorkingPair, aligned: Aligned, options: _Options
-) -> Transform:
-    """Return the forward transform, smoothed where it would fold on a volume's original grid."""
-    import torch
-
-    from tomochrome.registration.fold_check import fold_check
-    from tomochrome.registration.unfold import unfold
-
-    velocities, fields = aligned.velocities, aligned.fields
-    grids = (fixed, pair.affine), (moving, pair.transform @ pair.affine)
-    for k in range(_MAX_SMOOTHINGS + 1):
-        to_moving, to_fixed = (_field(u, pair.affine) for u in (fields.forward, fields.inverse))
-        forward = Transform.from_fields(to_moving, to_fixed, pair.transform)
-        if k == _MAX_SMOOTHINGS:
-            break
-        marks = [
-            fold_check(volume, transform, pair, affine)
-            for transform, (volume, affine) in zip((forward, forward.inverse()), grids, strict=True)
-        ]
-        if all(mark is None for mark in marks):
-            break
-        none = torch.zeros(1, 1, *pair.shape)
-        also = torch.cat([none if mark is None else mark for mark in marks])
-        velocities, fields = unfold(  # rare, so on the CPU to save GPU memory
-            velocities.cpu(), pair.shape, also=also, passes=1 + k
-        )
-    return forward
-
-
-def _field(displacement: torch.Tensor, affine: NDArray[np.float64]) -> DisplacementField:
-    """Convert a displacement (1, 3, z, y, x) from voxels to LPS mm."""
-    import torch
-
-    voxels = displacement[0].detach().float()
-    matrix = torch.as_tensor(affine[:3, :3].T.copy(), dtype=torch.float32, device=voxels.device)
-    vectors = np.empty((*voxels.shape[1:], 3), np.float32)
-    for z in range(0, len(vectors), _SLICES):
-        check()
-        slab = voxels[:, z : z + _SLICES].permute(1, 2, 3, 0) @ matrix
-        if not bool(torch.isfinite(slab).all()):
-            raise GeometryError(
-                "the registration diverged; try fewer iterations of refinement or another "
-                "similarity"
-            )
-        vectors[z : z + _SLICES] = slab.cpu().numpy()
-    return DisplacementField(vectors, affine)
 
 
 def _finish(
@@ -365,7 +312,8 @@ def _finish(
     found: dict[str, Any],
 ) -> Registration:
     """Apply the transforms and measure the result."""
-    from tomochrome.registration.report import measure, warnings_of
+    from tomochrome.registration.report import measure
+    from tomochrome.registration.verdict import warnings_of
 
     with clock("apply"):
         moved = forward.apply(moving, fixed)

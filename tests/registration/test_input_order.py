@@ -10,8 +10,8 @@ from transform_cases import grid, smooth_field, turned
 
 import tomochrome as tc
 from tomochrome.phantom import make_patient
-from tomochrome.registration.order import is_swapped
-from tomochrome.registration.pair import make_pair
+from tomochrome.registration.checked_input import is_swapped
+from tomochrome.registration.working_pair import make_pair
 from tomochrome.transform import Transform
 from tomochrome.volume import Volume
 

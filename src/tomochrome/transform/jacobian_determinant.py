@@ -13,8 +13,7 @@ from tomochrome.geometry.displacement import DisplacementField
 from tomochrome.geometry.morphology import grown
 from tomochrome.geometry.sampling import grid_slabs
 from tomochrome.runtime import check
-from tomochrome.transform.steps import Step, Warp, follow
-from tomochrome.transform.transform import Transform
+from tomochrome.transform.composite import Step, Transform, Warp, follow
 from tomochrome.volume import Provenance, Volume
 
 _SLAB: Final = 1_000_000  # voxels processed at a time

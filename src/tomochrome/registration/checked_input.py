@@ -1,15 +1,29 @@
-"""Validation of the input of `register`: volumes, masks, labels, points and options."""
+"""The input of `register`: checks of volumes, masks, labels, points and options, and their order.
+
+Padding from an earlier resampling is detected, which no header describes: a volume that was rotated
+on its grid has corners of a constant value, whose straight edges would bias a registration if they
+were treated as anatomy.
+
+The deformable alignment is symmetric, but the working grid, sampled voxels and floating-point sums
+are not. With an order that depends only on the volumes (`is_swapped`), exchanging fixed and moving
+exchanges forward and inverse, up to rounding.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import itertools
 from dataclasses import dataclass, replace
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy import ndimage
 
 from tomochrome.errors import GeometryError, InputError, OptionError
 from tomochrome.geometry.affine import apply
 from tomochrome.geometry.morphology import grown
+from tomochrome.io.values import replacing_advice
 from tomochrome.runtime import check
 from tomochrome.volume import Volume, require_volume
 
@@ -23,6 +37,11 @@ _MAX_VALUES = 200  # a label map has no more different values than this,
 _MAX_EDGES = 0.5  # and no larger fraction of edges between pixels off the background
 _MAX_LOST = 0.9  # share of voxels that may hold no number
 _MAX_GAP_MM = 2000.0  # between two scans, the largest travel of a table
+_CORNER: Final = 3  # side in voxels of the corner blocks that are tested for a constant value
+_MIN_OTHER: Final = 0.25  # fraction of a face that must have other values,
+_MIN_FACES: Final = 4  # on this many faces; air around a patient covers all six
+_MAX_LABELLED: Final = 4_000_000  # voxels for labelling, which cannot be cancelled
+_MIN_SHARE: Final = 0.01  # smaller paddings are ignored
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,8 +157,6 @@ def check_numbers(volume: Volume, role: str) -> None:
     InputError
         If its provenance has a warning about such voxels.
     """
-    from tomochrome.io.values import replacing_advice  # panels import this module
-
     for notice in volume.provenance.warnings:
         if notice.code == "no-number":
             raise InputError(
@@ -302,3 +319,144 @@ def _points(points: ArrayLike, role: str) -> NDArray[np.float64]:
     if not np.isfinite(found).all():
         raise InputError(f"the {role} points contain non-finite coordinates; remove them")
     return found
+
+
+def check_volume(volume: Volume, role: str) -> None:
+    """Check that a volume can be registered.
+
+    Parameters
+    ----------
+    volume
+        A volume to be registered.
+    role
+        ``"fixed"`` or ``"moving"``, for the message.
+
+    Raises
+    ------
+    InputError
+        If it is colored, flat, constant, or has NaN or infinite values.
+    GeometryError
+        If its spacing is implausible.
+    """
+    where = f"the {role} volume"
+    if volume.is_rgba:
+        raise InputError(
+            f"{where} is in color; register the grey volume, then apply the transform to the color"
+        )
+    if min(volume.shape) < 4:
+        raise InputError(
+            f"{where} is flat: its shape is {volume.shape}; registration needs at least 4 voxels "
+            "along each axis"
+        )
+    if not all(0.01 <= s <= 50.0 for s in volume.spacing):
+        raise GeometryError(
+            f"{where} has an implausible spacing of "
+            f"{' x '.join(f'{s:.4g}' for s in volume.spacing)} mm; correct its header"
+        )
+    voxels = np.asarray(volume.voxels)
+    if voxels.dtype.kind == "f" and not np.isfinite(voxels).all():
+        raise InputError(f"{where} has NaN or infinite values; {replacing_advice(volume.unit)}")
+    if voxels.min() == voxels.max():
+        raise InputError(f"{where} is constant: there is nothing to register")
+
+
+def is_swapped(fixed: Volume, moving: Volume) -> bool:
+    """Whether the moving volume comes first in the computation.
+
+    The smaller field of view comes first (the working grid covers it at the finest possible
+    resolution), then the smaller voxel, then an arbitrary order by grid and content.
+    """
+    ours, theirs = _grid_key(fixed), _grid_key(moving)
+    if ours != theirs:
+        return theirs < ours
+    return _content_hash(moving) < _content_hash(fixed)
+
+
+def swapped(extras: Extras) -> Extras:
+    """Return masks, labels and points with fixed and moving exchanged."""
+    return replace(
+        extras,
+        fixed_mask=extras.moving_mask,
+        moving_mask=extras.fixed_mask,
+        fixed_labels=extras.moving_labels,
+        moving_labels=extras.fixed_labels,
+        fixed_points=extras.moving_points,
+        moving_points=extras.fixed_points,
+    )
+
+
+def _grid_key(volume: Volume) -> tuple[Any, ...]:
+    voxel = float(np.prod(volume.spacing))
+    field = voxel * float(np.prod(volume.shape))
+    # rounded, because rotated copies of a grid differ in the last digits
+    return float(f"{field:.6g}"), float(f"{voxel:.6g}"), volume.shape, volume.affine.tolist()
+
+
+def _content_hash(volume: Volume) -> bytes:
+    digest = hashlib.blake2b(digest_size=16)
+    for plane in volume.voxels:
+        check()
+        digest.update(np.ascontiguousarray(plane).data)
+    return digest.digest()
+
+
+def without_padding(volume: Volume) -> Volume:
+    """Mark the constant corners of a scalar volume, if there are any, as ``outside``.
+
+    Parameters
+    ----------
+    volume
+        Scalar volume. If it already has a mask ``outside``, it is returned unchanged.
+
+    Returns
+    -------
+    Volume
+        With the same voxels.
+    """
+    if volume.outside is not None or min(volume.shape) < 2 * _CORNER:
+        return volume
+    voxels = np.asarray(volume.voxels)
+    for value in _corner_values(voxels):
+        check()
+        faces = (np.take(voxels, end, axis) for axis in range(3) for end in (0, -1))
+        if sum(bool((face != value).mean() >= _MIN_OTHER) for face in faces) < _MIN_FACES:
+            continue
+        fill = _fill(voxels, value)
+        if fill is not None:
+            # dilated, because interpolation mixed adjacent voxels with the fill value
+            return replace(volume, outside=grown(fill))
+    return volume
+
+
+def _corner_values(voxels: NDArray[Any]) -> list[Any]:
+    """Return the values that fill entire corners of the grid."""
+    found = []
+    for ends in itertools.product((slice(None, _CORNER), slice(-_CORNER, None)), repeat=3):
+        corner = voxels[ends]
+        if (corner == corner.flat[0]).all():
+            found.append(corner.flat[0])
+    return list(dict.fromkeys(found))
+
+
+def _fill(voxels: NDArray[Any], value: Any) -> NDArray[np.bool_] | None:
+    """Return the mask of the voxels of a value that are connected to a corner of the grid.
+
+    Large volumes are subsampled for labelling. None if the mask is too small or everything.
+    """
+    step = int(np.ceil((voxels.size / _MAX_LABELLED) ** (1 / 3)))
+    # including the last plane, which has corners
+    at = [np.unique(np.append(np.arange(0, n, step), n - 1)) for n in voxels.shape]
+    labels, _ = ndimage.label(voxels[np.ix_(*at)] == value)
+    z, y, x = labels.shape
+    corners = labels[:: z - 1, :: y - 1, :: x - 1]
+    parts = np.asarray(np.isin(labels, np.unique(corners[corners > 0])))
+    if not _MIN_SHARE <= parts.mean() < 1:
+        return None
+    if step == 1:
+        return parts
+    for axis, size in enumerate(voxels.shape):
+        check()
+        parts = parts.take(np.searchsorted(at[axis], np.arange(size), side="right") - 1, axis=axis)
+    check()
+    parts &= voxels == value
+    return parts
