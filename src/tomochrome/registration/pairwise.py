@@ -33,6 +33,7 @@ from tomochrome.registration.checked_input import (
 )
 from tomochrome.registration.initialize import initialize, plausibility
 from tomochrome.registration.starts import is_half_turn
+from tomochrome.registration.verdict import Row, Verdict, rows_of, verdict_of, warnings_of
 from tomochrome.runtime import check, report
 from tomochrome.runtime.device import choose_device
 from tomochrome.transform import Transform
@@ -66,7 +67,7 @@ class Registration:
         Jacobian determinant of ``forward`` at each voxel of the fixed grid, float32: 1 where
         volume is preserved, above 1 where the moving image is larger, at most 0 at folds.
     report
-        Measures, seconds and warnings, as in ``report.json``.
+        Measures, seconds, verdict and warnings, as in ``report.json``.
     warnings
         Warnings for the user.
     """
@@ -78,6 +79,16 @@ class Registration:
     jacobian: Volume
     report: dict[str, Any]
     warnings: tuple[Notice, ...] = ()
+
+    @property
+    def verdict(self) -> Verdict:
+        """Whether the result can be used: a grade, the reason, and both in words."""
+        return verdict_of(self.report, self.warnings)
+
+    @property
+    def rows(self) -> list[Row]:
+        """The rows of the table of measures, before and after."""
+        return rows_of(self.report)
 
 
 @dataclass
@@ -223,6 +234,7 @@ def register(
         "curve": found["curve"],
         "warnings": texts(notices),
     }
+    details["verdict"] = verdict_of(details, notices).as_json()
     return replace(result, report=details, warnings=notices)
 
 
@@ -313,7 +325,6 @@ def _finish(
 ) -> Registration:
     """Apply the transforms and measure the result."""
     from tomochrome.registration.report import measure
-    from tomochrome.registration.verdict import warnings_of
 
     with clock("apply"):
         moved = forward.apply(moving, fixed)

@@ -287,6 +287,17 @@ def sample_through(first, last, image, field, scale, out):  # type: ignore[no-un
                 )
 
 
+@njit
+def _first_layers(depth, layers):  # type: ignore[no-untyped-def]
+    """Return the first fine layer at or above each coarse layer; ``depth`` if there is none."""
+    begin = np.full(layers, depth, np.int64)
+    for z in range(depth - 1, -1, -1):
+        begin[_along(z, depth, layers)[0]] = z
+    for layer in range(layers - 2, -1, -1):
+        begin[layer] = min(begin[layer], begin[layer + 1])
+    return begin
+
+
 def gradient_through(image: F32, field: F32, scale: F32, upstream: F32, out: F32) -> None:
     """Add the gradient of `sample_through` for ``field`` to ``out``.
 
@@ -309,11 +320,7 @@ def _gradient_of_layers(  # type: ignore[no-untyped-def]
     plane = height * width
     one, zero = np.float32(1.0), np.float32(0.0)
     last_z, last_y, last_x = np.float32(depth - 1), np.float32(height - 1), np.float32(width - 1)
-    begin = np.full(layers, depth, np.int64)
-    for z in range(depth - 1, -1, -1):
-        begin[_along(z, depth, layers)[0]] = z
-    for layer in range(layers - 2, -1, -1):
-        begin[layer] = min(begin[layer], begin[layer + 1])
+    begin = _first_layers(depth, layers)
     half = (layers - parity) // 2
     for job in range(first, last):
         n, layer = job // half, 2 * (job % half) + parity
