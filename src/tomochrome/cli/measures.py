@@ -69,22 +69,22 @@ def _title(data: Mapping[str, Any]) -> str:
 
 def _labels(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[str]:
     """Yield a line for each label: Dice and 95 % Hausdorff distance, each before and after."""
-    known = after.get("dice", {})
-    if not known:
+    labels = after.get("dice", {})
+    if not labels:
         return
     if before:
         yield _line("Label", "Dice", "after", "HD95 mm", "after")
     else:
         yield _line("Label", "", "Dice", "", "HD95 mm")
-    for label in list(known)[:_MAX_LABELS]:
+    for label in list(labels)[:_MAX_LABELS]:
         dice = [_number(part.get("dice", {}).get(label)) for part in (before, after)]
         far = [_number(part.get("hausdorff95_mm", {}).get(label)) for part in (before, after)]
         if before:
             yield _line(f"  {label}", *dice, *far)
         else:
             yield _line(f"  {label}", "", dice[1], "", far[1])
-    if len(known) > _MAX_LABELS:
-        yield _line(f"  and {len(known) - _MAX_LABELS} more, see --json")
+    if len(labels) > _MAX_LABELS:
+        yield _line(f"  and {len(labels) - _MAX_LABELS} more, see --json")
 
 
 def _distances(

@@ -224,8 +224,8 @@ def histogram_levels(volume: Volume) -> tuple[float, ...]:
     if high <= low:
         return ()
     counts, edges = np.histogram(np.clip(values, low, high), _BINS, (low, high))
-    found = _thresholds(counts.astype(np.float64))
-    return tuple(dict.fromkeys(float(edges[bin_ + 1]) for bin_ in found))
+    bins = _thresholds(counts.astype(np.float64))
+    return tuple(dict.fromkeys(float(edges[bin_ + 1]) for bin_ in bins))
 
 
 def _sampled(volume: Volume) -> NDArray[np.float64]:

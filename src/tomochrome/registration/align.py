@@ -102,7 +102,7 @@ def align(
     # local correlation is computed by compiled kernels, between which torch's threads would spin
     kernels = measure == "lncc" and pair.fixed.device.type == "cpu"
     with torch_threads(1 if kernels else None):
-        found: Refined = refine(
+        refined: Refined = refine(
             pair.fixed,
             pair.moving,
             velocities,
@@ -111,13 +111,13 @@ def align(
             masks=pair.masks,
             metric=metric,
         )
-    seconds["refinement"] = found.seconds
+    seconds["refinement"] = refined.seconds
     start = time.perf_counter()
     report(0, 1, "integrating")
-    velocities, fields = unfold(found.velocities, pair.shape)
+    velocities, fields = unfold(refined.velocities, pair.shape)
     report(1, 1, "integrating")
     seconds["integration"] = time.perf_counter() - start
-    return Aligned(fields, velocities, found.curve, seconds)
+    return Aligned(fields, velocities, refined.curve, seconds)
 
 
 def completed(images: torch.Tensor, masks: torch.Tensor | None) -> torch.Tensor:

@@ -14,7 +14,8 @@ from __future__ import annotations
 import hashlib
 import itertools
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from functools import cached_property
+from typing import Any, Final, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -27,6 +28,9 @@ from tomochrome.io.values import replacing_advice
 from tomochrome.runtime import check
 from tomochrome.volume import Volume, require_volume
 
+Role = Literal["fixed", "moving"]
+METHODS: Final = ("none", "center", "mass", "rigid", "affine")
+"""Methods of the initial alignment."""
 SIMILARITIES = ("lncc", "mi", "mind", "mse")
 """Local correlation, mutual information, MIND-SSC and mean squares."""
 NO_MODEL = "none"
@@ -45,25 +49,41 @@ _MIN_SHARE: Final = 0.01  # smaller paddings are ignored
 
 
 @dataclass(frozen=True, eq=False)
-class Extras:
-    """Optional masks for the registration, and labels and points for its evaluation.
+class CheckedScan:
+    """A volume that can be registered, with what belongs to it.
+
+    Made by `checked_pair` or `CheckedScan.of`; what takes one does not check it again.
 
     Parameters
     ----------
-    fixed_mask, moving_mask
-        Nonzero where the image is used.
-    fixed_labels, moving_labels
-        Integers, 0 is background.
-    fixed_points, moving_points
-        (n, 3) LPS mm; row k of both is the same landmark.
+    volume
+        Scalar and finite.
+    role
+        Its name in messages.
+    mask
+        Nonzero where the volume is used.
+    labels
+        Integers, 0 is background; for evaluation only.
+    points
+        Landmarks, (n, 3) LPS mm; row k of both scans of a pair is the same landmark.
     """
 
-    fixed_mask: Volume | None = None
-    moving_mask: Volume | None = None
-    fixed_labels: Volume | None = None
-    moving_labels: Volume | None = None
-    fixed_points: NDArray[np.float64] | None = None
-    moving_points: NDArray[np.float64] | None = None
+    volume: Volume
+    role: Role
+    mask: Volume | None = None
+    labels: Volume | None = None
+    points: NDArray[np.float64] | None = None
+
+    @classmethod
+    def of(cls, volume: Volume, role: Role, mask: Volume | None = None) -> CheckedScan:
+        """Check a volume (`check_volume`); the mask is not checked."""
+        check_volume(volume, role)
+        return cls(volume, role, mask)
+
+    @cached_property
+    def unpadded(self) -> Volume:
+        """The volume, with the padding from an earlier resampling ``outside``."""
+        return without_padding(self.volume)
 
 
 def check_options(init: str, similarity: str, refine: int | None) -> None:
@@ -74,8 +94,6 @@ def check_options(init: str, similarity: str, refine: int | None) -> None:
     OptionError
         If one is invalid.
     """
-    from tomochrome.registration.initialize import METHODS
-
     if init not in METHODS:
         raise OptionError(f"unknown initialization '{init}': choose one of {', '.join(METHODS)}")
     if similarity not in SIMILARITIES:
@@ -165,27 +183,31 @@ def check_numbers(volume: Volume, role: str) -> None:
             )
 
 
-def check_extras(
+def checked_pair(
     fixed: Volume,
     moving: Volume,
-    fixed_mask: Volume | None,
-    moving_mask: Volume | None,
-    fixed_labels: Volume | None,
-    moving_labels: Volume | None,
-    fixed_points: ArrayLike | None,
-    moving_points: ArrayLike | None,
-) -> Extras:
-    """Check that masks, labels and points match the volumes and each other.
+    *,
+    fixed_mask: Volume | None = None,
+    moving_mask: Volume | None = None,
+    fixed_labels: Volume | None = None,
+    moving_labels: Volume | None = None,
+    fixed_points: ArrayLike | None = None,
+    moving_points: ArrayLike | None = None,
+) -> tuple[CheckedScan, CheckedScan]:
+    """Check two volumes, and that masks, labels and points match them and each other.
 
     Raises
     ------
     InputError
-        If a mask or labels are invalid, or points are malformed or differ in number.
+        If a volume cannot be registered (`check_volume`), a mask or labels are invalid, or points
+        are malformed or differ in number.
     GeometryError
-        If a mask or labels do not overlap their volume.
+        If the spacing of a volume is implausible, or a mask or labels do not overlap their volume.
     OptionError
         If labels or points are given for only one of the two volumes.
     """
+    check_volume(fixed, "fixed")
+    check_volume(moving, "moving")
     for given, role in (
         (fixed_mask, "the fixed mask"), (moving_mask, "the moving mask"),
         (fixed_labels, "the fixed labels"), (moving_labels, "the moving labels"),
@@ -216,7 +238,10 @@ def check_extras(
                 f"there are {len(first)} fixed but {len(second)} moving points; landmarks must be "
                 "pairs in the same order"
             )
-    return Extras(fixed_mask, moving_mask, fixed_labels, moving_labels, first, second)
+    return (
+        CheckedScan(fixed, "fixed", fixed_mask, fixed_labels, first),
+        CheckedScan(moving, "moving", moving_mask, moving_labels, second),
+    )
 
 
 def looks_like_labels(volume: Volume, *, binary: bool = False) -> bool:
@@ -244,13 +269,13 @@ def _mask(volume: Volume, mask: Volume | None, role: str) -> Volume | None:
         return None
     check()
     what = f"the {role} mask"
-    values, known = _scalars(mask, what, "is")
+    values, cleaned = _scalars(mask, what, "is")
     if float(values.min()) < 0:
         raise InputError(f"{what} has negative values, like an image: use 0 and 1, or labels")
     if not values.any():
         raise InputError(f"{what} is empty: there is no voxel to register")
     _check_overlap(volume, mask, values != 0, f"{what} is")
-    return known
+    return cleaned
 
 
 def _labels(volume: Volume, labels: Volume | None, role: str) -> Volume | None:
@@ -261,7 +286,7 @@ def _labels(volume: Volume, labels: Volume | None, role: str) -> Volume | None:
     from tomochrome.evaluate.labels import MOST_LABELS
 
     what = f"the {role} labels"
-    values, known = _scalars(labels, what, "are")
+    values, cleaned = _scalars(labels, what, "are")
     if values.dtype.kind == "f" and not (values == np.rint(values)).all():
         raise InputError(f"{what} are not integers: use a label map, not a grey volume")
     check()
@@ -271,7 +296,7 @@ def _labels(volume: Volume, labels: Volume | None, role: str) -> Volume | None:
     if len(np.unique(sample)) > MOST_LABELS:
         raise InputError(f"{what} have more than {MOST_LABELS} values, like an image")
     _check_overlap(volume, labels, values != 0, f"{what} are")
-    return known
+    return cleaned
 
 
 def _scalars(volume: Volume, what: str, is_: str) -> tuple[NDArray[np.generic], Volume]:
@@ -308,17 +333,17 @@ def _check_overlap(volume: Volume, other: Volume, marked: NDArray[np.bool_], wha
 
 def _points(points: ArrayLike, role: str) -> NDArray[np.float64]:
     try:
-        found = np.array(points, dtype=np.float64)
+        landmarks = np.array(points, dtype=np.float64)
     except (TypeError, ValueError) as error:
         raise InputError(f"the {role} points are not numbers: {error}") from error
-    if found.ndim != 2 or found.shape[1] != 3 or not len(found):
+    if landmarks.ndim != 2 or landmarks.shape[1] != 3 or not len(landmarks):
         raise InputError(
             f"the {role} points need three coordinates each (LPS mm), not an array of shape "
-            f"{found.shape}"
+            f"{landmarks.shape}"
         )
-    if not np.isfinite(found).all():
+    if not np.isfinite(landmarks).all():
         raise InputError(f"the {role} points contain non-finite coordinates; remove them")
-    return found
+    return landmarks
 
 
 def check_volume(volume: Volume, role: str) -> None:
@@ -372,19 +397,6 @@ def is_swapped(fixed: Volume, moving: Volume) -> bool:
     return _content_hash(moving) < _content_hash(fixed)
 
 
-def swapped(extras: Extras) -> Extras:
-    """Return masks, labels and points with fixed and moving exchanged."""
-    return replace(
-        extras,
-        fixed_mask=extras.moving_mask,
-        moving_mask=extras.fixed_mask,
-        fixed_labels=extras.moving_labels,
-        moving_labels=extras.fixed_labels,
-        fixed_points=extras.moving_points,
-        moving_points=extras.fixed_points,
-    )
-
-
 def _grid_key(volume: Volume) -> tuple[Any, ...]:
     voxel = float(np.prod(volume.spacing))
     field = voxel * float(np.prod(volume.shape))
@@ -430,12 +442,12 @@ def without_padding(volume: Volume) -> Volume:
 
 def _corner_values(voxels: NDArray[Any]) -> list[Any]:
     """Return the values that fill entire corners of the grid."""
-    found = []
+    values = []
     for ends in itertools.product((slice(None, _CORNER), slice(-_CORNER, None)), repeat=3):
         corner = voxels[ends]
         if (corner == corner.flat[0]).all():
-            found.append(corner.flat[0])
-    return list(dict.fromkeys(found))
+            values.append(corner.flat[0])
+    return list(dict.fromkeys(values))
 
 
 def _fill(voxels: NDArray[Any], value: Any) -> NDArray[np.bool_] | None:

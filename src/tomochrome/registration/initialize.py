@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from tomochrome.errors import GeometryError, InputError, OptionError
 from tomochrome.geometry.affine import apply
-from tomochrome.registration.checked_input import check_volume, without_padding
+from tomochrome.registration.checked_input import METHODS, CheckedScan
 from tomochrome.registration.levels import Level, make_levels
 from tomochrome.registration.starts import (
     MIN_OVERLAP,
@@ -34,13 +34,10 @@ from tomochrome.registration.starts import (
 )
 from tomochrome.runtime import ThreadPool, check, current, quietly, report
 from tomochrome.transform import Transform
-from tomochrome.volume import Volume
 
 if TYPE_CHECKING:
     import SimpleITK
 
-METHODS: Final = ("none", "center", "mass", "rigid", "affine")
-"""Methods of `initialize`."""
 _MAX_STARTS: Final = 3  # that are optimized on the coarse grid
 _MAX_STRETCH: Final = 2.0  # affine results with a larger scaling are rejected
 _BINS: Final = 40
@@ -71,30 +68,19 @@ _SEARCH = _Schedule(0, 12_000, 80, 2.0, 0.03)
 
 
 def initialize(
-    fixed: Volume,
-    moving: Volume,
-    method: str = "affine",
-    *,
-    fixed_mask: Volume | None = None,
-    moving_mask: Volume | None = None,
-    seed: int = 0,
-    roles: tuple[str, str] = ("fixed", "moving"),
+    fixed: CheckedScan, moving: CheckedScan, method: str = "affine", *, seed: int = 0
 ) -> Transform:
     """Compute an affine map from the fixed to the moving volume.
 
     Parameters
     ----------
     fixed, moving
-        Scalar volumes; they may differ in grid, spacing, orientation and field of view.
+        They may differ in grid, spacing, orientation and field of view.
     method
         ``"none"`` (as in the files), ``"center"`` (geometric centers), ``"mass"`` (centers of
         mass), ``"rigid"`` or ``"affine"``.
-    fixed_mask, moving_mask
-        Volumes on any grid, nonzero where the image is used.
     seed
         Random seed for sampling voxels.
-    roles
-        Names of the two volumes in error messages.
 
     Returns
     -------
@@ -106,7 +92,7 @@ def initialize(
     OptionError
         If the method is unknown.
     InputError
-        If a volume is colored, flat or constant, or contains NaN, or a mask contains no voxel.
+        If a mask contains no voxel, or a volume is constant in it.
     GeometryError
         If the volumes do not overlap (``"none"``) or no position with an overlap was found.
     Cancelled
@@ -114,18 +100,12 @@ def initialize(
     """
     if method not in METHODS:
         raise OptionError(f"unknown initialization '{method}': choose one of {', '.join(METHODS)}")
-    check_volume(fixed, roles[0])
-    check_volume(moving, roles[1])
     check()
     report(0, 100, "initial alignment")
     coarse_only = method in ("none", "center", "mass")
     count = 1 if coarse_only else 3
-
-    def levels(volume: Volume, mask: Volume | None, role: str) -> list[Level]:
-        return make_levels(without_padding(volume), mask, role, count)
-
     with ThreadPool(2) as pool:  # in a fixed order, so that the first error is reported
-        ours, theirs = pool.map(levels, (fixed, moving), (fixed_mask, moving_mask), roles)
+        ours, theirs = pool.map(make_levels, (fixed, moving), (count, count))
     check()
     if coarse_only:
         return Transform.from_affine(_without_search(method, ours[0], theirs[0]))
@@ -142,8 +122,8 @@ def optimized_nearby(
     search = _Search(fixed, moving, seed)
     best = start
     for schedule, rigid in ((_SEARCH, True), (_RIGID[0], True), (_AFFINE[0], False)):
-        found = search._optimize(best, schedule, rigid=rigid)
-        best = search._better(best, found)
+        position = search._optimize(best, schedule, rigid=rigid)
+        best = search._better(best, position)
     return best
 
 
@@ -191,16 +171,18 @@ class _Search:
 
     def _global_search(self) -> NDArray[np.float64]:
         """Compare all starts on the coarse grid, and optimize the best of them."""
-        found = find_starts(self.fixed[0], self.moving[0], _MAX_STARTS)
-        if not found:
+        starts = find_starts(self.fixed[0], self.moving[0], _MAX_STARTS)
+        if not starts:
             raise GeometryError(
                 "no position was found at which the two volumes overlap: the masks contain too "
                 "few voxels"
             )
         report(10, 100, "initial alignment: search")
-        with ThreadPool(len(found)) as pool:
-            results = list(pool.map(lambda s: self._optimize(s.matrix, _SEARCH, rigid=True), found))
-        ends = [found[0]]
+        with ThreadPool(len(starts)) as pool:
+            results = list(
+                pool.map(lambda s: self._optimize(s.matrix, _SEARCH, rigid=True), starts)
+            )
+        ends = [starts[0]]
         for matrix in results:
             if matrix is None:
                 continue
@@ -387,14 +369,7 @@ class Plausibility:
 
 
 @quietly()
-def plausibility(
-    fixed: Volume,
-    moving: Volume,
-    matrix: Matrix,
-    *,
-    fixed_mask: Volume | None = None,
-    moving_mask: Volume | None = None,
-) -> Plausibility:
+def plausibility(fixed: CheckedScan, moving: CheckedScan, matrix: Matrix) -> Plausibility:
     """Compare an alignment with the best one nearby in which the moving image is mirrored.
 
     The moving image is mirrored at the sagittal plane through its center of mass, so that it
@@ -403,21 +378,19 @@ def plausibility(
     Parameters
     ----------
     fixed, moving
-        Scalar volumes on any grid.
+        On any grids.
     matrix
         The alignment: 4x4 from LPS mm of the fixed volume to LPS mm of the moving one.
-    fixed_mask, moving_mask
-        Volumes on any grid, nonzero where the image is used.
     """
-    ours = make_levels(fixed, fixed_mask, "fixed", _PLAUSIBILITY_LEVELS)
+    ours = make_levels(fixed, _PLAUSIBILITY_LEVELS)
     check()
-    theirs = make_levels(moving, moving_mask, "moving", _PLAUSIBILITY_LEVELS)
+    theirs = make_levels(moving, _PLAUSIBILITY_LEVELS)
     about = float(theirs[0].mass[0])
     other = [mirrored(level, about) for level in theirs]
 
     def fitted(levels: Sequence[Level], start: Matrix) -> tuple[float, Matrix]:
-        found = optimized_nearby(ours, levels, start)
-        return information(ours[1], levels[1], found), found
+        position = optimized_nearby(ours, levels, start)
+        return information(ours[1], levels[1], position), position
 
     upright = np.eye(4)  # an alignment may have turned the body to make up for the mirroring
     upright[:3, 3] = other[0].mass - ours[0].mass

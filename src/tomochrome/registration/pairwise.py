@@ -9,29 +9,26 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from tomochrome.notices import Notice, texts
 from tomochrome.registration.checked_input import (
     NO_MODEL,
-    Extras,
+    CheckedScan,
     check_distance,
-    check_extras,
     check_options,
-    check_volume,
+    checked_pair,
     is_swapped,
     looks_like_labels,
     masked_numbers,
-    swapped,
-    without_padding,
 )
-from tomochrome.registration.initialize import initialize, plausibility
+from tomochrome.registration.initialize import Plausibility, initialize, plausibility
 from tomochrome.registration.starts import is_half_turn
 from tomochrome.registration.verdict import Row, Verdict, rows_of, verdict_of, warnings_of
 from tomochrome.runtime import check, report
@@ -105,14 +102,35 @@ class _Clock:
 
 
 @dataclass(frozen=True)
-class _Options:
-    """Options of one registration."""
+class _Job:
+    """What a registration is to do, and the clock that it runs on."""
 
     init: str
     refine: int
     similarity: str
     device: torch.device
     metric: Metric | None
+    net: SymNet | None
+    shrink_by: int  #: factor by which the network's input is downsampled
+    clock: _Clock
+
+
+@dataclass(frozen=True, eq=False)
+class _Alignment:
+    """The transforms between two scans, and details for the report."""
+
+    forward: Transform
+    inverse: Transform
+    affine: NDArray[np.float64]  #: of the initial alignment
+    plausible: Plausibility
+    device: torch.device
+    notices: tuple[Notice, ...]
+    curve: tuple[tuple[str, float], ...] = ()
+
+    def exchanged(self) -> _Alignment:
+        """Return the alignment with the two scans exchanged."""
+        affine = np.asarray(np.linalg.inv(self.affine), np.float64)
+        return replace(self, forward=self.inverse, inverse=self.forward, affine=affine)
 
 
 def register(
@@ -177,6 +195,7 @@ def register(
         If the user cancelled.
     """
     from tomochrome.registration.refine import DEFAULT_ITERATIONS
+    from tomochrome.registration.report import measure
     from tomochrome.runtime.threads import compute_threads
 
     check_options(init, similarity, refine)
@@ -186,61 +205,73 @@ def register(
         for volume, role in ((fixed, "fixed"), (moving, "moving")):
             require_volume(volume, f"the {role} volume")
         fixed, moving = masked_numbers(fixed, "fixed"), masked_numbers(moving, "moving")
-        for volume, role in ((fixed, "fixed"), (moving, "moving")):
-            check_volume(volume, role)
-        check_distance(fixed, moving, init)
-        extras = check_extras(
-            fixed, moving, fixed_mask, moving_mask, fixed_labels, moving_labels,
-            fixed_points, moving_points,
+        scans = checked_pair(
+            fixed, moving, fixed_mask=fixed_mask, moving_mask=moving_mask,
+            fixed_labels=fixed_labels, moving_labels=moving_labels,
+            fixed_points=fixed_points, moving_points=moving_points,
         )  # fmt: skip
+        check_distance(fixed, moving, init)
         check()  # importing torch and MONAI takes seconds
         name, net, shrink_by = _network(model)
         check()
-    options = _Options(
+    job = _Job(
         init, DEFAULT_ITERATIONS if refine is None else refine, similarity,
-        choose_device(device), metric,
+        choose_device(device), metric, net, shrink_by, clock,
     )  # fmt: skip
     with compute_threads(threads):
         if is_swapped(fixed, moving):  # the result must not depend on which volume is fixed
-            inverse, forward, found = _align(
-                moving, fixed, swapped(extras), net, shrink_by, options, clock, ("moving", "fixed")
-            )
-            found["affine"] = np.linalg.inv(found["affine"])
+            aligned = _align(scans[1], scans[0], job).exchanged()
         else:
-            forward, inverse, found = _align(
-                fixed, moving, extras, net, shrink_by, options, clock, ("fixed", "moving")
-            )
-        result = _finish(fixed, moving, extras, forward, inverse, options, clock, found)
+            aligned = _align(*scans, job)
+        with clock("apply"):
+            moved = aligned.forward.apply(moving, fixed)
+            back = aligned.inverse.apply(fixed, moving)
+        with clock("measure"):
+            measured, jacobian = measure(*scans, aligned.forward, aligned.inverse, moved)
     clock.seconds["total"] = time.perf_counter() - start
-    notes = [*_geometry_warnings(fixed), *_geometry_warnings(moving), *found["warnings"]]
-    for volume, role in ((fixed, "fixed"), (moving, "moving")):
-        if looks_like_labels(volume):
-            text = (
-                f"the {role} volume appears to be a segmentation, not a scan; interpolation makes "
-                "labels wrong at their borders: register the scans, then apply the resulting "
-                "transform to the segmentation"
-            )
-            notes.append(Notice("segmentation", "warning", text))
-    notices = tuple(dict.fromkeys([*notes, *result.warnings]))
+    measured["plausibility"] = aligned.plausible.as_json()
+    notices = dict.fromkeys(
+        [
+            *_scan_warnings(fixed),
+            *_scan_warnings(moving),
+            *aligned.notices,
+            *_label_warnings(scans),
+            *warnings_of(measured, similarity),
+        ]
+    )
     details = {
         "seconds": {stage: round(taken, 3) for stage, taken in clock.seconds.items()},
-        **result.report,
-        "device": str(found["device"]),
+        **measured,
+        "device": str(aligned.device),
         "model": name,
         "init": init,
         "similarity": similarity,
-        "refine": options.refine,
-        "affine": found["affine"].tolist(),
-        "curve": found["curve"],
+        "refine": job.refine,
+        "affine": aligned.affine.tolist(),
+        "curve": [[stage, round(float(value), 6)] for stage, value in aligned.curve],
         "warnings": texts(notices),
     }
-    details["verdict"] = verdict_of(details, notices).as_json()
-    return replace(result, report=details, warnings=notices)
+    details["verdict"] = verdict_of(details, tuple(notices)).as_json()
+    return Registration(
+        moved, back, aligned.forward, aligned.inverse, jacobian, details, tuple(notices)
+    )
 
 
-def _geometry_warnings(volume: Volume) -> list[Notice]:
+def _scan_warnings(volume: Volume) -> list[Notice]:
     """Return the reader's warnings except those about the unit, which is not needed."""
     return [notice for notice in volume.provenance.warnings if notice.code != "unit"]
+
+
+def _label_warnings(scans: Iterable[CheckedScan]) -> Iterator[Notice]:
+    """Yield warnings about segmentations in place of scans."""
+    for scan in scans:
+        if looks_like_labels(scan.volume):
+            text = (
+                f"the {scan.role} volume appears to be a segmentation, not a scan; interpolation "
+                "makes labels wrong at their borders: register the scans, then apply the resulting "
+                "transform to the segmentation"
+            )
+            yield Notice("segmentation", "warning", text)
 
 
 def _network(model: Model) -> tuple[str, SymNet | None, int]:
@@ -257,80 +288,47 @@ def _network(model: Model) -> tuple[str, SymNet | None, int]:
     return card.name, net, shrink_by
 
 
-def _align(
-    fixed: Volume,
-    moving: Volume,
-    extras: Extras,
-    net: SymNet | None,
-    shrink_by: int,
-    options: _Options,
-    clock: _Clock,
-    roles: tuple[str, str],
-) -> tuple[Transform, Transform, dict[str, Any]]:
-    """Return both transforms and details for the report; ``roles`` are names for messages."""
+def _align(fixed: CheckedScan, moving: CheckedScan, job: _Job) -> _Alignment:
+    """Return the transforms between two scans; `is_swapped` says which is the fixed one here."""
     from tomochrome.registration.align import align_on
     from tomochrome.registration.unfold import forward_transform
     from tomochrome.registration.working_pair import make_pair
 
-    masks: dict[str, Any] = {"fixed_mask": extras.fixed_mask, "moving_mask": extras.moving_mask}
+    clock, notices = job.clock, []
     with clock("initialize"):
-        fixed, moving = (without_padding(volume) for volume in (fixed, moving))
-        first = initialize(fixed, moving, options.init, roles=roles, **masks)
+        first = initialize(fixed, moving, job.init)
     with clock("plausibility"):
-        plausible = plausibility(fixed, moving, first.affine, **masks)
-    found: dict[str, Any] = {
-        "affine": first.affine, "curve": [], "warnings": [], "device": options.device,
-    }  # fmt: skip
-    found["plausibility"] = plausible.as_json()
+        plausible = plausibility(fixed, moving, first.affine)
     if is_half_turn(first.affine) and not plausible.is_unrelated:
         text = (
             "the two volumes match only after a rotation by 180 degrees (feet first, or face "
             "down): the orientation in one header is wrong, so check left and right"
         )
-        found["warnings"].append(Notice("half-turn", "warning", text))
-    if net is None and options.refine == 0:
-        how = "as in the files" if options.init == "none" else f"by '{options.init}' only"
+        notices.append(Notice("half-turn", "warning", text))
+    if job.net is None and job.refine == 0:
+        how = "as in the files" if job.init == "none" else f"by '{job.init}' only"
         text = (
             f"neither a network nor refinement was requested: the volumes are aligned {how}, "
             "without deformation"
         )
-        found["warnings"].append(Notice("not-deformed", "info", text))
-        return first, first.inverse(), found
+        notices.append(Notice("not-deformed", "info", text))
+        affine = first.affine
+        return _Alignment(first, first.inverse(), affine, plausible, job.device, tuple(notices))
     with clock("prepare"):
         check()
         report(0, 1, "preparing")
-        pair = make_pair(fixed, moving, transform=first.affine, **masks)
+        pair = make_pair(fixed, moving, transform=first.affine)
         check()
-    aligned, found["device"], notes = align_on(
-        options.device, pair, net, iterations=options.refine, measure=options.similarity,
-        shrink_by=shrink_by, metric=options.metric,
+    aligned, device, notes = align_on(
+        job.device, pair, job.net, iterations=job.refine, measure=job.similarity,
+        shrink_by=job.shrink_by, metric=job.metric,
     )  # fmt: skip
-    found["warnings"] += notes
     clock.seconds.update(aligned.seconds)
-    found["curve"] = [[stage, round(float(value), 6)] for stage, value in aligned.curve]
     with clock("integration"):
-        forward = forward_transform(fixed, moving, pair, aligned.velocities, aligned.fields)
-    return forward, forward.inverse(), found
-
-
-def _finish(
-    fixed: Volume,
-    moving: Volume,
-    extras: Extras,
-    forward: Transform,
-    inverse: Transform,
-    options: _Options,
-    clock: _Clock,
-    found: dict[str, Any],
-) -> Registration:
-    """Apply the transforms and measure the result."""
-    from tomochrome.registration.report import measure
-
-    with clock("apply"):
-        moved = forward.apply(moving, fixed)
-        back = inverse.apply(fixed, moving)
-    with clock("measure"):
-        measured, jacobian = measure(fixed, moving, forward, inverse, moved, extras)
-    measured["plausibility"] = found["plausibility"]
-    notices = warnings_of(measured, options.similarity)
-    return Registration(moved, back, forward, inverse, jacobian, measured, notices)
+        forward = forward_transform(
+            fixed.volume, moving.volume, pair, aligned.velocities, aligned.fields
+        )
+    return _Alignment(
+        forward, forward.inverse(), first.affine, plausible, device, (*notices, *notes),
+        aligned.curve,
+    )  # fmt: skip

@@ -160,15 +160,15 @@ def masked_shrink(
         Means over the measured part of each voxel, extrapolated slightly; and that fraction.
     """
     share = shrink(masks, shape)
-    known = share > _MIN_COVERAGE
+    filled = share > _MIN_COVERAGE
     means = shrink(images * masks, shape) / share.clamp(min=_MIN_COVERAGE)
-    values = torch.where(known, means, shrink(images, shape))
+    values = torch.where(filled, means, shrink(images, shape))
     for _ in range(_MARGIN):
-        near = box_sums(known[:, 0].to(values), 1)[:, None]
-        sums = box_sums((values * known)[:, 0], 1)[:, None]
-        added = ~known & (near > 0.5)
+        near = box_sums(filled[:, 0].to(values), 1)[:, None]
+        sums = box_sums((values * filled)[:, 0], 1)[:, None]
+        added = ~filled & (near > 0.5)
         values = torch.where(added, sums / near.clamp(min=1.0), values)
-        known = known | added
+        filled = filled | added
     return values, share
 
 

@@ -20,7 +20,7 @@ from tomochrome.geometry.affine import apply
 from tomochrome.geometry.morphology import grown
 from tomochrome.geometry.orient import closest_axial
 from tomochrome.geometry.resample import to_spacing
-from tomochrome.registration.checked_input import Extras, without_padding
+from tomochrome.registration.checked_input import CheckedScan
 from tomochrome.runtime import check, quietly, report
 from tomochrome.transform import Transform, jacobian_map
 from tomochrome.volume import Volume
@@ -34,33 +34,32 @@ _FULL: Final = 0.5  # of the largest number of common points in any slice
 
 
 def measure(
-    fixed: Volume,
-    moving: Volume,
+    fixed: CheckedScan,
+    moving: CheckedScan,
     forward: Transform,
     inverse: Transform,
     moved: Volume,
-    extras: Extras,
 ) -> tuple[dict[str, Any], Volume]:
     """Return the measured part of the report, and the map of Jacobian determinants."""
     report(0, 5, "measuring")
-    jacobian = jacobian_map(forward, fixed)
+    jacobian = jacobian_map(forward, fixed.volume)
     measured = measure_registration(
-        fixed,
-        moving,
+        fixed.volume,
+        moving.volume,
         forward,
         inverse,
-        fixed_labels=extras.fixed_labels,
-        moving_labels=extras.moving_labels,
-        fixed_points=extras.fixed_points,
-        moving_points=extras.moving_points,
-        fixed_mask=extras.fixed_mask,
+        fixed_labels=fixed.labels,
+        moving_labels=moving.labels,
+        fixed_points=fixed.points,
+        moving_points=moving.points,
+        fixed_mask=fixed.mask,
         moved=moved,
         jacobian=jacobian,
     )
     extents = extent_of(fixed), extent_of(moving)
     unmoved = Transform.identity()
     for part, there, back in (("before", unmoved, unmoved), ("after", forward, inverse)):
-        measured[part]["overlap"] = round(overlap_share(fixed, moving, there), 4)
+        measured[part]["overlap"] = round(overlap_share(fixed.volume, moving.volume, there), 4)
         measured[part]["coverage"] = measure_coverage(*extents, there, back).as_json()
         # without labels and landmarks
         for key, value in (("dice", {}), ("dice_mean", None), ("tre_mm", {})):
@@ -72,8 +71,8 @@ def measure(
 
 def overlap_share(fixed: Volume, moving: Volume, transform: Transform) -> float:
     """Estimate the fraction of the fixed field of view covered by the moving one, 0 to 1."""
-    found = apply(np.linalg.inv(moving.affine), transform.points(sampled_points(fixed)))
-    inside = ((found >= -0.5) & (found < np.array(moving.shape) - 0.5)).all(axis=1)
+    index = apply(np.linalg.inv(moving.affine), transform.points(sampled_points(fixed)))
+    inside = ((index >= -0.5) & (index < np.array(moving.shape) - 0.5)).all(axis=1)
     return float(inside.mean())
 
 
@@ -141,9 +140,9 @@ class Coverage:
 
 
 @quietly()
-def extent_of(volume: Volume) -> Extent:
-    """Return the field of view of a scalar volume and the body in it."""
-    volume = without_padding(volume)
+def extent_of(scan: CheckedScan) -> Extent:
+    """Return the field of view of a scan and the body in it."""
+    volume = scan.unpadded
     mask = find_body_mask(volume)
     points = apply(mask.affine, np.argwhere(np.asarray(mask.voxels)).astype(np.float64))
     points = points[_is_set(volume, volume.outside, points, invert=True)]
@@ -196,7 +195,7 @@ def _region(fixed: Volume, points: NDArray[np.float64]) -> tuple[tuple[int, int,
     """Return first, last and middle slice along each axis of the fixed grid; None if empty."""
     if not len(points):
         return None
-    found = []
+    axes = []
     index = apply(np.linalg.inv(fixed.affine), points)
     for axis, (count, step) in enumerate(zip(fixed.shape, fixed.spacing, strict=True)):
         bins = max(1, min(count, round(count * step / _BIN_MM)))
@@ -207,8 +206,8 @@ def _region(fixed: Volume, points: NDArray[np.float64]) -> tuple[tuple[int, int,
         middle = middles[np.abs(middles - (middles[0] + middles[-1]) / 2).argmin()]
         first, last = np.ceil(edges[full[0]]), np.floor(edges[full[-1] + 1])
         ends = np.clip([first, last, np.rint(middle)], 0, count - 1).astype(int)
-        found.append((int(ends[0]), int(ends[1]), int(ends[2])))
-    return tuple(found)
+        axes.append((int(ends[0]), int(ends[1]), int(ends[2])))
+    return tuple(axes)
 
 
 def find_body_mask(volume: Volume) -> Volume:

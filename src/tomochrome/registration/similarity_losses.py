@@ -232,15 +232,15 @@ def similarity(name: str) -> tuple[Loss, float]:
     OptionError
         If the name is unknown.
     """
-    known: dict[str, tuple[Loss, float]] = {
+    losses: dict[str, tuple[Loss, float]] = {
         "lncc": (lncc, 1.0),
         "mi": (mutual_information, 0.7),
         "mind": (mind, 12.0),
         "mse": (mean_squares, 15.0),
     }
-    if name not in known:
-        raise OptionError(f"unknown similarity '{name}': choose one of {', '.join(known)}")
-    return known[name]
+    if name not in losses:
+        raise OptionError(f"unknown similarity '{name}': choose one of {', '.join(losses)}")
+    return losses[name]
 
 
 # Compiled kernels of the local correlation: value and gradient, in two passes each. Sums over cubes
@@ -330,9 +330,9 @@ def correlate(images: Images, total: np.float32, epsilon: np.float32, parts: F32
     depth, height, width = images.p.shape
     tall = np.empty((6 if images.weighted else 5, depth, height, width), np.float32)
     _sum_products(depth, images, tall)
-    found = np.zeros(height)
-    _moments(height, images, tall, total, epsilon, parts, found)
-    return float(found.sum() / np.float64(total))
+    row_sums = np.zeros(height)
+    _moments(height, images, tall, total, epsilon, parts, row_sums)
+    return float(row_sums.sum() / np.float64(total))
 
 
 def correlate_gradient(
@@ -365,9 +365,9 @@ def _sum_products(first, last, images, tall):  # type: ignore[no-untyped-def]
 
 @in_chunks(least=1, fastmath=_FLAGS)
 def _moments(  # type: ignore[no-untyped-def]
-    first, last, images, tall, total, epsilon, parts, found
+    first, last, images, tall, total, epsilon, parts, row_sums
 ):
-    """Compute the local correlation from the sums along y, and each row's sum in ``found`` (y,)."""
+    """Compute the local correlation from the sums along y; its ``row_sums`` are (y,)."""
     channels, depth, height, width = tall.shape
     w, weighted, radius, both = images.weight, images.weighted, images.radius, len(parts) == 5
     one, two, none = np.float32(1.0), np.float32(2.0), np.float32(0.0)
@@ -404,7 +404,7 @@ def _moments(  # type: ignore[no-untyped-def]
         row_sum = np.float64(0.0)
         for x in range(width):
             row_sum += values[x]
-        found[y] = row_sum
+        row_sums[y] = row_sum
 
 
 @in_chunks(least=1, fastmath=_FLAGS)

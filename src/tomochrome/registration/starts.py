@@ -68,15 +68,15 @@ def find_starts(fixed: Level, moving: Level, count: int) -> list[Start]:
         return Start(matrix, *shared_information(fixed, moving, matrix))
 
     rotations = _rotations()
-    found = []
+    starts = []
     for shift, about in (
         (moving.mass - fixed.mass, fixed.mass),
         (moving.center - fixed.center, fixed.center),
         (np.zeros(3), fixed.mass),
     ):
-        found += [evaluated(_rotation_about(rotation, about, shift)) for rotation in rotations]
-    found += [evaluated(matrix) for matrix in _exhaustive_search(fixed, moving, rotations)]
-    return _distinct(found, fixed, count)
+        starts += [evaluated(_rotation_about(rotation, about, shift)) for rotation in rotations]
+    starts += [evaluated(matrix) for matrix in _exhaustive_search(fixed, moving, rotations)]
+    return _distinct(starts, fixed, count)
 
 
 def is_half_turn(matrix: Matrix) -> bool:
@@ -181,13 +181,13 @@ def _exhaustive_search(fixed: Level, moving: Level, rotations: list[Matrix]) -> 
             for a, b in ((0, 0), (1, 0), (0, 1), (2, 0), (0, 2), (1, 1))
         )
         share = count / smaller
-        known = share > _MIN_SHARE
-        count = np.where(known, count, 1.0)
+        valid = share > _MIN_SHARE
+        count = np.where(valid, count, 1.0)
         variances = np.maximum(ff - f**2 / count, 0) * np.maximum(mm - m**2 / count, 0)
-        known &= variances > 1e-9 * variances.max()
-        squared = (fm - f * m / count) ** 2 / np.where(known, variances, 1.0)
-        score = np.where(known, -np.log1p(-np.clip(squared, 0, 0.999)) * np.minimum(share, 1), 0.0)
-        found = []
+        valid &= variances > 1e-9 * variances.max()
+        squared = (fm - f * m / count) ** 2 / np.where(valid, variances, 1.0)
+        score = np.where(valid, -np.log1p(-np.clip(squared, 0, 0.999)) * np.minimum(share, 1), 0.0)
+        results = []
         for _ in range(_PEAKS):
             at = np.array(np.unravel_index(np.argmax(score), score.shape))
             if score[tuple(at)] <= 0:
@@ -196,12 +196,12 @@ def _exhaustive_search(fixed: Level, moving: Level, rotations: list[Matrix]) -> 
             score[np.ix_(*near)] = 0.0  # suppress the surroundings of the peak
             offset = np.where(at < target.shape[1:], at, at - np.array(size))
             shift = target_start + (offset * step)[::-1] - start
-            found.append(_rotation_about(rotation, fixed.mass, shift))
-        return found
+            results.append(_rotation_about(rotation, fixed.mass, shift))
+        return results
 
     with ThreadPool(numba.get_num_threads()) as pool:
-        found = pool.map(peaks, rotations, *zip(*rotated, strict=True))
-        return [matrix for matrices in found for matrix in matrices]
+        results = pool.map(peaks, rotations, *zip(*rotated, strict=True))
+        return [matrix for matrices in results for matrix in matrices]
 
 
 def _rasterized(
@@ -223,11 +223,11 @@ def _rasterized(
     return box, start
 
 
-def _distinct(found: list[Start], fixed: Level, count: int) -> list[Start]:
+def _distinct(starts: list[Start], fixed: Level, count: int) -> list[Start]:
     """Return the best positions that differ sufficiently from better ones."""
     ends = np.concatenate([fixed.mass + fixed.radius * np.eye(3), [fixed.mass]])
     kept: list[Start] = []
-    for start in sorted(found, key=lambda other: -other.score):
+    for start in sorted(starts, key=lambda other: -other.score):
         if start.overlap < MIN_OVERLAP:
             continue
         moved = apply(start.matrix, ends)

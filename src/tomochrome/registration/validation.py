@@ -137,7 +137,7 @@ def make_synthetic(
         Volume(inside.astype(np.uint8), volume.affine, "unknown"), grid, order="nearest"
     )
     report(1, 4, "deforming")
-    known = random_diffeomorphism(
+    deformation = random_diffeomorphism(
         shape,
         grid.spacing,
         mean_mm=mean_mm,
@@ -145,7 +145,7 @@ def make_synthetic(
         seed=seed,
         body=np.asarray(coarse.voxels) != 0,
     )
-    field = DisplacementField(to_mm(known.inverse, affine).astype(np.float32), affine)
+    field = DisplacementField(to_mm(deformation.inverse, affine).astype(np.float32), affine)
     applied = Transform.from_fields(field)  # its inverse is the truth
     if jacobian_measures(jacobian_map(applied, field.like))["folded_percent"] > 0:
         raise OptionError(
@@ -219,16 +219,16 @@ def validate_synthetic(
         "before", "after", "jacobian", "inverse_consistency_mm", "seconds", "device", "model",
         "warnings",
     )  # fmt: skip
-    found = {key: result.report[key] for key in kept if key in result.report}
+    measures = {key: result.report[key] for key in kept if key in result.report}
     if case.fixed_labels is not None:
         for when in ("before", "after"):
-            found[when] = {**found[when], **_large(found[when], case.fixed_labels)}
+            measures[when] = {**measures[when], **_large(measures[when], case.fixed_labels)}
     error = displacement_errors(result.forward, case)
-    found["warnings"] = [*_warnings(case.facts["mean_mm"], error), *found.get("warnings", ())]
-    return {"deformation": case.facts, "error_mm": error, **found}
+    measures["warnings"] = [*_warnings(case.facts["mean_mm"], error), *measures.get("warnings", ())]
+    return {"deformation": case.facts, "error_mm": error, **measures}
 
 
-def displacement_errors(found: Transform, case: Synthetic) -> dict[str, Any]:
+def displacement_errors(estimate: Transform, case: Synthetic) -> dict[str, Any]:
     """Return the distances in mm of a transform from the known one, before (identity) and after.
 
     They are measured at voxel centers of the body (subsampled in large volumes) where the truth
@@ -248,7 +248,7 @@ def displacement_errors(found: Transform, case: Synthetic) -> dict[str, Any]:
         inside = ((at >= -0.5) & (at < size - 0.5)).all(axis=1)
         inside &= np.linalg.norm(inverse.points(truth) - points, axis=1) < _MAX_ERROR_MM
         initial.append(np.linalg.norm(truth - points, axis=1)[inside])
-        remaining.append(np.linalg.norm(found.points(points) - truth, axis=1)[inside])
+        remaining.append(np.linalg.norm(estimate.points(points) - truth, axis=1)[inside])
     if not (count := sum(len(part) for part in initial)):
         raise InputError(
             "the deformation moves the entire body out of the field of view of the volume"
@@ -261,18 +261,18 @@ def displacement_errors(found: Transform, case: Synthetic) -> dict[str, Any]:
 
 def _warnings(requested: float, error: Mapping[str, Any]) -> list[str]:
     """Return warnings about deviations from the requested deformation."""
-    found, mean = [], error["before"]["mean"]
+    warnings, mean = [], error["before"]["mean"]
     if abs(mean - requested) > _TOLERANCE * requested:
-        found.append(
+        warnings.append(
             f"the known deformation is {mean:.1f} mm on average where it is measured, instead of "
             f"the requested {requested:g} mm"
         )
     if error["measured_percent"] < _MIN_PERCENT:
-        found.append(
+        warnings.append(
             f"only {error['measured_percent']:.0f} % of the body remain in the volume's field of "
             "view after the deformation; the rest is not measured"
         )
-    return found
+    return warnings
 
 
 def _check(
@@ -470,8 +470,8 @@ def deform(
 
 
 def errors_mm(
-    found: torch.Tensor, truth: torch.Tensor, spacing: tuple[float, float, float]
+    estimate: torch.Tensor, truth: torch.Tensor, spacing: tuple[float, float, float]
 ) -> NDArray[np.float32]:
     """Return the distance between two displacements at each voxel in mm, (z, y, x)."""
     scale = torch.tensor(spacing, dtype=torch.float32).view(1, 3, 1, 1, 1)
-    return ((found - truth) * scale).square().sum(1).sqrt()[0].numpy()
+    return ((estimate - truth) * scale).square().sum(1).sqrt()[0].numpy()

@@ -226,7 +226,7 @@ def _alignment_warnings(before: Report, after: Report, similarity: str) -> list[
             "content only, so make sure that they show the same part of the body"
         )
         notices.append(Notice("coverage", "warning", text))
-    if None not in (old, new) and new < MIN_OVERLAP_RATIO * old:
+    if old is not None and new is not None and new < MIN_OVERLAP_RATIO * old:
         notices.append(
             _worse(f"only {100 * new / old:.0f} % of the overlap of the two volumes is left")
         )
@@ -271,7 +271,7 @@ def _locally_worse(before: Report, after: Report) -> bool:
 def _overlap_was_small(before: Report, after: Report) -> bool:
     """Whether the initial overlap was too small for a meaningful similarity."""
     old, new = before.get("overlap"), after.get("overlap")
-    return None not in (old, new) and bool(old < MIN_OVERLAP_RATIO * new)
+    return old is not None and new is not None and bool(old < MIN_OVERLAP_RATIO * new)
 
 
 def _partial(coverage: Report | None) -> str:
@@ -348,7 +348,8 @@ def _change(old: float | None, new: float, min_change: float) -> int:
 
 def _coverage_rows(before: Report, after: Report) -> Iterator[Row]:
     old, new = before.get("overlap"), after.get("overlap")
-    if None not in (old, new) and min(old, new) < MIN_OVERLAP_RATIO * max(old, new):
+    small = _overlap_was_small(before, after) or _overlap_was_small(after, before)
+    if small and old is not None and new is not None:
         meaning = "Percentage of the fixed image covered by the moving image"
         yield Row("overlap", "Overlap", meaning, f"{100 * old:.0f} %", f"{100 * new:.0f} %")
     for key, name, meaning in _COVERED:

@@ -20,7 +20,7 @@ from tomochrome.errors import GeometryError
 from tomochrome.geometry.affine import apply, corners, decompose
 from tomochrome.geometry.blur import blur
 from tomochrome.geometry.resample import spacing_grid
-from tomochrome.registration.checked_input import check_volume
+from tomochrome.registration.checked_input import CheckedScan
 from tomochrome.registration.levels import valid_voxels
 from tomochrome.registration.velocity import Shape
 from tomochrome.runtime import check, quietly
@@ -77,12 +77,10 @@ class WorkingPair:
 
 
 def make_pair(
-    fixed: Volume,
-    moving: Volume,
+    fixed: CheckedScan,
+    moving: CheckedScan,
     *,
     transform: NDArray[np.float64] | None = None,
-    fixed_mask: Volume | None = None,
-    moving_mask: Volume | None = None,
     max_voxels: int = MAX_VOXELS,
 ) -> WorkingPair:
     """Resample two volumes to a common working grid.
@@ -90,34 +88,28 @@ def make_pair(
     Parameters
     ----------
     fixed, moving
-        Scalar volumes; they may differ in grid, spacing, orientation and field of view.
+        They may differ in grid, spacing, orientation and field of view.
     transform
         4x4 from LPS mm of the fixed volume to LPS mm of the moving one; None is the identity.
-    fixed_mask, moving_mask
-        Volumes on any grid, nonzero where the image is used.
     max_voxels
         Maximum number of voxels of the grid, which determines its spacing.
 
     Raises
     ------
-    InputError
-        If a volume cannot be registered (`check_volume`).
     GeometryError
         If the two do not overlap in space.
     """
-    check_volume(fixed, "fixed")
-    check_volume(moving, "moving")
     matrix = np.eye(4) if transform is None else np.asarray(transform, dtype=np.float64)
-    shape, affine = working_grid(_with_margin(fixed, moving, matrix), max_voxels)
+    shape, affine = working_grid(_with_margin(fixed.volume, moving.volume, matrix), max_voxels)
     grid = Volume(np.broadcast_to(np.uint8(0), shape), affine, "unknown")
     through = replace(grid, affine=matrix @ affine)
-    both_hu = fixed.unit == "HU" and moving.unit == "HU"
+    both_hu = fixed.volume.unit == "HU" and moving.volume.unit == "HU"
     images, masks = [], []
-    for volume, mask, like in ((fixed, fixed_mask, grid), (moving, moving_mask, through)):
+    for scan, like in ((fixed, grid), (moving, through)):
         check()
-        valid = valid_voxels(volume, mask, like)
+        valid = valid_voxels(scan.unpadded, scan.mask, like)
         check()
-        images.append(to_grey(_onto(volume, like), valid, hu=both_hu))
+        images.append(to_grey(_onto(scan.unpadded, like), valid, hu=both_hu))
         masks.append(valid)
     share = float((masks[0] & masks[1]).sum()) / max(1, min(int(m.sum()) for m in masks))
     if share < _MIN_OVERLAP or not (masks[0] & masks[1]).any():
@@ -142,8 +134,8 @@ def working_grid(fixed: Volume, max_voxels: int = MAX_VOXELS) -> tuple[Shape, ND
     if voxels <= max_voxels and spacing.max() <= 1.25 * spacing.min():
         return fixed.shape, np.array(fixed.affine)
     fits = float((np.prod(spacing) * voxels / max_voxels) ** (1 / 3))
-    wanted = max(fits, float(spacing.min()))
-    sizes = np.full(3, wanted)
+    step = max(fits, float(spacing.min()))
+    sizes = np.full(3, step)
     while True:
         # at least 16 voxels per axis, if the volume has them, so that thin slabs keep their slices
         least = np.minimum(np.array(fixed.shape), 16)

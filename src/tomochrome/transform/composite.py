@@ -26,8 +26,8 @@ from tomochrome.runtime import check, check_writable, quietly
 from tomochrome.volume import Volume, require_volume
 
 _TOLERANCE_MM: Final = 1e-3
-_MOST_ROUNDS: Final = 100
-_FEW: Final = 10_000  # below this many points NumPy is faster than the kernels
+_MAX_ROUNDS: Final = 100
+_MIN_FOR_KERNELS: Final = 10_000  # below this many points NumPy is faster than the kernels
 _ASTRAY_MM: Final = 0.1
 """An inverse with a larger residual is considered not to exist."""
 
@@ -50,9 +50,9 @@ class Warp:
     @property
     def field(self) -> DisplacementField:
         """The available field, ``forward`` if both are."""
-        known = self.forward or self.inverse
-        assert known is not None
-        return known
+        available = self.forward or self.inverse
+        assert available is not None
+        return available
 
 
 Step = NDArray[np.float64] | Warp
@@ -171,9 +171,9 @@ class Transform:
     def covers(self, points: ArrayLike) -> NDArray[np.bool_]:
         """Return for each point (n, 3) whether it is inside every displacement field."""
         at = np.array(points, dtype=np.float64).reshape(-1, 3)
-        known = np.ones(len(at), dtype=bool)
-        follow(self.steps, at, known)
-        return known
+        covered = np.ones(len(at), dtype=bool)
+        follow(self.steps, at, covered)
+        return covered
 
     def inverse(self) -> Transform:
         """Return the transform from the moving image to the fixed one.
@@ -365,7 +365,7 @@ def is_identity(matrix: NDArray[np.float64]) -> bool:
 
 
 def follow(
-    steps: Sequence[Step], points: NDArray[np.float64], known: NDArray[np.bool_] | None = None
+    steps: Sequence[Step], points: NDArray[np.float64], covered: NDArray[np.bool_] | None = None
 ) -> NDArray[np.float64]:
     """Apply steps to points.
 
@@ -375,7 +375,7 @@ def follow(
         In order of application.
     points
         (n, 3), LPS mm; may be overwritten.
-    known
+    covered
         bool (n,): set to False where a field does not cover the point. An inverse field covers a
         point if its inverse there is on the grid of the field and maps back to the point.
 
@@ -388,7 +388,7 @@ def follow(
 
     count = len(points)
     for step in steps:
-        if isinstance(step, np.ndarray) and count < _FEW:
+        if isinstance(step, np.ndarray) and count < _MIN_FOR_KERNELS:
             points = apply(step, points)
             continue
         points = np.ascontiguousarray(points)
@@ -399,15 +399,15 @@ def follow(
             step.field.vectors, np.ascontiguousarray(np.linalg.inv(step.field.affine)[:3])
         )
         backwards = step.forward is None
-        before = points.copy() if backwards and known is not None else points
+        before = points.copy() if backwards and covered is not None else points
         if backwards:
-            kernels.displace_back(count, points, field, _TOLERANCE_MM, _MOST_ROUNDS)
-        if known is not None:
-            kernels.clear_beyond(count, points, field.to_index, step.field.shape, known)
+            kernels.displace_back(count, points, field, _TOLERANCE_MM, _MAX_ROUNDS)
+        if covered is not None:
+            kernels.clear_beyond(count, points, field.to_index, step.field.shape, covered)
         if not backwards:
             kernels.displace(count, points, field)
-        elif known is not None:
+        elif covered is not None:
             again = points.copy()
             kernels.displace(count, again, field)
-            known &= np.linalg.norm(again - before, axis=1) <= _ASTRAY_MM
+            covered &= np.linalg.norm(again - before, axis=1) <= _ASTRAY_MM
     return points
