@@ -22,7 +22,7 @@ from scipy import ndimage
 import tomochrome as tc
 from registration import at_most, say
 from tomochrome.phantom import make_patient
-from tomochrome.registration.symnet import load_symnet
+from tomochrome.registration.symmetric_network import load_symnet
 from tomochrome.runtime import Task, running
 from tomochrome.volume import Volume
 

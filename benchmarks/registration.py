@@ -282,7 +282,7 @@ def contrast(asked: argparse.Namespace) -> None:
 def couch(asked: argparse.Namespace) -> None:
     """Register a patient to a scan with the couch 15 mm lower, with and without masks."""
     from tomochrome.phantom import make_patient
-    from tomochrome.registration.coverage import find_body_mask
+    from tomochrome.registration.report import find_body_mask
 
     patient = make_patient(5, "abdomen", (4.0, 3.0, 3.0), couch=True, noise=0.5)
     bare = make_patient(5, "abdomen", (4.0, 3.0, 3.0), couch=False, noise=0.5)

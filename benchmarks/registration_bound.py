@@ -31,13 +31,12 @@ from tomochrome.evaluate import jacobian_measures, overlap
 from tomochrome.geometry.displacement import DisplacementField
 from tomochrome.geometry.resample import resample
 from tomochrome.phantom import Structure, make_patient
-from tomochrome.registration.flow import flow
+from tomochrome.registration.checked_input import checked_pair
 from tomochrome.registration.initialize import initialize
-from tomochrome.registration.padding import without_padding
-from tomochrome.registration.pair import WorkingPair, make_pair
 from tomochrome.registration.penalties import roughness, small_jacobian
 from tomochrome.registration.refine import smaller
-from tomochrome.registration.velocity import resize_field, shrink, smooth, to_mm, warp
+from tomochrome.registration.velocity import flow, resize_field, shrink, smooth, to_mm, warp
+from tomochrome.registration.working_pair import WorkingPair, make_pair
 from tomochrome.transform import Transform, jacobian_map
 from tomochrome.volume import Volume
 
@@ -379,9 +378,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(f"{region}, patients {one[0]} and {other[0]}, an oracle that sees both label maps")
         patients = [make_patient(s, region, SPACING, noise=0.5, **how) for s, how in (one, other)]
         labels = [structures(p) for p in patients]
-        fixed, moving = (without_padding(p.ct) for p in patients)
+        scans = checked_pair(*(p.ct for p in patients))
         begun = time.perf_counter()
-        pair = make_pair(fixed, moving, transform=initialize(fixed, moving, "affine").affine)
+        pair = make_pair(*scans, transform=initialize(*scans, "affine").affine)
         oracle = Oracle(labels, pair)
         print(" coarse flow")
         start = oracle.flow()

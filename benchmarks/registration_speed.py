@@ -74,15 +74,16 @@ def passes(asked: argparse.Namespace) -> tuple[float, float]:
     """Return seconds of a network pass with Tomochrome's and with the published integration."""
     import torch
 
-    from tomochrome.registration.pair import make_pair
+    from tomochrome.registration.checked_input import checked_pair
     from tomochrome.registration.refine import smaller
-    from tomochrome.registration.symnet import load_symnet, predict
+    from tomochrome.registration.symmetric_network import load_symnet, predict
     from tomochrome.registration.unfold import settle
     from tomochrome.registration.velocity import integrate, pair_fields, resize_field
+    from tomochrome.registration.working_pair import make_pair
 
     torch.set_num_threads(asked.threads or 2)
     a, b = two_heads(asked.data)
-    pair = make_pair(a, b)
+    pair = make_pair(*checked_pair(a, b))
     net, card = load_symnet("symnet" if asked.model == "none" else asked.model)
     shrink_by = int(card.metadata.get("shrink_by", 2))
     grid = smaller(pair.shape, 2 * shrink_by)

@@ -12,7 +12,7 @@ from .colorization.photograph_coloring import colorize_photograph
 from .compare import checkerboard
 from .errors import TomochromeError
 from .io import find, read, write
-from .registration.register import Registration, register
+from .registration.pairwise import Registration, register
 from .transform import Transform
 from .volume import Volume
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from tomochrome.errors import TomochromeError
 
 Severity = Literal["info", "warning"]
 Code = Literal[
@@ -60,3 +63,10 @@ class Notice:
 def texts(notices: Iterable[Notice]) -> list[str]:
     """Return the unique texts, in order."""
     return list(dict.fromkeys(map(str, notices)))
+
+
+def sentence(message: Notice | TomochromeError | str) -> str:
+    """Return a warning or an error as a sentence, with a capital letter and a full stop."""
+    text = str(message).strip()
+    ended = text.endswith((".", "!", "?"))
+    return text[:1].upper() + text[1:] + ("" if ended or not text else ".")

@@ -20,7 +20,7 @@ LONG = (
     ("tomochrome.io", "find"),
     ("tomochrome.io.preview", "preview"),
     ("tomochrome.colorization", "colorize"),
-    ("tomochrome.registration.register", "register"),
+    ("tomochrome.registration.pairwise", "register"),
     ("tomochrome.color.view:LitVolume", "lit_in_3d"),
     ("tomochrome.color.view:LitVolume", "prepare"),
     ("tomochrome._napari.lazy_picture:LazyPicture", "compute_all"),

@@ -68,7 +68,7 @@ class QuickRegister:
         self.warnings = ()
 
     def __call__(self, fixed, moving, *, metric=None, **options):
-        from tomochrome.registration.register import Registration
+        from tomochrome.registration.pairwise import Registration
 
         self.calls.append((fixed, moving, options))
         for step in range(6):

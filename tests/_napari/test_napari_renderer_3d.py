@@ -19,7 +19,7 @@ from tomochrome._napari.layers import color_layer, layer_transform, source_of, v
 from tomochrome._napari.renderer_3d import levels, renderer_of
 from tomochrome._napari.viewer_setup import prepare_viewer
 from tomochrome.color import Lighting, LitVolume
-from tomochrome.geometry.blocks import block_affine
+from tomochrome.geometry.block_grids import block_affine
 from tomochrome.runtime import check
 
 pytestmark = pytest.mark.gui

@@ -313,13 +313,13 @@ WARM = (
     "PIL.Image", "PIL.ImageDraw", "PIL.ImageFont", "SimpleITK", "nibabel", "safetensors.numpy",
     "scipy.ndimage", "tomochrome.colorization.file_coloring", "tomochrome.color.lighting",
     "tomochrome.color.view", "tomochrome.colorization.body", "tomochrome.colorization.predict",
-    "tomochrome.colorization.kinds.transfer_function", "tomochrome.compare.kernels",
+    "tomochrome.colorization.kinds.transfer_function", "tomochrome.compare.mix",
     "tomochrome.compare.region",
     "tomochrome.evaluate.registration", "tomochrome.geometry.box_kernels",
     "tomochrome.geometry.sampling_kernels",
     "tomochrome.io.dicom.secondary_capture", "tomochrome.io.dicom.write", "tomochrome.io.points",
     "tomochrome.phantom", "tomochrome.registration.refine",
-    "tomochrome.registration.register", "tomochrome.registration.report",
+    "tomochrome.registration.pairwise", "tomochrome.registration.report",
     "tomochrome.registration.unfold", "tomochrome.windowing.content",
 )  # fmt: skip
 WARM_TRAINING = (

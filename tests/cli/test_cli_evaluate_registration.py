@@ -94,9 +94,9 @@ def test_a_result_in_words(made: dict[str, Path], capfd: Capture) -> None:
     assert first == "fixed.nii.gz and moving.nii.gz, with forward.h5"
     assert second.split() == ["before", "after"]
     words = [line.split("  ")[1] for line in rest]
-    assert words[:3] == ["correlation", "local correlation", "mutual information"]
+    assert words[:3] == ["Correlation", "Local correlation", "Mutual information"]
     assert any(line.startswith("  2 landmarks, mean (mm)") for line in rest)
-    assert any(line.startswith("  folded voxels (%)") for line in rest)
+    assert any(line.startswith("  Folded voxels") for line in rest)
     assert rest[-1] == "  not for diagnosis"
 
 
@@ -222,8 +222,8 @@ def test_a_known_deformation(made: dict[str, Path], capfd: Capture) -> None:
     assert {"dice", "hausdorff95_mm", "ncc"} <= set(data["after"])
     text = Run(capfd, *argv).out
     assert text.startswith("fixed.nii.gz deformed by 3.9 mm on average (seed 2), noise 5")
-    assert "evaluated part of the body (%)" in text
-    assert "error in the body, mean (mm)" in text
+    assert "Evaluated part of the body (%)" in text
+    assert "Error in the body, mean (mm)" in text
 
 
 def test_what_cannot_be_deformed(made: dict[str, Path], capfd: Capture) -> None:

@@ -117,7 +117,9 @@ def test_json_words_and_force(inputs: Path, tmp_path: Path, capfd: Capture) -> N
     forced = Run(capfd, *words, *quick, "--force")
     assert forced.status == 0, forced.err
     assert "before" in forced.out
-    assert "share of fixed body covered" in forced.out
+    assert data["verdict"]["heading"] in forced.out
+    assert data["verdict"]["advice"] in forced.out
+    assert "Fixed body covered" in forced.out
     assert "not for diagnosis" in forced.out
     assert names_in(out) == sorted([*FILES, "mine.txt"])
 

@@ -11,7 +11,7 @@ import pytest
 from cli_cases import Run
 from cli_register_cases import QUICK, names_in, write_inputs
 
-import tomochrome.registration.register as pipeline
+import tomochrome.registration.pairwise as pipeline
 from tomochrome.cli.files import write_together
 from tomochrome.cli.register import FILES
 from tomochrome.errors import OutputError

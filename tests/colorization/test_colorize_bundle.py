@@ -295,7 +295,7 @@ def test_values_that_no_model_can_be_built_from(
                {"shrink_by": 0}, {"network": {"name": "SymNet", "channels": [4, 8], "reach": "x"}}],
 )  # fmt: skip
 def test_a_registration_model_of_another_form(tmp_path: Path, change: dict[str, object]) -> None:
-    from tomochrome.registration.register import _network
+    from tomochrome.registration.pairwise import _network
 
     shipped = weights_folder() / "symnet"
     (tmp_path / "configs").mkdir()

@@ -8,7 +8,7 @@ import sys
 BOTH_PANELS = """
 from concurrent.futures import ThreadPoolExecutor
 from tomochrome.colorization import warm_up
-from tomochrome.registration.symnet import SymNet
+from tomochrome.registration.symmetric_network import SymNet
 with ThreadPoolExecutor(2) as pool:
     coloring, registration = pool.submit(warm_up), pool.submit(SymNet, (4, 4))
 coloring.result(), registration.result()

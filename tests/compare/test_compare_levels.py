@@ -7,7 +7,7 @@ import pytest
 from skimage.filters import threshold_multiotsu
 
 from tomochrome.compare import Contours, Pair
-from tomochrome.compare.levels import histogram_levels
+from tomochrome.compare.source import histogram_levels
 from tomochrome.volume import Volume, default_affine
 
 

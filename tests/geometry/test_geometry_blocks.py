@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tomochrome.geometry.blocks import block_affine, block_means, block_steps
+from tomochrome.geometry.block_grids import block_affine, block_means, block_steps
 from tomochrome.volume import default_affine
 
 SHAPES = st.tuples(*[st.integers(1, 700)] * 3)

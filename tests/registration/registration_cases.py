@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 from transform_cases import grid
 
+from tomochrome.registration.checked_input import CheckedScan
 from tomochrome.volume import Volume
 
 SHAPE = (26, 30, 32)
@@ -35,6 +36,17 @@ def shifted(volume: Volume, mm: float) -> Volume:
     affine = volume.affine.copy()
     affine[:3, 3] += mm
     return replace(volume, affine=affine)
+
+
+def scans(
+    fixed: Volume,
+    moving: Volume,
+    *,
+    fixed_mask: Volume | None = None,
+    moving_mask: Volume | None = None,
+) -> tuple[CheckedScan, CheckedScan]:
+    """Return two volumes, and masks that are not checked, in the form that registration takes."""
+    return CheckedScan.of(fixed, "fixed", fixed_mask), CheckedScan.of(moving, "moving", moving_mask)
 
 
 _NOISY = blobs()

@@ -10,11 +10,11 @@ from scipy import ndimage
 from tomochrome.errors import Cancelled, OptionError, TomochromeError
 from tomochrome.registration import align as room
 from tomochrome.registration.align import Aligned, align
-from tomochrome.registration.pair import WorkingPair
 from tomochrome.registration.penalties import least_determinant
-from tomochrome.registration.symnet import SymNet
-from tomochrome.registration.synthetic import KnownDeformation, random_diffeomorphism
+from tomochrome.registration.symmetric_network import SymNet
+from tomochrome.registration.validation import KnownDeformation, random_diffeomorphism
 from tomochrome.registration.velocity import compose
+from tomochrome.registration.working_pair import WorkingPair
 from tomochrome.runtime import Task, running
 
 SHAPE = (28, 32, 30)

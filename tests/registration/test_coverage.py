@@ -6,14 +6,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from registration_cases import BODY, SHAPE
+from registration_cases import BODY, SHAPE, scans
 from scipy.spatial.transform import Rotation
 
 from tomochrome.notices import texts
 from tomochrome.phantom import make_patient
-from tomochrome.registration.coverage import Coverage, extent_of, measure_coverage
-from tomochrome.registration.register import register
-from tomochrome.registration.report import warnings_of
+from tomochrome.registration.pairwise import register
+from tomochrome.registration.report import Coverage, extent_of, measure_coverage
+from tomochrome.registration.verdict import warnings_of
 from tomochrome.transform import Transform
 from tomochrome.volume import Volume
 
@@ -33,7 +33,7 @@ def part_of(volume: Volume, first: float, last: float) -> Volume:
 
 def covered(fixed: Volume, moving: Volume, forward: Transform | None = None) -> Coverage:
     there = Transform.identity() if forward is None else forward
-    return measure_coverage(extent_of(fixed), extent_of(moving), there, there.inverse())
+    return measure_coverage(*map(extent_of, scans(fixed, moving)), there, there.inverse())
 
 
 def test_two_of_three_thirds_in_common(torso: Volume) -> None:

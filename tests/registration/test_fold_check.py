@@ -8,13 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from tomochrome.registration import register as room
-from tomochrome.registration.align import Aligned
-from tomochrome.registration.fold_check import fold_check
-from tomochrome.registration.pair import WorkingPair
+from tomochrome.registration import unfold as room
 from tomochrome.registration.penalties import least_determinant
-from tomochrome.registration.unfold import unfold
+from tomochrome.registration.unfold import fold_check, forward_transform, unfold
 from tomochrome.registration.velocity import smooth
+from tomochrome.registration.working_pair import WorkingPair
 from tomochrome.transform import Transform, jacobian_map
 from tomochrome.volume import Volume, default_affine
 
@@ -38,10 +36,6 @@ def strong(passes: int = 1, strength: float = 25.0) -> tuple[torch.Tensor, Any]:
     return unfold(torch.cat([-velocity, velocity]), SHAPE)
 
 
-def job() -> Any:
-    return room._Options("none", 0, "lncc", torch.device("cpu"), None)
-
-
 COARSE = grid((4, 28, 30), (16.0, 2.0, 2.0))
 
 
@@ -61,17 +55,15 @@ def test_what_fold_check_coarser_grids_alone_is_smoothed_away(passes: int, stren
     assert float(least_determinant(fields.forward).min()) > 0
     before = plain(fields, pair)
     assert folded(before, COARSE) + folded(before.inverse(), COARSE) > 0
-    found = room._without_folds(COARSE, COARSE, pair, Aligned(fields, velocities), job())
+    found = forward_transform(COARSE, COARSE, pair, velocities, fields)
     assert folded(found, COARSE) == folded(found.inverse(), COARSE) == 0
     # exchanging the volumes exchanges the maps
-    swapped = room._without_folds(
+    swapped = forward_transform(
         COARSE,
         COARSE,
         pair,
-        Aligned(
-            fields._replace(forward=fields.inverse, inverse=fields.forward), velocities.flip(0)
-        ),
-        job(),
+        velocities.flip(0),
+        fields._replace(forward=fields.inverse, inverse=fields.forward),
     )
     points = np.random.default_rng(0).uniform(5, 50, (50, 3))
     np.testing.assert_allclose(swapped.inverse().points(points), found.points(points), atol=1e-3)

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from registration_cases import scans
 from scipy.spatial.transform import Rotation
 from transform_cases import grid, texture
 
@@ -15,9 +16,9 @@ from tomochrome.errors import Cancelled, GeometryError, InputError, OptionError
 from tomochrome.geometry.affine import apply
 from tomochrome.io import read
 from tomochrome.phantom import make_patient
-from tomochrome.registration import padding
+from tomochrome.registration import checked_input as padding
+from tomochrome.registration.checked_input import without_padding
 from tomochrome.registration.initialize import initialize
-from tomochrome.registration.padding import without_padding
 from tomochrome.registration.starts import Start, choose_best, is_half_turn
 from tomochrome.runtime import Task, running
 from tomochrome.transform import Transform
@@ -77,7 +78,7 @@ def test_a_patient_who_lies_turned_and_shifted(chest, portal, turn, shift) -> No
     points = body(chest)
     truth = motion(turn, shift, points.mean(axis=0))
     moving = replace(portal, affine=truth @ portal.affine)
-    assert error(initialize(chest, moving, "rigid"), truth, points) < 0.5
+    assert error(initialize(*scans(chest, moving), "rigid"), truth, points) < 0.5
 
 
 def test_an_affine_map(chest, portal) -> None:
@@ -85,9 +86,9 @@ def test_an_affine_map(chest, portal) -> None:
     truth = motion((5, -10, 5), (30, -20, 40), points.mean(axis=0))
     truth[:3, :3] = truth[:3, :3] @ np.diag([1.06, 0.95, 1.04])
     moving = replace(portal, affine=truth @ portal.affine)
-    found = initialize(chest, moving, "affine")
+    found = initialize(*scans(chest, moving), "affine")
     assert error(found, truth, points) < 1.5
-    rigid = initialize(chest, moving, "rigid").affine[:3, :3]
+    rigid = initialize(*scans(chest, moving), "rigid").affine[:3, :3]
     np.testing.assert_allclose(rigid @ rigid.T, np.eye(3), atol=1e-9)
 
 
@@ -108,7 +109,7 @@ def test_other_fields_of_view(chest, portal, ours, theirs) -> None:
         index = apply(np.linalg.inv(volume.affine), points)
         points = points[((index >= 0) & (index < volume.shape)).all(axis=1)]
     truth = motion((9, 9, 9), (-40, -40, 10), points.mean(axis=0))
-    found = initialize(fixed, replace(part, affine=truth @ part.affine), "rigid")
+    found = initialize(*scans(fixed, replace(part, affine=truth @ part.affine)), "rigid")
     assert error(found, truth, points) < 1.0
 
 
@@ -125,7 +126,7 @@ def test_a_head_is_found_in_a_whole_body(head_and_body, turn) -> None:
     head, whole = head_and_body
     points = body(head)
     truth = motion(turn, (60, -20, 30), points.mean(axis=0))
-    found = initialize(head, replace(whole, affine=truth @ whole.affine), "rigid")
+    found = initialize(*scans(head, replace(whole, affine=truth @ whole.affine)), "rigid")
     assert error(found, truth, points) < 2.0
 
 
@@ -133,7 +134,7 @@ def test_a_head_is_found_in_a_whole_body(head_and_body, turn) -> None:
 def test_a_patient_who_lies_the_other_way_round_than_the_header_says(chest, portal, axis) -> None:
     points = body(chest)
     truth = motion(tuple(180 * np.eye(3)[axis]), (20, -30, 40), points.mean(axis=0))
-    found = initialize(chest, replace(portal, affine=truth @ portal.affine), "rigid")
+    found = initialize(*scans(chest, replace(portal, affine=truth @ portal.affine)), "rigid")
     assert error(found, truth, points) < 0.5
     assert is_half_turn(found.affine)
 
@@ -166,14 +167,14 @@ def test_masks_are_honored() -> None:
         wanted = Volume(mask, affine, "unknown")
         pair = Volume(fixed, affine), Volume(moving, affine)
         near = np.array(middle) + np.random.default_rng(0).uniform(-30, 30, (50, 3))
-        found = initialize(*pair, "rigid", fixed_mask=wanted, moving_mask=wanted)
+        found = initialize(*scans(*pair, fixed_mask=wanted, moving_mask=wanted), "rigid")
         assert error(found, known, near) < 1.5
 
 
 def test_the_same_call_gives_the_same_answer() -> None:
     fixed = texture((20, 22, 24), grid((20, 22, 24), (4.0, 4.0, 4.0)))
     moving = replace(fixed, affine=motion((5, 5, 0), (5, 9, 0), np.zeros(3)) @ fixed.affine)
-    first, *others = (initialize(fixed, moving, "affine").affine for _ in range(4))
+    first, *others = (initialize(*scans(fixed, moving), "affine").affine for _ in range(4))
     for other in others:  # to the last bit
         np.testing.assert_array_equal(first, other)
 
@@ -183,8 +184,10 @@ def test_centers(chest) -> None:
     truth[:3, 3] = (31.0, -17.0, 44.0)
     moving = replace(chest, affine=truth @ chest.affine)
     for method in ("center", "mass"):
-        np.testing.assert_allclose(initialize(chest, moving, method).affine, truth, atol=1e-6)
-    assert initialize(chest, moving, "none").steps == ()
+        np.testing.assert_allclose(
+            initialize(*scans(chest, moving), method).affine, truth, atol=1e-6
+        )
+    assert initialize(*scans(chest, moving), "none").steps == ()
 
 
 def test_a_cancel_is_noticed_at_the_next_step(chest, portal) -> None:
@@ -197,7 +200,7 @@ def test_a_cancel_is_noticed_at_the_next_step(chest, portal) -> None:
 
     cancel = Task(progress)
     with running(cancel), pytest.raises(Cancelled):
-        initialize(chest, portal, "affine")
+        initialize(*scans(chest, portal), "affine")
     assert len([stage for cancelled, stage in told if cancelled]) <= 1
 
 
@@ -212,7 +215,7 @@ def test_the_known_motion_of_a_real_pair(shared_data: Path) -> None:
         (moved, plain, truth, "rigid"),
         (plain, moved, back, "affine"),
     ):
-        found = initialize(fixed, moving, method).affine
+        found = initialize(*scans(fixed, moving), method).affine
         u, _, vt = np.linalg.svd((np.linalg.inv(known) @ found)[:3, :3])
         turned = np.degrees(np.linalg.norm(Rotation.from_matrix(u @ vt).as_rotvec()))
         shifted = np.linalg.norm(apply(found, middle) - apply(known, middle))
@@ -271,10 +274,10 @@ def refused_cases(chest: Volume) -> dict[str, tuple[Volume, Volume, str, type[Ex
 def test_what_is_refused(chest, case) -> None:
     fixed, moving, method, kind, words = refused_cases(chest)[case]
     with pytest.raises(kind, match=words):
-        initialize(fixed, moving, method)
+        initialize(*scans(fixed, moving), method)
 
 
 def test_a_mask_that_leaves_nothing(chest) -> None:
     empty = replace(chest, voxels=np.zeros(chest.shape, np.uint8), outside=None)
     with pytest.raises(InputError, match="fixed mask does not contain any voxel"):
-        initialize(chest, chest, "rigid", fixed_mask=empty)
+        initialize(*scans(chest, chest, fixed_mask=empty), "rigid")

@@ -7,17 +7,17 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from registration_cases import BODY, blobs, shifted
+from registration_cases import BODY, blobs, scans, shifted
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
 from transform_cases import grid
 
 from tomochrome.notices import Notice
-from tomochrome.registration.initialize import initialize
+from tomochrome.registration.checked_input import CheckedScan
+from tomochrome.registration.initialize import Plausibility, initialize, mirrored, plausibility
 from tomochrome.registration.levels import make_levels
-from tomochrome.registration.plausibility import Plausibility, mirrored, plausibility
-from tomochrome.registration.register import register
-from tomochrome.registration.report import warnings_of
+from tomochrome.registration.pairwise import register
+from tomochrome.registration.verdict import warnings_of
 from tomochrome.volume import Unit, Volume
 
 
@@ -27,7 +27,7 @@ def flipped(volume: Volume, axis: int = 2) -> Volume:
 
 
 def judged(fixed: Volume, moving: Volume) -> Plausibility:
-    return plausibility(fixed, moving, initialize(fixed, moving, "rigid").affine)
+    return plausibility(*scans(fixed, moving), initialize(*scans(fixed, moving), "rigid").affine)
 
 
 def test_a_mirrored_body_is_suspected() -> None:
@@ -75,7 +75,7 @@ def test_symmetric_anatomy_is_not_suspected() -> None:
 
 
 def test_mirroring_twice_gives_the_same_image() -> None:
-    (level,) = make_levels(BODY, None, "fixed", 1)
+    (level,) = make_levels(CheckedScan(BODY, "fixed"), 1)
     once = mirrored(level, 7.0)
     assert np.linalg.det(once.affine[:3, :3]) * np.linalg.det(level.affine[:3, :3]) > 0
     assert once.mass[0] == pytest.approx(14 - level.mass[0])
@@ -98,7 +98,7 @@ def noise(kind: str, shape: tuple[int, ...]) -> NDArray[np.float32]:
 def test_noise_has_nothing_in_common_with_a_body(kind: str, unit: Unit) -> None:
     fixed = replace(BODY, unit=unit)
     moving = replace(fixed, voxels=noise(kind, fixed.shape))
-    assert plausibility(fixed, moving, np.eye(4)).is_unrelated
+    assert plausibility(*scans(fixed, moving), np.eye(4)).is_unrelated
 
 
 def test_of_what_shows_nothing_no_header_is_wrong() -> None:

@@ -8,8 +8,7 @@ import torch
 from scipy import ndimage
 
 from tomochrome.errors import OptionError
-from tomochrome.registration.checks import SIMILARITIES
-from tomochrome.registration.flow import flow
+from tomochrome.registration.checked_input import SIMILARITIES
 from tomochrome.registration.penalties import least_determinant
 from tomochrome.registration.refine import (
     FINE_VOXELS,
@@ -18,8 +17,8 @@ from tomochrome.registration.refine import (
     refine,
     stages,
 )
-from tomochrome.registration.synthetic import random_diffeomorphism
-from tomochrome.registration.velocity import integrate
+from tomochrome.registration.validation import random_diffeomorphism
+from tomochrome.registration.velocity import flow, integrate
 
 SHAPE = (24, 26, 28)
 QUICK = (Stage(4, 2, 10, 0.25, name="coarse"), Stage(2, 1, 8, 0.2, smooth=1, name="fine"))

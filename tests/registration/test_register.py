@@ -18,7 +18,7 @@ from tomochrome.errors import (
 )
 from tomochrome.geometry import to_sitk
 from tomochrome.geometry.orient import closest_axial
-from tomochrome.registration.register import Registration, register
+from tomochrome.registration.pairwise import Registration, register
 from tomochrome.runtime import Task, running
 from tomochrome.transform import Transform
 from tomochrome.volume import Volume
@@ -231,7 +231,7 @@ def test_a_gpu_without_memory_is_said_and_the_answer_the_same(pair, monkeypatch)
     import torch
 
     from tomochrome.registration import align as dense
-    from tomochrome.registration import register as room
+    from tomochrome.registration import pairwise as room
 
     fixed, moving, _ = pair
     how = {"model": None, "refine": 1, "init": "center"}

@@ -17,8 +17,8 @@ from tomochrome.errors import (
     TomochromeError,
 )
 from tomochrome.notices import Notice, texts
-from tomochrome.registration.checks import check_extras, looks_like_labels
-from tomochrome.registration.register import register
+from tomochrome.registration.checked_input import checked_pair, looks_like_labels
+from tomochrome.registration.pairwise import register
 from tomochrome.volume import Provenance, Volume
 
 
@@ -120,8 +120,8 @@ def test_what_has_no_number_in_a_mask_or_labels_does_not_count() -> None:
     outside = np.zeros(SHAPE, np.bool_)
     outside[:, :, :16] = True  # like NaN from readers: filled with the minimum
     holed = replace(ONES, outside=outside)
-    extras = check_extras(BODY, BODY, holed, None, holed, ONES, None, None)
-    for found in (extras.fixed_mask, extras.fixed_labels):
+    fixed, _ = checked_pair(BODY, BODY, fixed_mask=holed, fixed_labels=holed, moving_labels=ONES)
+    for found in (fixed.mask, fixed.labels):
         assert found is not None
         np.testing.assert_array_equal(np.asarray(found.voxels) != 0, ~outside)
 

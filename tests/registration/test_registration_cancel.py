@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from tomochrome.errors import Cancelled
-from tomochrome.registration.register import register
+from tomochrome.registration.pairwise import register
 from tomochrome.runtime import Task, running
 from tomochrome.volume import Volume, default_affine
 

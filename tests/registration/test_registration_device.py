@@ -10,10 +10,10 @@ from collections.abc import Iterable
 import pytest
 import torch
 
-from tomochrome.registration import flow, penalties, refine, velocity
-from tomochrome.registration.checks import SIMILARITIES
-from tomochrome.registration.similarity import similarity
-from tomochrome.registration.symnet import SymNet
+from tomochrome.registration import penalties, refine, velocity
+from tomochrome.registration.checked_input import SIMILARITIES
+from tomochrome.registration.similarity_losses import similarity
+from tomochrome.registration.symmetric_network import SymNet
 from tomochrome.registration.unfold import unfold
 
 SHAPE = (32, 24, 40)
@@ -57,10 +57,10 @@ def test_penalties() -> None:
 
 def test_velocities_and_what_is_sampled_through_them() -> None:
     one, two = there(1, 3, *SMALL), there(2, 3, *SMALL)
-    whole, half = flow.flow(one)
+    whole, half = velocity.flow(one)
     assert follows(whole, half, back=(one,))
     assert follows(
-        flow.sample_through(there(2, 1, *SHAPE).detach(), flow.flow(one)[0]), back=(one,)
+        velocity.sample_through(there(2, 1, *SHAPE).detach(), velocity.flow(one)[0]), back=(one,)
     )
     assert follows(velocity.smooth(one), velocity.resize_field(one, SHAPE), back=(one,))
     fields = velocity.pair_fields(two)

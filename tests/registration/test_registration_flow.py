@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from tomochrome.registration import flow as f
+from tomochrome.registration import velocity as f
 from tomochrome.registration import velocity as v
 
 

@@ -4,9 +4,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from registration_cases import scans
 
 from tomochrome.errors import GeometryError, InputError
-from tomochrome.registration.pair import MAX_VOXELS, check_volume, make_pair, working_grid
+from tomochrome.registration.checked_input import check_volume
+from tomochrome.registration.working_pair import MAX_VOXELS, make_pair, working_grid
 from tomochrome.volume import Volume, default_affine
 
 
@@ -31,7 +33,7 @@ def test_other_grids_and_orientations_come_to_the_same_place() -> None:
         voxels=np.ascontiguousarray(other.voxels[::-1, :, ::-1]),
         affine=other.affine @ _flip(other.shape, (0, 2)),
     )
-    pair = make_pair(fixed, flipped)
+    pair = make_pair(*scans(fixed, flipped))
     assert pair.shape == (22, 26, 33)  # with a margin where the other field of view is larger
     assert pair.like.shape == pair.shape
     assert np.allclose(pair.spacing, 2.0)
@@ -51,8 +53,8 @@ def test_the_initial_transform_takes_fixed_points_to_moving_points() -> None:
     moved = ball(at=(28.0 + 6.0, 24.0 - 4.0, 20.0))
     transform = np.eye(4)
     transform[:3, 3] = (6.0, -4.0, 0.0)
-    pair = make_pair(ball(), moved, transform=transform)
-    plain = make_pair(ball(), moved)
+    pair = make_pair(*scans(ball(), moved), transform=transform)
+    plain = make_pair(*scans(ball(), moved))
     difference = (pair.fixed - pair.moving)[..., 3:-4].abs().mean()
     assert float(difference) < 0.01
     assert float((plain.fixed - plain.moving).abs().mean()) > 0.03
@@ -65,11 +67,11 @@ def test_masks_and_unmeasured_voxels_do_not_count() -> None:
     outside = np.zeros(fixed.shape, bool)
     outside[:4] = True
     mask = fixed.with_voxels((np.indices(fixed.shape)[2] < 10).astype(np.uint8), unit="unknown")
-    pair = make_pair(replace(fixed, outside=outside), ball(), moving_mask=mask)
+    pair = make_pair(*scans(replace(fixed, outside=outside), ball(), moving_mask=mask))
     assert pair.masks is not None
     assert pair.masks[0, 0, :, 0, 0].tolist() == [0.0] * 4 + [1.0] * 16
     assert pair.masks[1, 0, 0, 0].tolist() == [1.0] * 10 + [0.0] * 18
-    assert make_pair(fixed, fixed).masks is None
+    assert make_pair(*scans(fixed, fixed)).masks is None
 
 
 def test_large_and_thick_volumes_get_a_grid_that_fits() -> None:
@@ -87,7 +89,7 @@ def test_large_and_thick_volumes_get_a_grid_that_fits() -> None:
 def test_values_that_are_no_hu_are_scaled_by_their_percentiles() -> None:
     rng = np.random.default_rng(0)
     one = replace(ball(), voxels=rng.normal(500, 100, (20, 24, 28)), unit="unknown")
-    pair = make_pair(one, replace(one, voxels=one.voxels * 40 - 3))
+    pair = make_pair(*scans(one, replace(one, voxels=one.voxels * 40 - 3)))
     assert float((pair.fixed - pair.moving).abs().max()) < 1e-4
     assert 0.4 < float(pair.fixed.mean()) < 0.6
 
@@ -109,9 +111,9 @@ def test_what_cannot_be_registered_is_refused_in_a_sentence(
     with pytest.raises((InputError, GeometryError), match=words):
         check_volume(volume, "moving")
     with pytest.raises((InputError, GeometryError), match="the moving volume"):
-        make_pair(ball(), volume)
+        make_pair(*scans(ball(), volume))
 
 
 def test_volumes_that_do_not_meet_are_refused() -> None:
     with pytest.raises(GeometryError, match="do not overlap"):
-        make_pair(ball(), ball(origin=(900.0, 0.0, 0.0), at=(928.0, 24.0, 20.0)))
+        make_pair(*scans(ball(), ball(origin=(900.0, 0.0, 0.0), at=(928.0, 24.0, 20.0))))

@@ -11,12 +11,9 @@ from registration_cases import AFFINE, BODY, SHAPE, blobs, shifted
 from transform_cases import texture
 
 from tomochrome.notices import Notice, texts
-from tomochrome.registration.register import register
-from tomochrome.registration.report import (
-    overlap_share,
-    sampled_points,
-    warnings_of,
-)
+from tomochrome.registration.pairwise import register
+from tomochrome.registration.report import overlap_share, sampled_points
+from tomochrome.registration.verdict import warnings_of
 from tomochrome.transform import Transform
 
 

@@ -8,8 +8,9 @@ import torch
 from scipy import ndimage
 
 from tomochrome.errors import OptionError
-from tomochrome.registration import correlation_kernels, penalties, similarity
-from tomochrome.registration.checks import SIMILARITIES
+from tomochrome.registration import penalties
+from tomochrome.registration import similarity_losses as similarity
+from tomochrome.registration.checked_input import SIMILARITIES
 
 
 def picture(seed: int, shape: tuple[int, int, int] = (12, 14, 16)) -> torch.Tensor:
@@ -67,12 +68,12 @@ def test_local_correlation_and_its_derivative_are_those_of_the_definition(masked
 def test_local_correlation_does_not_depend_on_memory_addresses() -> None:
     rng = np.random.default_rng(0)
     p, q = (picture(seed, (12, 16, 30))[0, 0].numpy() for seed in (1, 2))
-    images = correlation_kernels.Images(p, q, p, False, 2)
+    images = similarity.Images(p, q, p, False, 2)
     found, held = set(), [np.empty(0, np.uint8)] * 20
     for k in range(3000):
         held[k % 20] = np.empty(rng.integers(1, 60_000), np.uint8)  # moves later allocations
         parts = np.empty((3, *p.shape), np.float32)
-        value = correlation_kernels.correlate(images, np.float32(p.size), np.float32(1e-7), parts)
+        value = similarity.correlate(images, np.float32(p.size), np.float32(1e-7), parts)
         found.add((value, parts.tobytes()))
     assert len(found) == 1
 

@@ -14,7 +14,7 @@ TINY = {"name": "SymNet", "channels": [4, 6], "reach": 3.0, "passes": 2}
 
 
 def net_of(**changes):
-    from tomochrome.registration.symnet import build_symnet
+    from tomochrome.registration.symmetric_network import build_symnet
 
     torch.manual_seed(1)
     net = build_symnet({**TINY, **changes}).eval().requires_grad_(False)
@@ -24,7 +24,7 @@ def net_of(**changes):
 
 
 def test_small_volumes_are_looked_at_finely_and_large_ones_are_not():
-    from tomochrome.registration.symnet import pass_grids
+    from tomochrome.registration.symmetric_network import pass_grids
 
     net = net_of()
     own = (24, 28, 32)
@@ -35,7 +35,7 @@ def test_small_volumes_are_looked_at_finely_and_large_ones_are_not():
 
 
 def test_exchanging_the_images_exchanges_the_velocities():
-    from tomochrome.registration.symnet import predict
+    from tomochrome.registration.symmetric_network import predict
 
     net, pair = net_of(), torch.rand(2, 1, 16, 20, 24)
     there = predict(net, pair[:1], pair[1:], (4, 5, 6))
@@ -46,7 +46,7 @@ def test_exchanging_the_images_exchanges_the_velocities():
 
 
 def test_later_looks_add_to_what_was_found():
-    from tomochrome.registration.symnet import predict
+    from tomochrome.registration.symmetric_network import predict
 
     pair = torch.rand(2, 1, 16, 16, 16)
     once, twice = (predict(net_of(passes=p), pair[:1], pair[1:], (8, 8, 8), 1) for p in (1, 2))
@@ -66,14 +66,14 @@ def test_later_looks_add_to_what_was_found():
     ],
 )
 def test_an_unfit_description_is_refused(change):
-    from tomochrome.registration.symnet import build_symnet
+    from tomochrome.registration.symmetric_network import build_symnet
 
     with pytest.raises(ModelError):
         build_symnet({**TINY, **change})
 
 
 def test_the_shipped_network_is_small_and_ready():
-    from tomochrome.registration.symnet import load_symnet
+    from tomochrome.registration.symmetric_network import load_symnet
 
     net, card = load_symnet()
     assert not net.training and not any(p.requires_grad for p in net.parameters())
@@ -82,7 +82,7 @@ def test_the_shipped_network_is_small_and_ready():
 
 
 def test_foreign_and_damaged_bundles_are_refused(tmp_path):
-    from tomochrome.registration.symnet import load_symnet
+    from tomochrome.registration.symmetric_network import load_symnet
 
     with pytest.raises(ModelError, match="symnet"):
         load_symnet("nobody")

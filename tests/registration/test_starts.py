@@ -14,9 +14,15 @@ from transform_cases import texture
 
 from tomochrome.geometry.affine import apply
 from tomochrome.registration import initialize as room
+from tomochrome.registration.checked_input import CheckedScan
 from tomochrome.registration.levels import Level, make_levels
-from tomochrome.registration.start_kernels import joint_histogram, rasterize
-from tomochrome.registration.starts import find_starts, is_half_turn, shared_information
+from tomochrome.registration.starts import (
+    find_starts,
+    is_half_turn,
+    joint_histogram,
+    rasterize,
+    shared_information,
+)
 from tomochrome.volume import default_affine
 
 GRID = default_affine((3.0, 3.0, 3.0))
@@ -83,7 +89,7 @@ def test_a_box_holds_means_where_voxels_lie() -> None:
 
 
 def test_a_volume_says_most_of_itself_in_its_own_place() -> None:
-    level = make_levels(texture((30, 30, 30), GRID), None, "fixed", 1)[0]
+    level = make_levels(CheckedScan(texture((30, 30, 30), GRID), "fixed"), 1)[0]
     here, overlap = shared_information(level, level, np.eye(4))
     assert overlap == 1.0
     away = np.eye(4)
@@ -97,11 +103,11 @@ def test_a_volume_says_most_of_itself_in_its_own_place() -> None:
 
 def test_the_best_start_is_where_the_picture_was_brought() -> None:
     volume = texture((30, 34, 32), GRID)
-    level = make_levels(volume, None, "fixed", 1)[0]
+    level = make_levels(CheckedScan(volume, "fixed"), 1)[0]
     affine = volume.affine.copy()
     affine[:3, 3] += (40.0, -25.0, 60.0)
     moved = replace(volume, affine=affine)
-    found = find_starts(level, make_levels(moved, None, "moving", 1)[0], 3)
+    found = find_starts(level, make_levels(CheckedScan(moved, "moving"), 1)[0], 3)
     assert not is_half_turn(found[0].matrix)
     np.testing.assert_allclose(found[0].matrix[:3, 3], (40, -25, 60), atol=1.5 * level.step_mm)
     assert [s.score for s in found] == sorted((s.score for s in found), reverse=True)

@@ -23,7 +23,7 @@ from tomochrome.evaluate import (
 from tomochrome.geometry import to_sitk
 from tomochrome.geometry.affine import apply
 from tomochrome.notices import Notice
-from tomochrome.registration.coverage import find_body_mask
+from tomochrome.registration.report import find_body_mask
 from tomochrome.registration.validation import make_synthetic, validate_synthetic
 from tomochrome.runtime import Task, running
 from tomochrome.transform import Transform

@@ -117,7 +117,7 @@ def test_regions_are_drawn_by_their_shares(pool, tmp_path):
 
 
 def test_the_loss_falls_on_one_pair(pool):
-    from tomochrome.registration.symnet import build_symnet
+    from tomochrome.registration.symmetric_network import build_symnet
     from tomochrome.training import load_config
     from tomochrome.training.tasks.symnet import pair_loss
 
@@ -139,7 +139,7 @@ def test_the_loss_falls_on_one_pair(pool):
 
 
 def test_a_run_writes_checkpoint_and_log(run):
-    from tomochrome.registration.symnet import build_symnet
+    from tomochrome.registration.symmetric_network import build_symnet
 
     state = torch.load(run / "checkpoint.pt", weights_only=True)
     assert state["step"] == 20
@@ -194,7 +194,7 @@ def test_an_invalid_checkpoint_is_rejected(pool, tmp_path):
 
 def test_the_exported_bundle_registers_symmetrically(run, pool, tmp_path):
     from tomochrome.bundles import REGISTRATION, list_cards
-    from tomochrome.registration.symnet import load_symnet, predict
+    from tomochrome.registration.symmetric_network import load_symnet, predict
     from tomochrome.training import finish
 
     [path] = finish(run, tmp_path / "new", config=TINY, held_out=pool, notes=["N."])

@@ -21,7 +21,7 @@ from tomochrome.geometry.affine import apply
 from tomochrome.geometry.displacement import DisplacementField
 from tomochrome.runtime import Task, running
 from tomochrome.transform import Transform, jacobian_map
-from tomochrome.transform import jacobian as jacobian_module
+from tomochrome.transform import jacobian_determinant as jacobian_module
 from tomochrome.volume import Volume, default_affine
 
 SHAPE = (11, 13, 12)

@@ -37,7 +37,7 @@ from tomochrome.windowing import (
     opening_window,
     parse_window,
 )
-from tomochrome.windowing.auto import FAT_L, MAX_AGENT_HU, MOST_BLACK, MOST_WHITE, widened
+from tomochrome.windowing.auto import FAT_L, MAX_AGENT_HU, MAX_BLACK, MAX_WHITE, widened
 
 REGIONS = ("head", "chest", "abdomen", "pelvis", "torso")
 NO_TISSUE = (Tissue.AIR, Tissue.CORTICAL_BONE, Tissue.MARROW, Tissue.FOREIGN_BODY)
@@ -80,10 +80,10 @@ def check_bound(seed: int, region: str, phase: str) -> Window:
     hu = np.asarray(ct.voxels)
     colored = hu[~np.isin(tissue, NO_TISSUE)]
     # A small bowel loop with oral agent does not widen the window.
-    assert share_white(colored, window) <= 1.5 * MOST_WHITE, window
+    assert share_white(colored, window) <= 1.5 * MAX_WHITE, window
     # Organs, muscle, blood and fat as such: partial volumes at the skin and the lung apart.
     fat_and_soft = hu[~np.isin(tissue, (*NO_TISSUE, Tissue.LUNG, Tissue.AIRWAY)) & (hu >= -150)]
-    assert share_black(fat_and_soft, window) <= MOST_BLACK, window
+    assert share_black(fat_and_soft, window) <= MAX_BLACK, window
     assert window.width <= 650
     assert window.width <= 400 or phase in ("arterial", "delayed"), window
     return window
@@ -288,7 +288,7 @@ def test_a_real_chest_angiography_keeps_its_color(shared_data: Path) -> None:
     # Between breastbone and spine nothing but the heart and great vessels can be white: that much
     # of the whole body, lung with it.
     white = luminance(hu[:, 20:82], window) >= 99.8
-    assert white.sum() <= 2 * MOST_WHITE * (hu > -950).sum()
+    assert white.sum() <= 2 * MAX_WHITE * (hu > -950).sum()
     fat, liver = luminance(np.array([-100, 60]), window)  # 300/900: 5.6 and 23
     assert fat >= 15
     assert liver >= 35
@@ -330,4 +330,4 @@ def test_organs_of_a_real_abdomen_are_not_white(shared_data: Path) -> None:
     ct = read(shared_data / "ct" / "abdomen_3mm.nii.gz")
     labels = np.asarray(read(shared_data / "ct" / "abdomen_3mm_labels.nii.gz").voxels)
     organs = (labels >= 1) & (labels <= 24)
-    assert share_white(np.asarray(ct.voxels)[organs], auto_window(ct)) <= MOST_WHITE
+    assert share_white(np.asarray(ct.voxels)[organs], auto_window(ct)) <= MAX_WHITE

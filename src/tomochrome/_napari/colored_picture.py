@@ -15,7 +15,7 @@ from tomochrome.color.alpha import AlphaCurve, alpha_curve, opening_curve
 from tomochrome.color.lighting import code_table
 from tomochrome.color.shading import settings_for_3d
 from tomochrome.color.view import ViewState
-from tomochrome.geometry.blocks import Steps
+from tomochrome.geometry.block_grids import Steps
 from tomochrome.geometry.computed import full_index
 from tomochrome.volume import Volume
 

@@ -16,7 +16,7 @@ from tomochrome._napari.lazy_picture import LazyPicture, Rendering
 from tomochrome._napari.register_place import moved_by_hand, place
 from tomochrome._napari.renderer_3d import renderer_of
 from tomochrome.compare.region import Region
-from tomochrome.geometry.blocks import Steps
+from tomochrome.geometry.block_grids import Steps
 from tomochrome.runtime import check, report
 from tomochrome.volume import Volume
 from tomochrome.windowing import Window

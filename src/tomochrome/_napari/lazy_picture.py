@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tomochrome.compare.region import Region, split
-from tomochrome.geometry.blocks import Steps
+from tomochrome.geometry.block_grids import Steps
 from tomochrome.geometry.computed import ComputedArray
 from tomochrome.runtime import check, quietly, report
 

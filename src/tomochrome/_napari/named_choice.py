@@ -180,8 +180,8 @@ def register_offer() -> Offer:
     from tomochrome import compare
     from tomochrome.bundles import REGISTRATION, list_cards
     from tomochrome.errors import TomochromeError
-    from tomochrome.registration import align, register  # noqa: F401
-    from tomochrome.registration.symnet import load_symnet
+    from tomochrome.registration import align, pairwise  # noqa: F401
+    from tomochrome.registration.symmetric_network import load_symnet
 
     _ = compare.checkerboard
     check()

@@ -25,9 +25,6 @@ if TYPE_CHECKING:
     from tomochrome.volume import Volume
 
 
-_EXTRAS = ("labels", "mask", "points")
-
-
 @dataclass(frozen=True, eq=False)
 class Request:
     """The input of a registration, read from the fields in the GUI thread.
@@ -163,7 +160,7 @@ def register_in_worker(request: Request, samples: list[Sample]) -> Alignment:
     two cannot be registered; `Cancelled` if the task was cancelled.
     """
     report(0, 0, "Loading the registration software")
-    from tomochrome.registration.register import register
+    from tomochrome.registration.pairwise import register
 
     fixed, moving, extras = _read(request)
     result = register(
@@ -196,28 +193,24 @@ def load_in_worker(path: str, request: Request, samples: list[Sample]) -> Alignm
     the layers; `Cancelled` if the task was cancelled.
     """
     report(0, 0, "Loading the registration software")
-    from tomochrome.registration.checks import check_extras
-    from tomochrome.registration.pair import check_volume
-    from tomochrome.registration.report import measure, warnings_of
+    from tomochrome.registration.checked_input import checked_pair
+    from tomochrome.registration.report import measure
+    from tomochrome.registration.verdict import warnings_of
     from tomochrome.transform import Transform
 
     placed, other, given = _read(request)
-    fixed, moving = placed.volume, other.volume
-    check_volume(fixed, "fixed")
-    check_volume(moving, "moving")
-    kinds = [f"{role}_{kind}" for role in ("fixed", "moving") for kind in _EXTRAS]
-    extras = check_extras(fixed, moving, **{**dict.fromkeys(kinds), **given})
+    fixed, moving = checked_pair(placed.volume, other.volume, **given)
     report(0, 0, "Loading the transform")
     forward = Transform.load(path)
     check()
     inverse = forward.inverse()
-    moved = forward.apply(moving, fixed)
+    moved = forward.apply(moving.volume, fixed.volume)
     if moved.outside is not None and moved.outside.all():
         raise InputError(
             f"the transform in '{Path(path).name}' maps the fixed image entirely outside the "
             f"layer '{other.name}'; select the two images that it was made for, or load its inverse"
         )
-    measured, jacobian = measure(fixed, moving, forward, inverse, moved, extras)
+    measured, jacobian = measure(fixed, moving, forward, inverse, moved)
     measured["model"] = "a loaded transform"
     layer, warnings = _moved_layer(placed, other, moved, request)
     warnings = (*warnings_of(measured, "lncc"), *warnings)

@@ -23,10 +23,10 @@ from tomochrome._napari.layer_choice import LayerChoice
 from tomochrome._napari.layers import source_of, world_affine
 from tomochrome._napari.narrow import ElidedComboBox, WrappingRow
 from tomochrome._napari.register_job import PairResult
-from tomochrome._napari.register_verdict import OF_VERDICT, rows_of, verdict_of
 from tomochrome._napari.theme import Tone, is_dark
 from tomochrome._napari.wording import sentence
 from tomochrome.notices import Notice
+from tomochrome.registration.verdict import IN_VERDICT, rows_of, verdict_of
 
 #: Text colors for better, worse and column headings, on a dark and on a light background.
 _ON_DARK: Final = {1: "#8fd694", -1: "#ff7a6b", 0: "#9aa0a8"}
@@ -67,7 +67,7 @@ class ResultPanel(QWidget):
         verdict = verdict_of(report, warnings, loaded=loaded)
         heading = f'<b style="font-size: large">{verdict.heading}</b>'
         self.verdict.say(f"{heading}<br>{escape(verdict.text)}", _STYLE[verdict.grade])
-        rest = [sentence(notice) for notice in warnings if notice.code not in OF_VERDICT]
+        rest = [sentence(notice) for notice in warnings if notice.code not in IN_VERDICT]
         self.warnings.say("\n".join(rest))
         self._fill(report)
         self.setVisible(True)

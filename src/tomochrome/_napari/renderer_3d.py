@@ -20,7 +20,7 @@ from qtpy.QtWidgets import QLabel
 from tomochrome._napari.events import ViewerFollower, before_napari, unwrapped
 from tomochrome._napari.jobs import JobRunner
 from tomochrome._napari.lazy_picture import RenderedByWorker, Rendering
-from tomochrome.geometry.blocks import Steps, block_steps
+from tomochrome.geometry.block_grids import Steps, block_steps
 
 FIRST_VOXELS: Final = 1 << 20  #: size of the coarse image, computed in a fraction of a second
 SOFTWARE_VOXELS: Final = 3_000_000

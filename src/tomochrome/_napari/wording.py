@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from tomochrome.errors import TomochromeError
 from tomochrome.notices import Notice, texts
+from tomochrome.notices import sentence as sentence  # the panels import it from here
 from tomochrome.volume import Unit, Verdict
 
 if TYPE_CHECKING:
@@ -109,13 +109,6 @@ def unit_of(unit: Unit) -> str:
 def modality_of(modality: str) -> str:
     """Return the modality, or that it is unknown."""
     return modality if modality and modality != "unknown" else "modality unknown"
-
-
-def sentence(message: Notice | TomochromeError | str) -> str:
-    """Return a warning or an error as a sentence, with a capital letter and a full stop."""
-    text = str(message).strip()
-    ended = text.endswith((".", "!", "?"))
-    return text[:1].upper() + text[1:] + ("" if ended or not text else ".")
 
 
 def remarks(item: Item) -> tuple[str, ...]:

@@ -21,7 +21,7 @@ The metadata, in addition to the usual keys of MONAI bundles (``version``, ``tas
     weights_sha256      SHA-256 of models/model.safetensors, hexadecimal
 
 Further keys for each kind of model are documented where the models are built
-(`tomochrome.colorization.cards`, `tomochrome.registration.symnet`).
+(`tomochrome.colorization.cards`, `tomochrome.registration.symmetric_network`).
 """
 
 from tomochrome.bundles.card import (

@@ -158,8 +158,8 @@ def _settings(args: argparse.Namespace) -> Any:
 
 def _needs_color(output: str) -> bool:
     """Whether the format stores color only: an image, or a DICOM Secondary Capture."""
-    wanted = format_of(output)
-    return wanted.only_color or wanted.is_folder
+    format_ = format_of(output)
+    return format_.only_color or format_.is_folder
 
 
 def _summary(args: argparse.Namespace, result: Volume, data: dict[str, Any]) -> str:

@@ -170,7 +170,7 @@ def _result(args: argparse.Namespace, session: Session) -> dict[str, Any]:
     """Evaluate an existing registration."""
     from tomochrome.evaluate import measure_registration
     from tomochrome.io import read
-    from tomochrome.registration.report import warnings_of
+    from tomochrome.registration.verdict import warnings_of
     from tomochrome.transform import Transform
 
     extras: dict[str, Any] = {

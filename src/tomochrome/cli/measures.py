@@ -2,21 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-SIMILARITY_ROWS = (
-    ("ncc", "correlation"),
-    ("local_ncc", "local correlation"),
-    ("mutual_information", "mutual information"),
-    ("dice_mean", "mean Dice"),
-    ("dice_mean_large", "mean Dice over 30 ml"),
-)
-COVERAGE_ROWS = (
-    ("fixed_body", "share of fixed body covered"),
-    ("moving_body", "share of moving body covered"),
-)
+from tomochrome.registration.verdict import Row, rows_of
+
 _DISTANCES = {
     "mean": "mean",
     "median": "median",
@@ -42,24 +33,26 @@ def table(measured: Mapping[str, Any]) -> list[str]:
     ``validate_synthetic``.
     """
     before, after = measured.get("before", {}), measured.get("after", {})
-    columns = ("before", "after") if "before" in measured else ("", "")
-    lines = [line("", *columns)] if any(columns) else []
-    for key, name in SIMILARITY_ROWS:
-        lines += row(name, before.get(key), after.get(key))
+    # landmarks and the inverse consistency are given in more detail
+    rows = [row for row in rows_of(measured) if row.key not in ("tre_mm", "inverse_consistency_mm")]
+    lines = lines_of(rows, compared="before" in measured)
     error = measured.get("error_mm")
     if error is not None:
-        lines += _distances("error in the body", error["before"], error["after"])
+        lines += _distances("Error in the body", error["before"], error["after"])
         if error["percent"] is not None:
-            lines += row("remaining error (%)", None, error["percent"])
-        lines += row("evaluated part of the body (%)", None, error["measured_percent"])
+            lines += _numbers("Remaining error (%)", None, error["percent"])
+        lines += _numbers("Evaluated part of the body (%)", None, error["measured_percent"])
     old, new = before.get("tre_mm", {}), after.get("tre_mm", {})
     if old or new:
         lines += _distances(f"{(new or old)['count']} landmarks", old, new)
-    jacobian = measured.get("jacobian", {})
-    lines += row("folded voxels (%)", None, jacobian.get("folded_percent"))
-    lines += row("sd of log Jacobian", None, jacobian.get("sd_log"))
-    lines += _distances("inverse consistency", {}, measured.get("inverse_consistency_mm", {}))
+    lines += _distances("Inverse consistency", {}, measured.get("inverse_consistency_mm", {}))
     return [*lines, *_labels(before, after)]
+
+
+def lines_of(rows: Iterable[Row], *, compared: bool = True) -> list[str]:
+    """Return rows as lines, with headings of the columns if measures before are given too."""
+    lines = [_line("", "before", "after")] if compared else []
+    return [*lines, *(_line(row.name, row.before, row.after) for row in rows)]
 
 
 def _title(data: Mapping[str, Any]) -> str:
@@ -76,43 +69,43 @@ def _title(data: Mapping[str, Any]) -> str:
 
 def _labels(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[str]:
     """Yield a line for each label: Dice and 95 % Hausdorff distance, each before and after."""
-    known = after.get("dice", {})
-    if not known:
+    labels = after.get("dice", {})
+    if not labels:
         return
     if before:
-        yield line("label", "Dice", "after", "HD95 mm", "after")
+        yield _line("Label", "Dice", "after", "HD95 mm", "after")
     else:
-        yield line("label", "", "Dice", "", "HD95 mm")
-    for label in list(known)[:_MAX_LABELS]:
-        dice = [number(part.get("dice", {}).get(label)) for part in (before, after)]
-        far = [number(part.get("hausdorff95_mm", {}).get(label)) for part in (before, after)]
+        yield _line("Label", "", "Dice", "", "HD95 mm")
+    for label in list(labels)[:_MAX_LABELS]:
+        dice = [_number(part.get("dice", {}).get(label)) for part in (before, after)]
+        far = [_number(part.get("hausdorff95_mm", {}).get(label)) for part in (before, after)]
         if before:
-            yield line(f"  {label}", *dice, *far)
+            yield _line(f"  {label}", *dice, *far)
         else:
-            yield line(f"  {label}", "", dice[1], "", far[1])
-    if len(known) > _MAX_LABELS:
-        yield line(f"  and {len(known) - _MAX_LABELS} more, see --json")
+            yield _line(f"  {label}", "", dice[1], "", far[1])
+    if len(labels) > _MAX_LABELS:
+        yield _line(f"  and {len(labels) - _MAX_LABELS} more, see --json")
 
 
 def _distances(
     name: str, before: Mapping[str, float | None], after: Mapping[str, float | None]
 ) -> Iterator[str]:
     for key, word in _DISTANCES.items():
-        yield from row(f"{name}, {word} (mm)", before.get(key), after.get(key))
+        yield from _numbers(f"{name}, {word} (mm)", before.get(key), after.get(key))
 
 
-def row(name: str, before: float | None, after: float | None) -> Iterator[str]:
+def _numbers(name: str, before: float | None, after: float | None) -> Iterator[str]:
     """Yield a line with two numbers, unless both are missing."""
     if before is not None or after is not None:
-        yield line(name, number(before), number(after))
+        yield _line(name, _number(before), _number(after))
 
 
-def line(name: str, *cells: str) -> str:
+def _line(name: str, *cells: str) -> str:
     """Return one line of the table."""
     return f"  {name:<34}{''.join(f'{cell:>10}' for cell in cells)}".rstrip()
 
 
-def number(value: float | None) -> str:
+def _number(value: float | None) -> str:
     """Format a number for the table, None as an empty string."""
     return "" if value is None else f"{value:.3f}"
 

@@ -17,12 +17,12 @@ from tomochrome.cli.files import (
     read_landmarks,
     write_together,
 )
-from tomochrome.cli.measures import COVERAGE_ROWS, SIMILARITY_ROWS, line, number, row
+from tomochrome.cli.measures import lines_of
 from tomochrome.cli.session import Clock, Outcome, Session, size, took
 from tomochrome.errors import ChoiceError, InputError, OutputError
 
 if TYPE_CHECKING:
-    from tomochrome.registration.register import Registration
+    from tomochrome.registration.pairwise import Registration
     from tomochrome.volume import Volume
 
 FILES = (
@@ -101,7 +101,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, session: Session) -> Outcome:
     """Register two volumes after checking the input."""
-    from tomochrome.registration.register import register
+    from tomochrome.registration.pairwise import register
 
     _check(args)
     clock = Clock()
@@ -141,7 +141,7 @@ def run(args: argparse.Namespace, session: Session) -> Outcome:
         "files": list(FILES),
         **report,
     }
-    return Outcome(data, _summary(args, result.moved, report))
+    return Outcome(data, _summary(args, result, report))
 
 
 def _check(args: argparse.Namespace) -> None:
@@ -207,30 +207,15 @@ def _write_board(fixed: Volume, moved: Volume, path: Path, session: Session) -> 
     write(sheet, path)
 
 
-def _summary(args: argparse.Namespace, moved: Volume, report: Mapping[str, Any]) -> str:
-    from tomochrome.registration.report import format_share
-
-    before, after = report["before"], report["after"]
+def _summary(args: argparse.Namespace, result: Registration, report: Mapping[str, Any]) -> str:
+    verdict = result.verdict
     lines = [
         f"{args.output}{os.sep}",
         f"  {Path(args.moving).name} registered to {Path(args.fixed).name}, "
-        f"{size(moved.shape)}, init '{report['init']}', "
+        f"{size(result.moved.shape)}, init '{report['init']}', "
         f"model '{report['model']}' on {report['device']}, "
         f"refinement with '{report['similarity']}', at most {report['refine']} iterations",
-        line("", "before", "after"),
+        *lines_of(result.rows),
+        f"  {verdict.heading} {verdict.text}",
     ]
-    for key, name in SIMILARITY_ROWS:
-        lines += row(name, before.get(key), after.get(key))
-    for key, name in COVERAGE_ROWS:
-        lines += row(name, before["coverage"][key], after["coverage"][key])
-    if report["plausibility"]["mirrored"]:
-        lines.append(line("left and right", "", "may be swapped"))
-    errors = [part.get("tre_mm", {}).get("mean") for part in (before, after)]
-    lines += row("landmark error (mm)", *errors)
-    jacobian, error = report["jacobian"], report["inverse_consistency_mm"]
-    lines.append(
-        f"  folded voxels {format_share(jacobian['folded_percent'])}, sd of log Jacobian "
-        f"{number(jacobian.get('sd_log'))}, inverse consistency {number(error['mean'])} mm "
-        f"(maximum {number(error['max'])})"
-    )
     return "\n".join([*lines, f"  {took(report['seconds'])}", "  not for diagnosis"])

@@ -115,15 +115,16 @@ def _move_points(
 ) -> tuple[dict[str, Any], str]:
     from tomochrome.io.points import read_points, write_points
 
-    found = read_points(args.input)
-    known = int(transform.covers(found).sum())
-    if known < len(found):
+    landmarks = read_points(args.input)
+    covered = int(transform.covers(landmarks).sum())
+    if covered < len(landmarks):
         session.warn(
-            f"{len(found) - known} of {len(found)} points are outside the displacement field of "
-            "the transform; do not trust their new positions"
+            f"{len(landmarks) - covered} of {len(landmarks)} points are outside the displacement "
+            "field of the transform; do not trust their new positions"
         )
-    write_points(transform.points(found), args.output, force=args.force)
-    return {"points": len(found), "known": known}, f"{len(found)} points of {args.input.name}"
+    write_points(transform.points(landmarks), args.output, force=args.force)
+    facts = {"points": len(landmarks), "known": covered}
+    return facts, f"{len(landmarks)} points of {args.input.name}"
 
 
 def _move_volume(
@@ -132,6 +133,7 @@ def _move_volume(
     import numpy as np
 
     from tomochrome.io import check_fits, read, write
+    from tomochrome.registration.checked_input import looks_like_labels
     from tomochrome.registration.report import overlap_share, sampled_points
 
     with clock.stage("read"):
@@ -140,7 +142,11 @@ def _move_volume(
         like = read(args.like, series=args.series_like)
     if args.labels:
         volume = _integer_labels(volume, args.input)
-    elif _may_be_labels(volume):
+    elif (
+        volume.unit not in ("RGBA", "tissue")
+        and volume.voxels.dtype.kind in "iuf"
+        and looks_like_labels(volume, binary=True)
+    ):
         session.warn(
             f"'{args.input.name}' looks like a label map, whose labels interpolation mixes at "
             "their borders; use --labels if it is one"
@@ -148,7 +154,7 @@ def _move_volume(
     nearest: dict[str, Any] = {"order": "nearest", "fill": 0}
     with clock.stage("apply"):
         share = overlap_share(like, volume, transform)
-        known = float(np.mean(transform.covers(sampled_points(like))))
+        covered = float(np.mean(transform.covers(sampled_points(like))))
         if share == 0:  # a thin volume may fall between the sampled points
             ones = np.ones(volume.shape, np.uint8)
             inside = replace(volume, voxels=ones, unit="unknown", outside=None)
@@ -161,10 +167,10 @@ def _move_volume(
         moved = transform.apply(volume, like, **(nearest if args.labels else {}))
     with clock.stage("write"):
         write(moved, args.output, force=args.force)
-    if known < _MIN_COVERED:
+    if covered < _MIN_COVERED:
         session.warn(
-            f"{100 * (1 - known):.0f} % of '{args.like}' is outside the displacement field of the "
-            "transform; do not trust the result there"
+            f"{100 * (1 - covered):.0f} % of '{args.like}' is outside the displacement field of "
+            "the transform; do not trust the result there"
         )
     of_input = () if args.labels else volume.provenance.warnings  # labels are never in HU
     for warning in (*of_input, *like.provenance.warnings):
@@ -182,14 +188,6 @@ def _move_volume(
         f"{size(moved.shape)}, {100 * share:.0f} % covered"
     )
     return data, summary
-
-
-def _may_be_labels(volume: Volume) -> bool:
-    """Whether a volume that would be interpolated has the values of a label map."""
-    from tomochrome.registration.checks import looks_like_labels
-
-    smooth = volume.unit not in ("RGBA", "tissue") and volume.voxels.dtype.kind in "iuf"
-    return smooth and looks_like_labels(volume, binary=True)
 
 
 def _integer_labels(volume: Volume, path: Path) -> Volume:

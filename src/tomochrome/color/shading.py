@@ -30,7 +30,7 @@ from tomochrome.color.chroma import Chroma
 from tomochrome.color.codes import Codes, Mixtures, Table
 from tomochrome.color.lighting import Lighting
 from tomochrome.color.relight import CodeTable, relight
-from tomochrome.geometry.blocks import Steps, block_affine, block_means
+from tomochrome.geometry.block_grids import Steps, block_affine, block_means
 from tomochrome.runtime import check, report
 from tomochrome.tissue import Tissue
 from tomochrome.volume import Volume

@@ -13,7 +13,7 @@ from tomochrome.color.lighting import Lighting, check_scalar, code_table, lit_pr
 from tomochrome.color.relight import CodeTable, relight
 from tomochrome.color.shading import SkinGaps, render_blocks
 from tomochrome.color.table import TABLE
-from tomochrome.geometry.blocks import block_affine, block_steps
+from tomochrome.geometry.block_grids import block_affine, block_steps
 from tomochrome.geometry.computed import ComputedArray, full_index
 from tomochrome.volume import Volume
 

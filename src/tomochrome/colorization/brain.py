@@ -20,7 +20,7 @@ from scipy import ndimage
 from tomochrome.colorization.grid import CoarseField, block_taps
 from tomochrome.colorization.scan import Colors, Scan
 from tomochrome.colorization.tables import SHADES, brain_shades
-from tomochrome.geometry.blocks import block_means
+from tomochrome.geometry.block_grids import block_means
 from tomochrome.runtime import check
 
 GRID_MM: Final = 2.0

@@ -32,7 +32,7 @@ class ContourSettings:
     ----------
     levels
         Values of the second volume in its unit. None for -300 and 200 HU, or for another unit
-        two thresholds of its histogram (`tomochrome.compare.levels`).
+        two thresholds of its histogram (`tomochrome.compare.source`).
     labels
         Whether to draw the edges of labels instead; None to do so for tissue maps only.
 

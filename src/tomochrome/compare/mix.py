@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tomochrome.compare.base import View, share
-from tomochrome.compare.kernels import blend_rgba
 from tomochrome.compare.pair import Pair
 from tomochrome.compare.region import Region
 from tomochrome.errors import InputError, OptionError
+from tomochrome.runtime.kernels import kernel
 from tomochrome.volume import Unit
 
 _STEPS: Final = 255  # colors on each side of zero
@@ -242,3 +242,17 @@ def _diverging() -> NDArray[np.uint32]:
             values = np.interp(steps, (0, 0.5, 1), [color[channel] for color in colors])
             rgba[part, channel] = np.rint(values)
     return rgba.view(np.uint32)[:, 0]
+
+
+@kernel
+def blend_rgba(a, b, share, out):  # type: ignore[no-untyped-def]
+    """Fill ``out`` (n, 4) with a blend of ``a`` and ``b``, weighted by ``share`` and alpha."""
+    for n in range(a.shape[0]):
+        wa, wb = (1.0 - share) * a[n, 3], share * b[n, 3]
+        alpha = wa + wb
+        if alpha <= 0.0:
+            out[n] = 0
+            continue
+        for c in range(3):
+            out[n, c] = int((wa * a[n, c] + wb * b[n, c]) / alpha + 0.5)
+        out[n, 3] = int(alpha + 0.5)

@@ -150,10 +150,10 @@ def to_spacing(
     voxel center moves by half the change in spacing. Linear interpolation is no low-pass filter:
     downsampling by more than about two causes aliasing.
     """
-    wanted = np.asarray(spacing, dtype=np.float64)
-    if wanted.shape != (3,) or not np.isfinite(wanted).all() or (wanted <= 0).any():
+    steps = np.asarray(spacing, dtype=np.float64)
+    if steps.shape != (3,) or not np.isfinite(steps).all() or (steps <= 0).any():
         raise OptionError(f"the spacing must be three positive numbers of mm, not {spacing}")
-    grid = spacing_grid(volume.shape, volume.affine, wanted)
+    grid = spacing_grid(volume.shape, volume.affine, steps)
     like = Volume(np.broadcast_to(np.uint8(0), grid[0]), grid[1])
     return resample(volume, like, order=order, fill=fill)
 

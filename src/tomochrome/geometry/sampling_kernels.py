@@ -150,11 +150,11 @@ def displace_back(first, last, points, field, tolerance, most):  # type: ignore[
 
 
 @in_chunks
-def clear_beyond(first, last, points, to_index, shape, known):  # type: ignore[no-untyped-def]
-    """Clear ``known`` (n,) for points outside a grid."""
+def clear_beyond(first, last, points, to_index, shape, covered):  # type: ignore[no-untyped-def]
+    """Clear ``covered`` (n,) for points outside a grid."""
     for n in range(first, last):
         at = _position(to_index, points[n, 0], points[n, 1], points[n, 2])
-        known[n] = known[n] and _inside(at, shape)
+        covered[n] = covered[n] and _inside(at, shape)
 
 
 @njit(inline="always")
@@ -179,7 +179,7 @@ def linear(first, last, grid, points, fill, rounded, out, inside):  # type: igno
     values, shape = grid.values, grid.values.shape
     for n in range(first, last):
         at = _position(grid.to_index, points[n, 0], points[n, 1], points[n, 2])
-        found, there = fill, _inside(at, shape)
+        value, there = fill, _inside(at, shape)
         if there and not grid.holes:
             z0, z1, fz = _neighbours(at[0], shape[0])
             y0, y1, fy = _neighbours(at[1], shape[1])
@@ -191,13 +191,13 @@ def linear(first, last, grid, points, fill, rounded, out, inside):  # type: igno
             high = gy * (gx * values[z1, y0, x0] + fx * values[z1, y0, x1]) + fy * (
                 gx * values[z1, y1, x0] + fx * values[z1, y1, x1]
             )
-            found = (1.0 - fz) * low + fz * high
-        if there and (grid.holes or not np.isfinite(found)):
+            value = (1.0 - fz) * low + fz * high
+        if there and (grid.holes or not np.isfinite(value)):
             total, weight = _measured(grid, at)
             there = weight >= HALF
-            found = total / weight if there else fill
+            value = total / weight if there else fill
         inside[n] = there
-        out[n] = np.rint(found) if rounded else found
+        out[n] = np.rint(value) if rounded else value
 
 
 @in_chunks

@@ -16,8 +16,6 @@ import torch
 
 from tomochrome.errors import TomochromeError
 from tomochrome.notices import Notice
-from tomochrome.registration.masked_pyramid import completed
-from tomochrome.registration.pair import WorkingPair
 from tomochrome.registration.refine import (
     DEFAULT_ITERATIONS,
     Metric,
@@ -25,9 +23,10 @@ from tomochrome.registration.refine import (
     refine,
     smaller,
 )
-from tomochrome.registration.symnet import SymNet, predict
+from tomochrome.registration.symmetric_network import SymNet, predict
 from tomochrome.registration.unfold import unfold
 from tomochrome.registration.velocity import PairFields
+from tomochrome.registration.working_pair import WorkingPair
 from tomochrome.runtime import check, free_memory, out_of_memory, report
 from tomochrome.runtime.threads import torch_threads
 
@@ -103,7 +102,7 @@ def align(
     # local correlation is computed by compiled kernels, between which torch's threads would spin
     kernels = measure == "lncc" and pair.fixed.device.type == "cpu"
     with torch_threads(1 if kernels else None):
-        found: Refined = refine(
+        refined: Refined = refine(
             pair.fixed,
             pair.moving,
             velocities,
@@ -112,13 +111,32 @@ def align(
             masks=pair.masks,
             metric=metric,
         )
-    seconds["refinement"] = found.seconds
+    seconds["refinement"] = refined.seconds
     start = time.perf_counter()
     report(0, 1, "integrating")
-    velocities, fields = unfold(found.velocities, pair.shape)
+    velocities, fields = unfold(refined.velocities, pair.shape)
     report(1, 1, "integrating")
     seconds["integration"] = time.perf_counter() - start
-    return Aligned(fields, velocities, found.curve, seconds)
+    return Aligned(fields, velocities, refined.curve, seconds)
+
+
+def completed(images: torch.Tensor, masks: torch.Tensor | None) -> torch.Tensor:
+    """Fill each of two images outside its mask with the values of the other.
+
+    A network without mask inputs would otherwise take the missing part for background and
+    displace the body; equal values cause no displacement. Outside both masks the images are
+    replaced by their mean.
+
+    Parameters
+    ----------
+    images, masks
+        (2, 1, z, y, x); masks None if everything was measured.
+    """
+    if masks is None:
+        return images
+    seen = masks > 0.5
+    mean = images.mean(dim=0, keepdim=True)
+    return torch.where(seen, images, torch.where(seen.flip(0), images.flip(0), mean))
 
 
 def align_on(

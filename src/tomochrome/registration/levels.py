@@ -14,6 +14,7 @@ from tomochrome.geometry.affine import apply, corners, decompose, is_orthogonal
 from tomochrome.geometry.blur import blur
 from tomochrome.geometry.resample import resample, spacing_grid
 from tomochrome.geometry.sitk import to_sitk
+from tomochrome.registration.checked_input import CheckedScan
 from tomochrome.runtime import check
 from tomochrome.volume import Volume, default_affine
 from tomochrome.windowing.grey import DENSER_THAN_LUNG, to_grey
@@ -101,15 +102,13 @@ class Level:
         return np.asarray((self.points * weights[:, None]).sum(axis=0) / total)
 
 
-def make_levels(volume: Volume, mask: Volume | None, role: str, count: int) -> list[Level]:
-    """Resample a volume to ``count`` grids, the coarsest first.
+def make_levels(scan: CheckedScan, count: int) -> list[Level]:
+    """Resample a scan to ``count`` grids, the coarsest first.
 
     Parameters
     ----------
-    volume, mask
-        A scalar volume; a mask on any grid, nonzero where the volume is used.
-    role
-        ``"fixed"`` or ``"moving"``, for error messages.
+    scan
+        A volume, with the mask where it is used.
     count
         Number of grids, 1 to 3.
 
@@ -118,29 +117,34 @@ def make_levels(volume: Volume, mask: Volume | None, role: str, count: int) -> l
     InputError
         If the mask contains no voxel of the volume, or the volume is constant in it.
     """
+    volume, role = scan.unpadded, scan.role
     hu = volume.unit == "HU"
     base = _orthogonal(_block_means(volume, _VOXELS[count - 1]))
     check()
-    valid = valid_voxels(base, mask, base)
+    valid = valid_voxels(base, scan.mask, base)
     if not valid.any():
         raise InputError(
             f"the {role} mask does not contain any voxel of the {role} volume; check that both "
             "are at the same position in space"
         )
     grey = to_grey(np.asarray(base.voxels, np.float32), valid, hu=hu)
-    found = grey[valid]
-    if found.min() == found.max():
+    used = grey[valid]
+    if used.min() == used.max():
         raise InputError(
             f"the {role} volume is constant within its mask: there is nothing to align"
         )
-    known = Volume(valid.astype(np.uint8), base.affine, "unknown")
+    measured = Volume(valid.astype(np.uint8), base.affine, "unknown")
     finer = replace(base, voxels=grey, unit="unknown", outside=None)
     grids = [_isotropic_grid(finer, most) for most in _VOXELS[:count]]
     levels = []
     for like in reversed(grids):  # each is computed from the next finer one, for speed
         check()
-        values = np.asarray(resample(_smoothed(finer, like), like).voxels)
-        inside = np.asarray(resample(known, like, order="nearest", fill=0).voxels) > 0
+        ratio = decompose(like.affine)[2] / decompose(finer.affine)[2]
+        # against aliasing; accounts for the blur that the finer level already has
+        sigma = np.where(ratio > 1.2, _BLUR * np.sqrt(np.maximum(ratio**2 - 1, 0)), 0.0)
+        smooth = replace(finer, voxels=blur(np.asarray(finer.voxels), sigma))
+        values = np.asarray(resample(smooth, like).voxels)
+        inside = np.asarray(resample(measured, like, order="nearest", fill=0).voxels) > 0
         if not inside.any():  # a mask too thin for this grid
             inside = np.ones(like.shape, bool)
         levels.append(Level(values, inside, like.affine, hu))
@@ -189,10 +193,10 @@ def _orthogonal(volume: Volume) -> Volume:
 
 def valid_voxels(volume: Volume, mask: Volume | None, like: Volume) -> NDArray[np.bool_]:
     """Return which voxels of a grid are measured and inside the mask: bool (z, y, x)."""
-    known = np.ones(volume.shape, np.uint8)
+    measured = np.ones(volume.shape, np.uint8)
     if volume.outside is not None:
-        known[volume.outside] = 0
-    parts = [replace(volume, voxels=known, unit="unknown", outside=None)]
+        measured[volume.outside] = 0
+    parts = [replace(volume, voxels=measured, unit="unknown", outside=None)]
     if mask is not None:
         selected = (np.asarray(mask.voxels) != 0).astype(np.uint8)
         parts.append(replace(mask, voxels=selected, unit="unknown"))
@@ -203,17 +207,9 @@ def valid_voxels(volume: Volume, mask: Volume | None, like: Volume) -> NDArray[n
 def _isotropic_grid(volume: Volume, most: int) -> Volume:
     """Return a nearly isotropic grid of at most ``most`` voxels for the same field of view."""
     spacing, shape = np.array(volume.spacing), np.array(volume.shape)
-    wanted = float((np.prod(spacing) * np.prod(shape, dtype=np.float64) / most) ** (1 / 3))
-    sizes = np.maximum(spacing, max(wanted, float(spacing.min())))
+    step = float((np.prod(spacing) * np.prod(shape, dtype=np.float64) / most) ** (1 / 3))
+    sizes = np.maximum(spacing, max(step, float(spacing.min())))
     # at least 12 voxels per axis, if the volume has them, so that thin slabs keep their slices
     sizes = np.minimum(sizes, spacing * shape / np.minimum(shape, 12))
     grid, affine = spacing_grid(volume.shape, np.array(volume.affine), sizes)
     return Volume(np.broadcast_to(np.uint8(0), grid), affine, "unknown")
-
-
-def _smoothed(volume: Volume, like: Volume) -> Volume:
-    """Blur against aliasing on the coarser grid."""
-    ratio = decompose(like.affine)[2] / decompose(volume.affine)[2]
-    # accounts for the blur that the finer level already has
-    sigma = np.where(ratio > 1.2, _BLUR * np.sqrt(np.maximum(ratio**2 - 1, 0)), 0.0)
-    return replace(volume, voxels=blur(np.asarray(volume.voxels), sigma))

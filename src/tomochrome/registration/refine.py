@@ -3,7 +3,7 @@
 The initial velocities are the network's prediction or zero; network weights are not changed. The
 loss is that of the network: dissimilarity in both image spaces and, at coarse resolution, in the
 half-way space; roughness; and a penalty on small Jacobian determinants, which prevents folds.
-Both directions share one velocity (`flow`), so that they are balanced by construction and
+Both directions share one velocity (`velocity.flow`), so that they are balanced by construction and
 exchanging the images exchanges the maps.
 """
 
@@ -17,11 +17,18 @@ from dataclasses import dataclass
 import torch
 
 from tomochrome.errors import OptionError
-from tomochrome.registration.flow import antisymmetric, both_velocities, flow, sample_through
-from tomochrome.registration.masked_pyramid import masked_shrink
 from tomochrome.registration.penalties import roughness, small_jacobian
-from tomochrome.registration.similarity import lncc, similarity
-from tomochrome.registration.velocity import Shape, resize_field, shrink, smooth
+from tomochrome.registration.similarity_losses import box_sums, lncc, similarity
+from tomochrome.registration.velocity import (
+    Shape,
+    antisymmetric,
+    both_velocities,
+    flow,
+    resize_field,
+    sample_through,
+    shrink,
+    smooth,
+)
 from tomochrome.runtime import check, report
 
 Metric = Callable[[str, int, float], None]
@@ -32,6 +39,8 @@ _SMOOTHING_PASSES = (1, 2, 4)  # alternatives for smoothing the initial velocity
 _FOLD_WEIGHT = 25.0  # weight of `small_jacobian`
 _MIN_DETERMINANT = 0.25  # below which `small_jacobian` is nonzero
 _SQUARINGS = 3  # for the half-way maps
+_MIN_COVERAGE = 0.02  # least measured fraction of a downsampled voxel
+_MARGIN = 3  # voxels by which values are extrapolated, for interpolation
 
 
 @dataclass(frozen=True)
@@ -128,6 +137,39 @@ def smaller(shape: Shape, factor: int) -> Shape:
     """Return the shape downsampled by ``factor``, but not below 8 voxels per axis."""
     z, y, x = (max(min(n, 8), -(-n // factor)) for n in shape)
     return z, y, x
+
+
+def masked_shrink(
+    images: torch.Tensor, masks: torch.Tensor, shape: Shape
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Downsample images within their masks; see `velocity.shrink`.
+
+    Values outside the field of view or the mask are meaningless. If they were averaged with
+    measured values, or taken for the background, they would cause false edges and displacements.
+
+    Parameters
+    ----------
+    images, masks
+        (n, 1, z, y, x); masks 0 to 1.
+    shape
+        The smaller or equal grid.
+
+    Returns
+    -------
+    images, masks
+        Means over the measured part of each voxel, extrapolated slightly; and that fraction.
+    """
+    share = shrink(masks, shape)
+    filled = share > _MIN_COVERAGE
+    means = shrink(images * masks, shape) / share.clamp(min=_MIN_COVERAGE)
+    values = torch.where(filled, means, shrink(images, shape))
+    for _ in range(_MARGIN):
+        near = box_sums(filled[:, 0].to(values), 1)[:, None]
+        sums = box_sums((values * filled)[:, 0], 1)[:, None]
+        added = ~filled & (near > 0.5)
+        values = torch.where(added, sums / near.clamp(min=1.0), values)
+        filled = filled | added
+    return values, share
 
 
 class _Pair:

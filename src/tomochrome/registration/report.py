@@ -1,65 +1,65 @@
-"""The report of a registration: measures before and after, and warnings."""
+"""What is measured of a registration, before and after.
+
+A similarity is measured only where both images are, so that a chest registered to an abdomen can
+reach a high one although most of each body is absent from the other image: the coverage is measured
+too, how much of the body in one image is also shown by the other one.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
+from tomochrome.colorization.body import coarse_body
+from tomochrome.evaluate import measure_registration
 from tomochrome.geometry.affine import apply
-from tomochrome.notices import Notice
-from tomochrome.registration.checks import Extras
-from tomochrome.runtime import report
+from tomochrome.geometry.morphology import grown
+from tomochrome.geometry.orient import closest_axial
+from tomochrome.geometry.resample import to_spacing
+from tomochrome.registration.checked_input import CheckedScan
+from tomochrome.runtime import check, quietly, report
 from tomochrome.transform import Transform, jacobian_map
 from tomochrome.volume import Volume
 
-# A smaller change is not reported as worse, because the overlap differs slightly.
-_TOLERANCE = {"ncc": 0.005, "mutual_information": 0.01, "dice_mean": 0.005, "tre_mm": 0.05}
-_BLUR = 0.05  # relative loss of mutual information that interpolation can cause
-_LOCAL_DROP, _INFORMATION_DROP = 0.08, 0.15  # relative, of local correlation and information
-_SAME_IMAGE = 0.98  # correlation of an image with an interpolated copy
-MIN_OVERLAP_RATIO = 0.5  #: similarities are not compared if the overlap changed by a larger factor
-MIN_COVERAGE = 0.8  #: share of a body in common below which the user is told
-NO_COVERAGE = 0.1  #: share of both bodies below which two images have nothing in common
-_UNRELATED_NCC = 0.3  # a higher correlation shows that two images are alike
-_INCONSISTENT_MM = 2.0  # a larger inverse consistency error is visible in a mapped contour
-SMALLEST_PERCENT = 0.01  #: smaller percentages of voxels are not given as numbers
-_SAMPLES = 24  # points along each axis for estimating the overlap
+_SAMPLES: Final = 24  # points along each axis for estimating the overlap
+_BODY_MM: Final = 3.0  # voxel size for finding the body
+_TOLERANCE_MM: Final = 10.0  # skin may differ by this distance in two scans of one patient
+_POINTS: Final = 60_000  # of a body that are mapped
+_BIN_MM: Final = 6.0
+_FULL: Final = 0.5  # of the largest number of common points in any slice
 
 
 def measure(
-    fixed: Volume,
-    moving: Volume,
+    fixed: CheckedScan,
+    moving: CheckedScan,
     forward: Transform,
     inverse: Transform,
     moved: Volume,
-    extras: Extras,
 ) -> tuple[dict[str, Any], Volume]:
     """Return the measured part of the report, and the map of Jacobian determinants."""
-    from tomochrome.evaluate import measure_registration
-    from tomochrome.registration.coverage import extent_of, measure_coverage
-
     report(0, 5, "measuring")
-    jacobian = jacobian_map(forward, fixed)
+    jacobian = jacobian_map(forward, fixed.volume)
     measured = measure_registration(
-        fixed,
-        moving,
+        fixed.volume,
+        moving.volume,
         forward,
         inverse,
-        fixed_labels=extras.fixed_labels,
-        moving_labels=extras.moving_labels,
-        fixed_points=extras.fixed_points,
-        moving_points=extras.moving_points,
-        fixed_mask=extras.fixed_mask,
+        fixed_labels=fixed.labels,
+        moving_labels=moving.labels,
+        fixed_points=fixed.points,
+        moving_points=moving.points,
+        fixed_mask=fixed.mask,
         moved=moved,
         jacobian=jacobian,
     )
     extents = extent_of(fixed), extent_of(moving)
     unmoved = Transform.identity()
     for part, there, back in (("before", unmoved, unmoved), ("after", forward, inverse)):
-        measured[part]["overlap"] = round(overlap_share(fixed, moving, there), 4)
+        measured[part]["overlap"] = round(overlap_share(fixed.volume, moving.volume, there), 4)
         measured[part]["coverage"] = measure_coverage(*extents, there, back).as_json()
         # without labels and landmarks
         for key, value in (("dice", {}), ("dice_mean", None), ("tre_mm", {})):
@@ -71,8 +71,8 @@ def measure(
 
 def overlap_share(fixed: Volume, moving: Volume, transform: Transform) -> float:
     """Estimate the fraction of the fixed field of view covered by the moving one, 0 to 1."""
-    found = apply(np.linalg.inv(moving.affine), transform.points(sampled_points(fixed)))
-    inside = ((found >= -0.5) & (found < np.array(moving.shape) - 0.5)).all(axis=1)
+    index = apply(np.linalg.inv(moving.affine), transform.points(sampled_points(fixed)))
+    inside = ((index >= -0.5) & (index < np.array(moving.shape) - 0.5)).all(axis=1)
     return float(inside.mean())
 
 
@@ -83,128 +83,151 @@ def sampled_points(volume: Volume) -> NDArray[np.float64]:
     return apply(volume.affine, index)
 
 
-def warnings_of(  # noqa: C901 - one condition for each warning
-    measured: Mapping[str, Any], similarity: str
-) -> tuple[Notice, ...]:
-    """Return the warnings about a result.
+@dataclass(frozen=True, eq=False)
+class Extent:
+    """What an image shows: its field of view, and the body in it.
 
     Parameters
     ----------
-    measured
-        The measured part of a report.
-    similarity
-        The optimized similarity; the correlation is only checked for those of one modality.
+    volume
+        The image; voxels marked ``outside`` are not part of the field of view.
+    points
+        Points of the body, (n, 3) LPS mm.
+    body
+        Mask of the body with a margin, on a grid of its own; None if the values are not HU, where
+        a body cannot be told from the background reliably.
     """
-    before, after = measured.get("before", {}), measured.get("after", {})
-    found = []
-    names = {"dice_mean": "the mean Dice overlap of the labels", "ncc": "the correlation"}
-    if similarity in ("mi", "mind"):
-        names.pop("ncc")
-        if (after.get("ncc") or 0.0) < _SAME_IMAGE:
-            names["mutual_information"] = "the mutual information"
-    reached = before.get("overlap"), after.get("overlap")
-    if reached[0] == 0 and reached[1]:
-        text = (
-            "according to their headers the two volumes do not overlap: they were aligned by their "
-            "content only, so make sure that they show the same part of the body"
-        )
-        found.append(Notice("coverage", "warning", text))
-    if None not in reached and reached[1] < MIN_OVERLAP_RATIO * reached[0]:
-        left = 100 * reached[1] / reached[0]
-        found.append(_worse(f"only {left:.0f} % of the overlap of the two volumes is left"))
-    if None not in reached and reached[0] < MIN_OVERLAP_RATIO * reached[1]:
-        # similarities within a thin overlap are not meaningful
-        names = {key: name for key, name in names.items() if key == "dice_mean"}
-    for key, name in names.items():
-        old, new = before.get(key), after.get(key)
-        if old is None or new is None:
-            continue
-        if new < old - _TOLERANCE[key] - (_BLUR * old if key == "mutual_information" else 0.0):
-            found.append(_worse(f"{name} fell from {old:.3f} to {new:.3f}"))
-    if "ncc" in names and not found and _locally_worse(before, after):
-        old, new = before["local_ncc"], after["local_ncc"]
-        found.append(_worse(f"the local correlation fell from {old:.3f} to {new:.3f}"))
-    old, new = (m.get("tre_mm", {}).get("mean") for m in (before, after))
-    if old is not None and new is not None and new > old + _TOLERANCE["tre_mm"]:
-        found.append(_worse(f"the mean landmark error increased from {old:.2f} to {new:.2f} mm"))
-    plausible = measured.get("plausibility", {})
-    if plausible.get("unrelated") and abs(after.get("ncc") or 0.0) < _UNRELATED_NCC:
-        values = [part.get("ncc") for part in (before, after)]
-        shown = " before and ".join("none" if v is None else f"{v:.3f}" for v in values)
-        text = (
-            f"the two images do not match: they have nothing in common (correlation {shown} "
-            "after the registration); make sure that both show the same part of the body"
-        )
-        found.append(Notice("unrelated", "warning", text))
-    if plausible.get("mirrored"):
-        text = (
-            "left and right may be swapped in one of the two images: the moving image fits clearly "
-            "better when it is mirrored; check the orientation of both before using the result"
-        )
-        found.append(Notice("mirrored", "warning", text))
-    partial = _partial(after.get("coverage"))
-    if partial:
-        found.append(Notice("partial", "warning", partial))
-    folded = measured.get("jacobian", {}).get("folded_percent")
-    if folded:
-        text = f"the deformation folds {format_share(folded)} of the voxels: do not trust it there"
-        found.append(Notice("folds", "warning", text))
-    error = measured.get("inverse_consistency_mm", {}).get("p99")
-    if error is not None and error > _INCONSISTENT_MM:
-        text = (
-            f"in 1 % of the voxels the inverse consistency error is {error:.1f} mm or more: map "
-            "points and contours there in one direction only, and check them"
-        )
-        found.append(Notice("inconsistent", "warning", text))
-    return tuple(found)
+
+    volume: Volume
+    points: NDArray[np.float64]
+    body: Volume | None
+
+    def shows(self, points: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """Return for each point (n, 3) in LPS mm whether it was measured, and is in the body."""
+        inside = _is_set(self.volume, self.volume.outside, points, invert=True)
+        if self.body is not None:
+            inside &= _is_set(self.body, np.asarray(self.body.voxels) != 0, points)
+        return inside
 
 
-def _partial(coverage: Mapping[str, Any] | None) -> str:
-    """Return a clause that says which part of a body is absent from the other image, or ""."""
-    if coverage is None or is_enough(coverage):
-        return ""
-    fixed, moving = (100 * coverage[key] for key in ("fixed_body", "moving_body"))
-    if has_nothing_in_common(coverage):
-        return (
-            f"the two images have practically nothing in common: the moving image shows "
-            f"{fixed:.0f} % of the body in the fixed one; make sure that both show the same part "
-            "of the body"
-        )
-    parts = []
-    if coverage["fixed_body"] < MIN_COVERAGE:
-        parts.append(f"the moving image shows only {fixed:.0f} % of the body in the fixed image")
-    if coverage["moving_body"] < MIN_COVERAGE:
-        parts.append(f"only {moving:.0f} % of the body in the moving image is inside the fixed one")
-    return f"{' and '.join(parts)}: nothing can be compared outside the part in common"
+@dataclass(frozen=True)
+class Coverage:
+    """The part of the body that two images have in common.
 
-
-def is_enough(coverage: Mapping[str, Any]) -> bool:
-    """Whether each of two images shows most of the other one's body."""
-    return min(coverage["fixed_body"], coverage["moving_body"]) >= MIN_COVERAGE
-
-
-def has_nothing_in_common(coverage: Mapping[str, Any]) -> bool:
-    """Whether two images show practically no common part of the body."""
-    return max(coverage["fixed_body"], coverage["moving_body"]) < NO_COVERAGE
-
-
-def _worse(fact: str) -> Notice:
-    return Notice("worse", "warning", f"the registration made it worse: {fact}", fact)
-
-
-def _locally_worse(before: Mapping[str, Any], after: Mapping[str, Any]) -> bool:
-    """Whether local correlation and mutual information both decreased.
-
-    The global correlation hardly changes when only a small region is displaced.
+    Parameters
+    ----------
+    fixed_body, moving_body
+        Share of the body in the fixed image that the moving image shows, and of the body in the
+        moving image that the fixed image shows, 0 to 1.
+    region
+        First and last slice of the fixed grid along (z, y, x) with much of the common part, and a
+        slice near their middle, for each axis; None if nothing is in common.
     """
-    for key, drop in (("local_ncc", _LOCAL_DROP), ("mutual_information", _INFORMATION_DROP)):
-        old, new = before.get(key), after.get(key)
-        if old is None or new is None or new >= old * (1 - drop):
-            return False
-    return True
+
+    fixed_body: float
+    moving_body: float
+    region: tuple[tuple[int, int, int], ...] | None
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the coverage as it is in ``report.json``."""
+        region = self.region
+        return {
+            "fixed_body": round(self.fixed_body, 4),
+            "moving_body": round(self.moving_body, 4),
+            "common_slices": None if region is None else [list(axis[:2]) for axis in region],
+            "common_center": None if region is None else [axis[2] for axis in region],
+        }
 
 
-def format_share(percent: float) -> str:
-    """Format a percentage of voxels; very small ones as "less than 0.01 %"."""
-    small = 0 < percent < SMALLEST_PERCENT
-    return f"less than {SMALLEST_PERCENT:g} %" if small else f"{percent:.2g} %"
+@quietly()
+def extent_of(scan: CheckedScan) -> Extent:
+    """Return the field of view of a scan and the body in it."""
+    volume = scan.unpadded
+    mask = find_body_mask(volume)
+    points = apply(mask.affine, np.argwhere(np.asarray(mask.voxels)).astype(np.float64))
+    points = points[_is_set(volume, volume.outside, points, invert=True)]
+    if len(points) > _POINTS:
+        points = np.random.default_rng(0).permutation(points)[:_POINTS]
+    if volume.unit != "HU":
+        return Extent(volume, points, None)
+    near = np.asarray(mask.voxels) != 0
+    for _ in range(max(1, round(_TOLERANCE_MM / max(mask.spacing)))):
+        near = grown(near)
+    return Extent(volume, points, replace(mask, voxels=near.astype(np.uint8)))
+
+
+def measure_coverage(
+    fixed: Extent, moving: Extent, forward: Transform, inverse: Transform
+) -> Coverage:
+    """Measure what two images have in common.
+
+    Parameters
+    ----------
+    fixed, moving
+        What the two images show. Their bodies are compared if both are in HU, otherwise the body
+        of each with the field of view of the other.
+    forward, inverse
+        Transforms from points of the fixed to points of the moving image, and back, in LPS mm.
+    """
+    if fixed.body is None or moving.body is None:
+        fixed, moving = replace(fixed, body=None), replace(moving, body=None)
+    check()
+    seen = moving.shows(forward.points(fixed.points))
+    check()
+    back = fixed.shows(inverse.points(moving.points))
+    shares = [float(x.mean()) if len(x) else 0.0 for x in (seen, back)]
+    return Coverage(shares[0], shares[1], _region(fixed.volume, fixed.points[seen]))
+
+
+def _is_set(
+    grid: Volume, marks: NDArray[np.bool_] | None, points: NDArray[np.float64], invert: bool = False
+) -> NDArray[np.bool_]:
+    """Return for each point whether it is in a grid and marked (or not, if ``invert``)."""
+    index = np.rint(apply(np.linalg.inv(grid.affine), points)).astype(np.int64)
+    inside = np.asarray(((index >= 0) & (index < np.array(grid.shape))).all(axis=1))
+    if marks is not None:
+        z, y, x = index[inside].T
+        inside[inside] = marks[z, y, x] != invert
+    return inside
+
+
+def _region(fixed: Volume, points: NDArray[np.float64]) -> tuple[tuple[int, int, int], ...] | None:
+    """Return first, last and middle slice along each axis of the fixed grid; None if empty."""
+    if not len(points):
+        return None
+    axes = []
+    index = apply(np.linalg.inv(fixed.affine), points)
+    for axis, (count, step) in enumerate(zip(fixed.shape, fixed.spacing, strict=True)):
+        bins = max(1, min(count, round(count * step / _BIN_MM)))
+        number, edges = np.histogram(index[:, axis], bins, (-0.5, count - 0.5))
+        full = np.flatnonzero(number >= _FULL * number.max())
+        middles = (edges[full] + edges[full + 1]) / 2
+        # of two legs, one: the middle between them is empty
+        middle = middles[np.abs(middles - (middles[0] + middles[-1]) / 2).argmin()]
+        first, last = np.ceil(edges[full[0]]), np.floor(edges[full[-1] + 1])
+        ends = np.clip([first, last, np.rint(middle)], 0, count - 1).astype(int)
+        axes.append((int(ends[0]), int(ends[1]), int(ends[2])))
+    return tuple(axes)
+
+
+def find_body_mask(volume: Volume) -> Volume:
+    """Return a mask of the patient (1 inside) on a grid of about 3 mm in the volume's space.
+
+    For HU, couch and clothes are excluded; for other values, the mask is the largest component
+    brighter than a tenth of the range, with holes filled.
+    """
+    sizes = tuple(max(_BODY_MM, s) for s in volume.spacing)
+    coarse = to_spacing(replace(volume, outside=None), (sizes[0], sizes[1], sizes[2]))
+    if volume.unit == "HU":
+        coarse = closest_axial(coarse)
+        body = coarse_body(np.asarray(coarse.voxels, np.float32), coarse.spacing)
+    else:
+        values = np.asarray(coarse.voxels, np.float32)
+        low, high = np.percentile(values, (1.0, 99.5))
+        parts, count = ndimage.label(values > low + 0.1 * (high - low))
+        voxels = np.bincount(parts.ravel(), minlength=count + 1)
+        voxels[0] = 0
+        body = ndimage.binary_fill_holes(parts == voxels.argmax()) & (count > 0)
+    if not body.any():
+        body = np.ones(coarse.shape, dtype=bool)
+    return Volume(body.astype(np.uint8), coarse.affine, "unknown")

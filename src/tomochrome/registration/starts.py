@@ -9,12 +9,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+import numba
 import numpy as np
 from numpy.typing import NDArray
 
 from tomochrome.geometry.affine import apply
 from tomochrome.registration.levels import Level
 from tomochrome.runtime import ThreadPool, check
+from tomochrome.runtime.kernels import kernel
 
 MIN_OVERLAP: Final = 0.02
 """Positions with a smaller overlap are rejected."""
@@ -66,15 +68,15 @@ def find_starts(fixed: Level, moving: Level, count: int) -> list[Start]:
         return Start(matrix, *shared_information(fixed, moving, matrix))
 
     rotations = _rotations()
-    found = []
+    starts = []
     for shift, about in (
         (moving.mass - fixed.mass, fixed.mass),
         (moving.center - fixed.center, fixed.center),
         (np.zeros(3), fixed.mass),
     ):
-        found += [evaluated(_rotation_about(rotation, about, shift)) for rotation in rotations]
-    found += [evaluated(matrix) for matrix in _exhaustive_search(fixed, moving, rotations)]
-    return _distinct(found, fixed, count)
+        starts += [evaluated(_rotation_about(rotation, about, shift)) for rotation in rotations]
+    starts += [evaluated(matrix) for matrix in _exhaustive_search(fixed, moving, rotations)]
+    return _distinct(starts, fixed, count)
 
 
 def is_half_turn(matrix: Matrix) -> bool:
@@ -128,8 +130,6 @@ def information(fixed: Level, moving: Level, matrix: Matrix) -> float:
 
 def _shared(fixed: Level, moving: Level, matrix: Matrix) -> tuple[NDArray[np.int64], float]:
     """Return the joint histogram of two images at a position, and their overlap."""
-    from tomochrome.registration.start_kernels import joint_histogram
-
     counts = np.zeros((_BINS, _BINS), np.int64)
     to_moving = np.linalg.inv(moving.affine) @ matrix @ fixed.affine
     joint_histogram(
@@ -155,7 +155,6 @@ def _exhaustive_search(fixed: Level, moving: Level, rotations: list[Matrix]) -> 
     registration in the Fourier domain", IEEE Transactions on Image Processing 21, 2012. It is
     squared, since the contrast may be inverted between modalities.
     """
-    import numba
     from scipy import fft
 
     # voxels of both are assigned to the nearest grid point: a finer grid would have holes
@@ -182,13 +181,13 @@ def _exhaustive_search(fixed: Level, moving: Level, rotations: list[Matrix]) -> 
             for a, b in ((0, 0), (1, 0), (0, 1), (2, 0), (0, 2), (1, 1))
         )
         share = count / smaller
-        known = share > _MIN_SHARE
-        count = np.where(known, count, 1.0)
+        valid = share > _MIN_SHARE
+        count = np.where(valid, count, 1.0)
         variances = np.maximum(ff - f**2 / count, 0) * np.maximum(mm - m**2 / count, 0)
-        known &= variances > 1e-9 * variances.max()
-        squared = (fm - f * m / count) ** 2 / np.where(known, variances, 1.0)
-        score = np.where(known, -np.log1p(-np.clip(squared, 0, 0.999)) * np.minimum(share, 1), 0.0)
-        found = []
+        valid &= variances > 1e-9 * variances.max()
+        squared = (fm - f * m / count) ** 2 / np.where(valid, variances, 1.0)
+        score = np.where(valid, -np.log1p(-np.clip(squared, 0, 0.999)) * np.minimum(share, 1), 0.0)
+        results = []
         for _ in range(_PEAKS):
             at = np.array(np.unravel_index(np.argmax(score), score.shape))
             if score[tuple(at)] <= 0:
@@ -197,12 +196,12 @@ def _exhaustive_search(fixed: Level, moving: Level, rotations: list[Matrix]) -> 
             score[np.ix_(*near)] = 0.0  # suppress the surroundings of the peak
             offset = np.where(at < target.shape[1:], at, at - np.array(size))
             shift = target_start + (offset * step)[::-1] - start
-            found.append(_rotation_about(rotation, fixed.mass, shift))
-        return found
+            results.append(_rotation_about(rotation, fixed.mass, shift))
+        return results
 
     with ThreadPool(numba.get_num_threads()) as pool:
-        found = pool.map(peaks, rotations, *zip(*rotated, strict=True))
-        return [matrix for matrices in found for matrix in matrices]
+        results = pool.map(peaks, rotations, *zip(*rotated, strict=True))
+        return [matrix for matrices in results for matrix in matrices]
 
 
 def _rasterized(
@@ -212,8 +211,6 @@ def _rasterized(
 
     Each voxel is assigned to the nearest grid point; several at the same point are averaged.
     """
-    from tomochrome.registration.start_kernels import rasterize
-
     points = apply(matrix, level.points)
     start = points.min(axis=0)
     # with a margin of one voxel, because positions are rounded in the kernel
@@ -226,11 +223,11 @@ def _rasterized(
     return box, start
 
 
-def _distinct(found: list[Start], fixed: Level, count: int) -> list[Start]:
+def _distinct(starts: list[Start], fixed: Level, count: int) -> list[Start]:
     """Return the best positions that differ sufficiently from better ones."""
     ends = np.concatenate([fixed.mass + fixed.radius * np.eye(3), [fixed.mass]])
     kept: list[Start] = []
-    for start in sorted(found, key=lambda other: -other.score):
+    for start in sorted(starts, key=lambda other: -other.score):
         if start.overlap < MIN_OVERLAP:
             continue
         moved = apply(start.matrix, ends)
@@ -261,3 +258,61 @@ def _rotation_about(
     matrix[:3, :3] = rotation
     matrix[:3, 3] = about - rotation @ about + shift
     return matrix
+
+
+@kernel
+def joint_histogram(fixed, valid, moving, moving_valid, matrix, counts):  # type: ignore[no-untyped-def]
+    """Add the pairs of values, 0 to 1, of voxels valid in both volumes to ``counts`` (bins, bins).
+
+    ``matrix`` (3, 4) maps (z, y, x) of ``fixed`` to (z, y, x) of ``moving``, whose nearest voxel
+    is used.
+    """
+    depth, height, width = fixed.shape
+    size_z, size_y, size_x = moving.shape
+    bins = len(counts)
+    for z in range(depth):
+        for y in range(height):
+            for x in range(width):
+                if not valid[z, y, x]:
+                    continue
+                i = matrix[0, 0] * z + matrix[0, 1] * y + matrix[0, 2] * x + matrix[0, 3]
+                j = matrix[1, 0] * z + matrix[1, 1] * y + matrix[1, 2] * x + matrix[1, 3]
+                k = matrix[2, 0] * z + matrix[2, 1] * y + matrix[2, 2] * x + matrix[2, 3]
+                # also false for NaN and for values too large for an index
+                if not (-0.5 <= i < size_z and -0.5 <= j < size_y and -0.5 <= k < size_x):
+                    continue
+                mz, my, mx = int(np.rint(i)), int(np.rint(j)), int(np.rint(k))
+                if mz >= size_z or my >= size_y or mx >= size_x:
+                    continue
+                if moving_valid[mz, my, mx]:
+                    a = min(int(fixed[z, y, x] * bins), bins - 1)
+                    b = min(int(moving[mz, my, mx] * bins), bins - 1)
+                    counts[a, b] += 1
+
+
+@kernel
+def rasterize(values, valid, mean, matrix, box):  # type: ignore[no-untyped-def]
+    """Assign the valid voxels to ``box`` (3, z, y, x): mask, value minus ``mean``, its square.
+
+    ``matrix`` (3, 4) maps (z, y, x) of the volume to (z, y, x) of the box, which contains them
+    all. Each voxel is assigned to the nearest box voxel; several at the same one are averaged.
+    """
+    depth, height, width = values.shape
+    count, sums, squares = box
+    for z in range(depth):
+        for y in range(height):
+            for x in range(width):
+                if valid[z, y, x]:
+                    i = matrix[0, 0] * z + matrix[0, 1] * y + matrix[0, 2] * x + matrix[0, 3]
+                    j = matrix[1, 0] * z + matrix[1, 1] * y + matrix[1, 2] * x + matrix[1, 3]
+                    k = matrix[2, 0] * z + matrix[2, 1] * y + matrix[2, 2] * x + matrix[2, 3]
+                    at = int(np.rint(i)), int(np.rint(j)), int(np.rint(k))
+                    count[at] += 1
+                    sums[at] += values[z, y, x] - mean
+    for z in range(count.shape[0]):
+        for y in range(count.shape[1]):
+            for x in range(count.shape[2]):
+                if count[z, y, x] > 0:
+                    sums[z, y, x] /= count[z, y, x]
+                    squares[z, y, x] = sums[z, y, x] * sums[z, y, x]
+                    count[z, y, x] = 1

@@ -1,4 +1,4 @@
-"""Validation with a known deformation: deform a volume, add noise, register, compare in mm.
+"""Validation with a known deformation: a random diffeomorphism, noise, errors in mm.
 
 One of the three ways to validate a registration (visually, with landmarks, with a synthetic
 field).
@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from scipy import ndimage
 
@@ -20,12 +21,20 @@ from tomochrome.evaluate.transform_measures import jacobian_measures
 from tomochrome.geometry.affine import apply, require_same_grid
 from tomochrome.geometry.displacement import DisplacementField
 from tomochrome.geometry.resample import resample
-from tomochrome.registration.checks import check_numbers
-from tomochrome.registration.coverage import find_body_mask
-from tomochrome.registration.pair import check_volume, working_grid
-from tomochrome.registration.register import Registration, register
-from tomochrome.registration.synthetic import random_diffeomorphism
-from tomochrome.registration.velocity import to_mm
+from tomochrome.registration.checked_input import check_numbers, check_volume
+from tomochrome.registration.pairwise import Registration, register
+from tomochrome.registration.report import find_body_mask
+from tomochrome.registration.velocity import (
+    Shape,
+    exponential,
+    reduce_inverse_error,
+    resize,
+    resize_field,
+    to_mm,
+    warp,
+    warp_nearest,
+)
+from tomochrome.registration.working_pair import working_grid
 from tomochrome.runtime import check, quietly, report
 from tomochrome.transform import Transform, jacobian_map
 from tomochrome.volume import Volume
@@ -128,7 +137,7 @@ def make_synthetic(
         Volume(inside.astype(np.uint8), volume.affine, "unknown"), grid, order="nearest"
     )
     report(1, 4, "deforming")
-    known = random_diffeomorphism(
+    deformation = random_diffeomorphism(
         shape,
         grid.spacing,
         mean_mm=mean_mm,
@@ -136,7 +145,7 @@ def make_synthetic(
         seed=seed,
         body=np.asarray(coarse.voxels) != 0,
     )
-    field = DisplacementField(to_mm(known.inverse, affine).astype(np.float32), affine)
+    field = DisplacementField(to_mm(deformation.inverse, affine).astype(np.float32), affine)
     applied = Transform.from_fields(field)  # its inverse is the truth
     if jacobian_measures(jacobian_map(applied, field.like))["folded_percent"] > 0:
         raise OptionError(
@@ -210,16 +219,16 @@ def validate_synthetic(
         "before", "after", "jacobian", "inverse_consistency_mm", "seconds", "device", "model",
         "warnings",
     )  # fmt: skip
-    found = {key: result.report[key] for key in kept if key in result.report}
+    measures = {key: result.report[key] for key in kept if key in result.report}
     if case.fixed_labels is not None:
         for when in ("before", "after"):
-            found[when] = {**found[when], **_large(found[when], case.fixed_labels)}
+            measures[when] = {**measures[when], **_large(measures[when], case.fixed_labels)}
     error = displacement_errors(result.forward, case)
-    found["warnings"] = [*_warnings(case.facts["mean_mm"], error), *found.get("warnings", ())]
-    return {"deformation": case.facts, "error_mm": error, **found}
+    measures["warnings"] = [*_warnings(case.facts["mean_mm"], error), *measures.get("warnings", ())]
+    return {"deformation": case.facts, "error_mm": error, **measures}
 
 
-def displacement_errors(found: Transform, case: Synthetic) -> dict[str, Any]:
+def displacement_errors(estimate: Transform, case: Synthetic) -> dict[str, Any]:
     """Return the distances in mm of a transform from the known one, before (identity) and after.
 
     They are measured at voxel centers of the body (subsampled in large volumes) where the truth
@@ -239,7 +248,7 @@ def displacement_errors(found: Transform, case: Synthetic) -> dict[str, Any]:
         inside = ((at >= -0.5) & (at < size - 0.5)).all(axis=1)
         inside &= np.linalg.norm(inverse.points(truth) - points, axis=1) < _MAX_ERROR_MM
         initial.append(np.linalg.norm(truth - points, axis=1)[inside])
-        remaining.append(np.linalg.norm(found.points(points) - truth, axis=1)[inside])
+        remaining.append(np.linalg.norm(estimate.points(points) - truth, axis=1)[inside])
     if not (count := sum(len(part) for part in initial)):
         raise InputError(
             "the deformation moves the entire body out of the field of view of the volume"
@@ -252,18 +261,18 @@ def displacement_errors(found: Transform, case: Synthetic) -> dict[str, Any]:
 
 def _warnings(requested: float, error: Mapping[str, Any]) -> list[str]:
     """Return warnings about deviations from the requested deformation."""
-    found, mean = [], error["before"]["mean"]
+    warnings, mean = [], error["before"]["mean"]
     if abs(mean - requested) > _TOLERANCE * requested:
-        found.append(
+        warnings.append(
             f"the known deformation is {mean:.1f} mm on average where it is measured, instead of "
             f"the requested {requested:g} mm"
         )
     if error["measured_percent"] < _MIN_PERCENT:
-        found.append(
+        warnings.append(
             f"only {error['measured_percent']:.0f} % of the body remain in the volume's field of "
             "view after the deformation; the rest is not measured"
         )
-    return found
+    return warnings
 
 
 def _check(
@@ -336,3 +345,133 @@ def _large(measured: Mapping[str, Any], labels: Volume) -> dict[str, float]:
     large = {str(int(v)) for v, size in zip(values, ml, strict=True) if size > LARGE_ML and v != 0}
     dice = [v for label, v in measured.get("dice", {}).items() if label in large]
     return {"dice_mean_large": float(np.mean(dice))} if dice else {}
+
+
+@dataclass(frozen=True, eq=False)
+class KnownDeformation:
+    """A diffeomorphism of a grid and its inverse, in voxels, each (1, 3, z, y, x).
+
+    Parameters
+    ----------
+    forward
+        Displacement from points of the undeformed volume to the deformed one: the ground truth
+        for registering the deformed (moving) volume to the undeformed (fixed) one.
+    inverse
+        Displacement in the opposite direction.
+    """
+
+    forward: torch.Tensor
+    inverse: torch.Tensor
+
+    def apply(self, voxels: NDArray[Any], *, labels: bool = False) -> NDArray[Any]:
+        """Deform voxels (z, y, x) as float32, or labels with their values and type."""
+        if labels:
+            integers = torch.from_numpy(np.ascontiguousarray(voxels).astype(np.int64))[None, None]
+            return warp_nearest(integers, self.inverse)[0, 0].numpy().astype(voxels.dtype)
+        image = torch.from_numpy(np.ascontiguousarray(voxels, dtype=np.float32))[None, None]
+        return warp(image, self.inverse)[0, 0].numpy()
+
+
+def random_diffeomorphism(
+    shape: Shape,
+    spacing: tuple[float, float, float],
+    *,
+    mean_mm: float = 9.0,
+    smooth_mm: float = 70.0,
+    seed: int = 0,
+    body: NDArray[np.bool_] | None = None,
+) -> KnownDeformation:
+    """Generate a random smooth diffeomorphism; it can fold if ``mean_mm`` is too large.
+
+    Parameters
+    ----------
+    shape, spacing
+        Shape and spacing (mm) of the grid, (z, y, x).
+    mean_mm
+        Mean length of the displacement within ``body`` in mm.
+    smooth_mm
+        Distance between the control points of the random velocity in mm.
+    seed
+        Random seed.
+    body
+        Mask for ``mean_mm``, bool (z, y, x); None for the entire grid.
+    """
+    rng = np.random.default_rng(seed)
+    extent = np.array(shape) * spacing
+    nodes = tuple(max(3, round(float(e) / smooth_mm) + 1) for e in extent)
+    half: Shape = tuple(max(4, -(-n // 2)) for n in shape)  # type: ignore[assignment]
+    noise = torch.from_numpy(rng.standard_normal((1, 3, *nodes), dtype=np.float32))
+    # approximately cubic interpolation: linear between nodes, then box filters
+    velocity = _box_smoothed(
+        resize(noise, half), [n // (2 * k) for n, k in zip(half, nodes, strict=True)]
+    )
+    scale = torch.tensor(spacing, dtype=torch.float32).view(1, 3, 1, 1, 1)
+    mm = torch.tensor([s * n / h for s, n, h in zip(spacing, shape, half, strict=True)])
+    velocity = velocity / mm.view(1, 3, 1, 1, 1)
+    inside = (
+        torch.ones(1, 1, *shape) if body is None else torch.from_numpy(body)[None, None].float()
+    )
+    for _ in range(4):  # exp(v) and v differ in length
+        check()
+        both = exponential(torch.cat([velocity, -velocity]), 7)
+        forward = resize_field(both[:1], shape)
+        length = (forward * scale).square().sum(1, keepdim=True).sqrt()
+        mean = float((length * inside).sum() / inside.sum())
+        if abs(mean - mean_mm) < 0.02 * mean_mm:
+            break
+        velocity = velocity * (mean_mm / max(mean, 1e-6))
+    check()
+    forward, inverse = reduce_inverse_error(forward, resize_field(both[1:], shape), 4)
+    return KnownDeformation(forward, inverse)
+
+
+def _box_smoothed(field: torch.Tensor, radii: list[int]) -> torch.Tensor:
+    for _ in range(2):
+        for axis, radius in enumerate(radii):
+            if radius < 1:
+                continue
+            size, pad = [1, 1, 1], [0] * 6
+            size[axis] = 2 * radius + 1
+            pad[2 * (2 - axis)] = pad[2 * (2 - axis) + 1] = radius
+            padded = torch.nn.functional.pad(field, pad, mode="replicate")
+            field = torch.nn.functional.avg_pool3d(padded, size, stride=1)
+    return field
+
+
+def deform(
+    volume: Volume,
+    deformation: KnownDeformation,
+    *,
+    noise: float = 0.0,
+    change: NDArray[np.float32] | None = None,
+    seed: int = 0,
+) -> Volume:
+    """Deform a volume, with noise and a change of contrast: the moving volume of a test pair.
+
+    Parameters
+    ----------
+    volume
+        Scalar volume on the deformation's grid.
+    deformation
+        The deformation.
+    noise
+        Standard deviation of added noise, in the volume's unit.
+    change
+        Added to the voxels before the deformation, (z, y, x), for example contrast agent.
+    seed
+        Random seed of the noise.
+    """
+    voxels = np.asarray(volume.voxels, dtype=np.float32)
+    moved = deformation.apply(voxels if change is None else voxels + change)
+    if noise > 0:
+        rng = np.random.default_rng(seed)
+        moved = moved + np.float32(noise) * rng.standard_normal(moved.shape, dtype=np.float32)
+    return volume.with_voxels(moved, step="deformed by a known random field")
+
+
+def errors_mm(
+    estimate: torch.Tensor, truth: torch.Tensor, spacing: tuple[float, float, float]
+) -> NDArray[np.float32]:
+    """Return the distance between two displacements at each voxel in mm, (z, y, x)."""
+    scale = torch.tensor(spacing, dtype=torch.float32).view(1, 3, 1, 1, 1)
+    return ((estimate - truth) * scale).square().sum(1).sqrt()[0].numpy()

@@ -178,7 +178,7 @@ def align_sections(
     from scipy import ndimage
 
     from tomochrome.colorization.body import find_body
-    from tomochrome.registration.register import register
+    from tomochrome.registration.pairwise import register
 
     known = photographs.voxels[..., 3] > 0
     light = np.stack([

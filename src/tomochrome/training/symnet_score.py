@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from tomochrome.registration.symnet import SymNet, predict
+from tomochrome.registration.symmetric_network import SymNet, predict
 from tomochrome.registration.velocity import pair_fields
 from tomochrome.runtime import check
 from tomochrome.training.pairs import PairSamples, Sample
@@ -108,8 +108,9 @@ def removed_on_ct(
     """
     from tomochrome.io import read
     from tomochrome.registration.align import align
-    from tomochrome.registration.pair import make_pair
-    from tomochrome.registration.synthetic import deform, errors_mm, random_diffeomorphism
+    from tomochrome.registration.checked_input import checked_pair
+    from tomochrome.registration.validation import deform, errors_mm, random_diffeomorphism
+    from tomochrome.registration.working_pair import make_pair
 
     volume = read(scan)
     body = np.asarray(volume.voxels) > _BODY_HU
@@ -119,7 +120,8 @@ def removed_on_ct(
             volume.shape, volume.spacing, mean_mm=mean_mm, seed=seed, body=body
         )
         moving = deform(volume, truth, noise=_NOISE_HU, seed=seed)
-        found = align(make_pair(volume, moving), net, iterations=0, shrink_by=shrink_by)
+        scans = checked_pair(volume, moving)
+        found = align(make_pair(*scans), net, iterations=0, shrink_by=shrink_by)
         identity = torch.zeros_like(truth.forward)
         left = errors_mm(found.fields.forward, truth.forward, volume.spacing)
         after += float(left[body].mean())
@@ -131,10 +133,11 @@ def brains(net: SymNet, first: Path, second: Path, shrink_by: int = 2) -> dict[s
     """Return the correlation of two images on one grid before and after the network alone."""
     from tomochrome.io import read
     from tomochrome.registration.align import align
-    from tomochrome.registration.pair import make_pair
+    from tomochrome.registration.checked_input import checked_pair
     from tomochrome.registration.velocity import warp
+    from tomochrome.registration.working_pair import make_pair
 
-    pair = make_pair(read(first), read(second))
+    pair = make_pair(*checked_pair(read(first), read(second)))
     found = align(pair, net, iterations=0, shrink_by=shrink_by)
     moved = warp(pair.moving, found.fields.forward)
     return {

@@ -1,7 +1,6 @@
 """Maps of space: transforms, and the Jacobian determinant of what they do to it."""
 
-from tomochrome.transform.jacobian import jacobian_map
-from tomochrome.transform.steps import Step, Warp, follow
-from tomochrome.transform.transform import Transform
+from tomochrome.transform.composite import Step, Transform, Warp, follow
+from tomochrome.transform.jacobian_determinant import jacobian_map
 
 __all__ = ["Step", "Transform", "Warp", "follow", "jacobian_map"]

@@ -66,5 +66,5 @@ def determinants(first, last, vectors, basis, start, factor, out):  # type: igno
                     steps[2, k, 0], steps[2, k, 1], steps[2, k, 2],
                 ) / whole  # fmt: skip
                 least, total = min(least, det), total + det
-            found = total * 0.125 * factor if least > 0 else -abs(least * factor)
-            out[row // size_y, y, x] = found
+            value = total * 0.125 * factor if least > 0 else -abs(least * factor)
+            out[row // size_y, y, x] = value

@@ -20,8 +20,8 @@ from tomochrome.windowing.window import Window, luminance
 if TYPE_CHECKING:
     from tomochrome.windowing.content import Sample
 
-MOST_WHITE: Final = 0.01  #: maximum share of white voxels in the body, without bone
-MOST_BLACK: Final = 0.10  #: maximum share of black voxels in fat and soft tissue
+MAX_WHITE: Final = 0.01  #: maximum share of white voxels in the body, without bone
+MAX_BLACK: Final = 0.10  #: maximum share of black voxels in fat and soft tissue
 WHITE_L: Final = 99.8  #: 8-bit grey is 255 from this L*
 BLACK_L: Final = 0.2
 CANDIDATES: Final = ("mediastinum", "abdomen", "soft-tissue")
@@ -30,10 +30,10 @@ FAT_L: Final = 15.0  #: minimum L* of fat in a window widened for contrast agent
 MAX_AGENT_HU: Final = 650.0
 """Denser contrast agent may be white: a window wide enough for it would show the liver dark."""
 
-_SAFE_WHITE: Final = 0.7 * MOST_WHITE  # margin for errors of sampling and bone segmentation
+_SAFE_WHITE: Final = 0.7 * MAX_WHITE  # margin for errors of sampling and bone segmentation
 _SOFT_HU: Final = -150.0  # lower limit of fat and soft tissue, which must not be black
 _FAT_HU: Final = -100.0  # of fat
-_LEAST_TISSUE: Final = 0.02  # share of the sample; with less tissue it is a crop of the lung
+_MIN_TISSUE: Final = 0.02  # share of the sample; with less tissue it is a crop of the lung
 _LUNG_SHARE: Final = 0.15  # of the voxels above -950 HU; more in a chest
 _STEP: Final = 50.0  # both ends of a widened window are multiples of this
 _PERCENTILES: Final = (1.0, 99.5)  # ends of the window for other units than HU
@@ -46,8 +46,8 @@ def auto_window(volume: Volume) -> Window:
 
     For CT, this is ``"brain"`` for a head, whatever its skull, teeth or dental metal; ``"lung"``
     for a crop of the lung; otherwise the first of the presets ``"mediastinum"`` (only if much of
-    it is lung), ``"abdomen"`` and ``"soft-tissue"`` in which at most `MOST_WHITE` of the body's
-    voxels other than bone are white and at most `MOST_BLACK` of fat and soft tissue are black.
+    it is lung), ``"abdomen"`` and ``"soft-tissue"`` in which at most `MAX_WHITE` of the body's
+    voxels other than bone are white and at most `MAX_BLACK` of fat and soft tissue are black.
     Only contrast agent in large pools, such as the heart in a CT angiography, gets a window wider
     than ``"soft-tissue"``, named ``"auto"``: its upper end is the level of the agent (at most
     `MAX_AGENT_HU`), its lower end shows fat at L* `FAT_L` or more.
@@ -120,8 +120,8 @@ def _for_ct(ct: Sample) -> Window:
     if shows_a_head(ct):
         return PRESETS["brain"]
     values = tissue_values(ct)
-    if values.size < _LEAST_TISSUE * ct.values.size:
-        return PRESETS["lung" if (ct.values > -950).mean() > _LEAST_TISSUE else "soft-tissue"]
+    if values.size < _MIN_TISSUE * ct.values.size:
+        return PRESETS["lung" if (ct.values > -950).mean() > _MIN_TISSUE else "soft-tissue"]
     breathing = ct.values[ct.values > -950]
     chest = (breathing < -500).mean() > _LUNG_SHARE
     for name in CANDIDATES:
@@ -149,7 +149,7 @@ def fits(values: NDArray[np.float32], window: Window) -> bool:
     if colored.size == 0:
         return False
     return bool(
-        (lightness >= WHITE_L).mean() <= _SAFE_WHITE and (colored <= BLACK_L).mean() <= MOST_BLACK
+        (lightness >= WHITE_L).mean() <= _SAFE_WHITE and (colored <= BLACK_L).mean() <= MAX_BLACK
     )
 
 

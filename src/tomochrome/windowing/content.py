@@ -17,7 +17,7 @@ from scipy import ndimage
 from tomochrome.volume import Volume
 
 GRID_MM: Final = 3.0  #: spacing of the sample, unless the scan is coarser
-MOST_VOXELS: Final = 2_000_000  #: in the sample
+MAX_VOXELS: Final = 2_000_000  #: in the sample
 BODY_HU: Final = -200.0  #: lower limit of fat and denser tissue; couch, lung and air are below
 BONE_HU: Final = 300.0  #: lower limit of bone, so that trabecular bone counts as tissue
 SKULL_HU: Final = 350.0  #: the same in a head, because of partial volumes at the skull
@@ -69,7 +69,7 @@ def sample(volume: Volume) -> Sample:
         max(1, min(int(GRID_MM / mm + 0.49), n // 4))
         for mm, n in zip(volume.spacing, volume.shape, strict=True)
     ]
-    while np.prod([-(-n // s) for n, s in zip(volume.shape, strides, strict=True)]) > MOST_VOXELS:
+    while np.prod([-(-n // s) for n, s in zip(volume.shape, strides, strict=True)]) > MAX_VOXELS:
         finest = min(range(3), key=lambda axis: strides[axis] * volume.spacing[axis])
         strides[finest] += 1
     columns = volume.affine[:3, :3]
@@ -161,14 +161,14 @@ def shows_a_head(ct: Sample) -> bool:
     slices = np.moveaxis(ct.values, ct.axial, 0)
     pixel = np.prod([mm for axis, mm in enumerate(ct.spacing) if axis != ct.axial])
     low, high = _BRAIN_HU
-    seen = found = 0
+    seen = heads = 0
     for plane in slices:
         if (plane > BODY_HU).sum() * pixel < _BRAIN_MM2:
             continue
         seen += 1
         inside = _enclosed(plane > _CLOSED_HU, max(1, round(_GAPS_MM / pixel**0.5)))
-        found += bool((inside & (plane > low) & (plane < high)).sum() * pixel > _BRAIN_MM2)
-    return found > 0 and found >= _BRAIN_SHARE * seen
+        heads += bool((inside & (plane > low) & (plane < high)).sum() * pixel > _BRAIN_MM2)
+    return heads > 0 and heads >= _BRAIN_SHARE * seen
 
 
 def _enclosed(bone: NDArray[np.bool_], gaps: int) -> NDArray[np.bool_]:

@@ -17,7 +17,7 @@ from tomochrome._napari.named_choice import Offer
 def engine(monkeypatch):
     """A fast replacement for the engine; ``test_napari_register_window.py`` runs the real one."""
     quick = QuickRegister()
-    monkeypatch.setattr(import_module("tomochrome.registration.register"), "register", quick)
+    monkeypatch.setattr(import_module("tomochrome.registration.pairwise"), "register", quick)
     return quick
 
 

@@ -13,7 +13,7 @@ from panel_cases import choose, names, register, settle
 from register_cases import SHIFT, body
 
 from tomochrome._napari.layers import color_layer, layer_transform, source_of, volume_layer
-from tomochrome._napari.register_verdict import verdict_of
+from tomochrome.registration.verdict import verdict_of
 
 pytestmark = pytest.mark.gui
 

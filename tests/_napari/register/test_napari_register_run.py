@@ -153,7 +153,7 @@ def test_an_unexpected_failure_is_shown_and_the_panel_goes_on(panel, qtbot, monk
     def broken(*_, **__):
         raise RuntimeError("out of luck")
 
-    module = import_module("tomochrome.registration.register")
+    module = import_module("tomochrome.registration.pairwise")
     monkeypatch.setattr(module, "register", broken)
     panel.run()
     settle(panel, qtbot)

@@ -10,8 +10,8 @@ import torch
 from pydantic import BaseModel, Field, NonNegativeFloat, PositiveInt, model_validator
 
 from tomochrome.registration.penalties import imbalance, roughness, small_jacobian
-from tomochrome.registration.similarity import local_correlation
-from tomochrome.registration.symnet import KIND, SymNet, build_symnet, halfway
+from tomochrome.registration.similarity_losses import local_correlation
+from tomochrome.registration.symmetric_network import KIND, SymNet, build_symnet, halfway
 from tomochrome.registration.velocity import pair_fields, resize_field, warp
 from tomochrome.training.config import RULES, Decay, PhantomPlan, TrainingConfig, check_shape
 from tomochrome.training.pairs import REAL, PairSamples, Sample, read_real
@@ -46,7 +46,7 @@ class Opening(BaseModel):
 
 
 class SymNetConfig(TrainingConfig):
-    """One training run of `tomochrome.registration.symnet.SymNet`.
+    """One training run of `tomochrome.registration.symmetric_network.SymNet`.
 
     Parameters
     ----------

@@ -79,8 +79,8 @@ def needs_volume(text: str | Window) -> bool:
     if isinstance(text, Window):
         return False
     name, _, function = text.strip().lower().partition("/")
-    known = not function or function in _FUNCTIONS
-    return known and (name in (DEFAULT, "auto") or _SCANNER.fullmatch(name) is not None)
+    valid = not function or function in _FUNCTIONS
+    return valid and (name in (DEFAULT, "auto") or _SCANNER.fullmatch(name) is not None)
 
 
 def describe_window(window: Window) -> str:

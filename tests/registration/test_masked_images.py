@@ -6,7 +6,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tomochrome.registration.masked_pyramid import completed, masked_shrink
+from tomochrome.registration.align import completed
+from tomochrome.registration.refine import masked_shrink
 from tomochrome.registration.velocity import Shape, shrink
 
 SHAPE = (16, 20, 24)

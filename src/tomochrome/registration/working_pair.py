@@ -5,7 +5,7 @@ larger); the moving volume is resampled to it through the initial transform, so 
 refinement only compute the remaining displacement. With the forward displacement ``u`` on the
 grid (mm) and the initial transform ``T``, fixed points map to moving points by
 ``p -> T(p + u(p))``, and back by ``q -> T^-1(q)`` followed by the inverse displacement.
-`tomochrome.registration.order` determines which volume is the fixed one in this module.
+`checked_input.is_swapped` determines which volume is the fixed one in this module.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from tomochrome.errors import GeometryError, InputError
+from tomochrome.errors import GeometryError
 from tomochrome.geometry.affine import apply, corners, decompose
 from tomochrome.geometry.blur import blur
 from tomochrome.geometry.resample import spacing_grid
-from tomochrome.io.values import replacing_advice
+from tomochrome.registration.checked_input import CheckedScan
 from tomochrome.registration.levels import valid_voxels
 from tomochrome.registration.velocity import Shape
 from tomochrome.runtime import check, quietly
@@ -76,52 +76,11 @@ class WorkingPair:
         return Volume(np.broadcast_to(np.uint8(0), self.shape), self.affine, "unknown")
 
 
-def check_volume(volume: Volume, role: str) -> None:
-    """Check that a volume can be registered.
-
-    Parameters
-    ----------
-    volume
-        A volume to be registered.
-    role
-        ``"fixed"`` or ``"moving"``, for the message.
-
-    Raises
-    ------
-    InputError
-        If it is colored, flat, constant, or has NaN or infinite values.
-    GeometryError
-        If its spacing is implausible.
-    """
-    where = f"the {role} volume"
-    if volume.is_rgba:
-        raise InputError(
-            f"{where} is in color; register the grey volume, then apply the transform to the color"
-        )
-    if min(volume.shape) < 4:
-        raise InputError(
-            f"{where} is flat: its shape is {volume.shape}; registration needs at least 4 voxels "
-            "along each axis"
-        )
-    if not all(0.01 <= s <= 50.0 for s in volume.spacing):
-        raise GeometryError(
-            f"{where} has an implausible spacing of "
-            f"{' x '.join(f'{s:.4g}' for s in volume.spacing)} mm; correct its header"
-        )
-    voxels = np.asarray(volume.voxels)
-    if voxels.dtype.kind == "f" and not np.isfinite(voxels).all():
-        raise InputError(f"{where} has NaN or infinite values; {replacing_advice(volume.unit)}")
-    if voxels.min() == voxels.max():
-        raise InputError(f"{where} is constant: there is nothing to register")
-
-
 def make_pair(
-    fixed: Volume,
-    moving: Volume,
+    fixed: CheckedScan,
+    moving: CheckedScan,
     *,
     transform: NDArray[np.float64] | None = None,
-    fixed_mask: Volume | None = None,
-    moving_mask: Volume | None = None,
     max_voxels: int = MAX_VOXELS,
 ) -> WorkingPair:
     """Resample two volumes to a common working grid.
@@ -129,34 +88,28 @@ def make_pair(
     Parameters
     ----------
     fixed, moving
-        Scalar volumes; they may differ in grid, spacing, orientation and field of view.
+        They may differ in grid, spacing, orientation and field of view.
     transform
         4x4 from LPS mm of the fixed volume to LPS mm of the moving one; None is the identity.
-    fixed_mask, moving_mask
-        Volumes on any grid, nonzero where the image is used.
     max_voxels
         Maximum number of voxels of the grid, which determines its spacing.
 
     Raises
     ------
-    InputError
-        If a volume cannot be registered (`check_volume`).
     GeometryError
         If the two do not overlap in space.
     """
-    check_volume(fixed, "fixed")
-    check_volume(moving, "moving")
     matrix = np.eye(4) if transform is None else np.asarray(transform, dtype=np.float64)
-    shape, affine = working_grid(_with_margin(fixed, moving, matrix), max_voxels)
+    shape, affine = working_grid(_with_margin(fixed.volume, moving.volume, matrix), max_voxels)
     grid = Volume(np.broadcast_to(np.uint8(0), shape), affine, "unknown")
     through = replace(grid, affine=matrix @ affine)
-    both_hu = fixed.unit == "HU" and moving.unit == "HU"
+    both_hu = fixed.volume.unit == "HU" and moving.volume.unit == "HU"
     images, masks = [], []
-    for volume, mask, like in ((fixed, fixed_mask, grid), (moving, moving_mask, through)):
+    for scan, like in ((fixed, grid), (moving, through)):
         check()
-        valid = valid_voxels(volume, mask, like)
+        valid = valid_voxels(scan.unpadded, scan.mask, like)
         check()
-        images.append(to_grey(_onto(volume, like), valid, hu=both_hu))
+        images.append(to_grey(_onto(scan.unpadded, like), valid, hu=both_hu))
         masks.append(valid)
     share = float((masks[0] & masks[1]).sum()) / max(1, min(int(m.sum()) for m in masks))
     if share < _MIN_OVERLAP or not (masks[0] & masks[1]).any():
@@ -181,8 +134,8 @@ def working_grid(fixed: Volume, max_voxels: int = MAX_VOXELS) -> tuple[Shape, ND
     if voxels <= max_voxels and spacing.max() <= 1.25 * spacing.min():
         return fixed.shape, np.array(fixed.affine)
     fits = float((np.prod(spacing) * voxels / max_voxels) ** (1 / 3))
-    wanted = max(fits, float(spacing.min()))
-    sizes = np.full(3, wanted)
+    step = max(fits, float(spacing.min()))
+    sizes = np.full(3, step)
     while True:
         # at least 16 voxels per axis, if the volume has them, so that thin slabs keep their slices
         least = np.minimum(np.array(fixed.shape), 16)

@@ -9,20 +9,54 @@ As in ITK, a transform for resampling maps points of the fixed image to the movi
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import Final
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from tomochrome.errors import InputError, OptionError
-from tomochrome.geometry.affine import same_grid
+from tomochrome.errors import GeometryError, InputError, OptionError
+from tomochrome.geometry.affine import apply, same_grid
 from tomochrome.geometry.displacement import DisplacementField
 from tomochrome.geometry.resample import Route, check_order, resample_along
 from tomochrome.geometry.sampling import Order, grid_slabs
 from tomochrome.runtime import check, check_writable, quietly
-from tomochrome.transform.steps import Step, Warp, checked, follow, is_identity
 from tomochrome.volume import Volume, require_volume
+
+_TOLERANCE_MM: Final = 1e-3
+_MAX_ROUNDS: Final = 100
+_MIN_FOR_KERNELS: Final = 10_000  # below this many points NumPy is faster than the kernels
+_ASTRAY_MM: Final = 0.1
+"""An inverse with a larger residual is considered not to exist."""
+
+
+@dataclass(frozen=True, eq=False)
+class Warp:
+    """A displacement field as a step of a transform, with its inverse if available.
+
+    Parameters
+    ----------
+    forward
+        The field to apply. If None, ``inverse`` is inverted by fixed-point iteration.
+    inverse
+        The inverse field. If None, it is computed by iteration when needed.
+    """
+
+    forward: DisplacementField | None
+    inverse: DisplacementField | None = None
+
+    @property
+    def field(self) -> DisplacementField:
+        """The available field, ``forward`` if both are."""
+        available = self.forward or self.inverse
+        assert available is not None
+        return available
+
+
+Step = NDArray[np.float64] | Warp
+"""One step: a 4x4 matrix in LPS mm, or a dense field."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,9 +171,9 @@ class Transform:
     def covers(self, points: ArrayLike) -> NDArray[np.bool_]:
         """Return for each point (n, 3) whether it is inside every displacement field."""
         at = np.array(points, dtype=np.float64).reshape(-1, 3)
-        known = np.ones(len(at), dtype=bool)
-        follow(self.steps, at, known)
-        return known
+        covered = np.ones(len(at), dtype=bool)
+        follow(self.steps, at, covered)
+        return covered
 
     def inverse(self) -> Transform:
         """Return the transform from the moving image to the fixed one.
@@ -310,3 +344,70 @@ class Transform:
             else:
                 steps.append(Warp(part) if isinstance(part, DisplacementField) else part)
         return cls(tuple(steps))
+
+
+def checked(matrix: ArrayLike) -> NDArray[np.float64]:
+    """Return a valid 4x4 matrix as read-only float64; raise `GeometryError` otherwise."""
+    given = np.array(matrix, dtype=np.float64)
+    if given.shape != (4, 4) or not np.isfinite(given).all():
+        raise GeometryError("an affine transform needs a finite 4x4 matrix")
+    if not np.array_equal(given[3], (0.0, 0.0, 0.0, 1.0)):
+        raise GeometryError("the last row of an affine transform must be 0 0 0 1")
+    if abs(np.linalg.det(given[:3, :3])) < 1e-9:
+        raise GeometryError("the affine transform is singular")
+    given.setflags(write=False)
+    return given
+
+
+def is_identity(matrix: NDArray[np.float64]) -> bool:
+    """Whether a 4x4 matrix is exactly the identity."""
+    return bool(np.array_equal(matrix, np.eye(4)))
+
+
+def follow(
+    steps: Sequence[Step], points: NDArray[np.float64], covered: NDArray[np.bool_] | None = None
+) -> NDArray[np.float64]:
+    """Apply steps to points.
+
+    Parameters
+    ----------
+    steps
+        In order of application.
+    points
+        (n, 3), LPS mm; may be overwritten.
+    covered
+        bool (n,): set to False where a field does not cover the point. An inverse field covers a
+        point if its inverse there is on the grid of the field and maps back to the point.
+
+    Returns
+    -------
+    ndarray
+        (n, 3), LPS mm.
+    """
+    from tomochrome.geometry import sampling_kernels as kernels
+
+    count = len(points)
+    for step in steps:
+        if isinstance(step, np.ndarray) and count < _MIN_FOR_KERNELS:
+            points = apply(step, points)
+            continue
+        points = np.ascontiguousarray(points)
+        if isinstance(step, np.ndarray):
+            kernels.map_points(count, points, step)
+            continue
+        field = kernels.Field(
+            step.field.vectors, np.ascontiguousarray(np.linalg.inv(step.field.affine)[:3])
+        )
+        backwards = step.forward is None
+        before = points.copy() if backwards and covered is not None else points
+        if backwards:
+            kernels.displace_back(count, points, field, _TOLERANCE_MM, _MAX_ROUNDS)
+        if covered is not None:
+            kernels.clear_beyond(count, points, field.to_index, step.field.shape, covered)
+        if not backwards:
+            kernels.displace(count, points, field)
+        elif covered is not None:
+            again = points.copy()
+            kernels.displace(count, again, field)
+            covered &= np.linalg.norm(again - before, axis=1) <= _ASTRAY_MM
+    return points

@@ -6,12 +6,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from registration_cases import scans
 from transform_cases import grid, smooth_field, turned
 
 import tomochrome as tc
 from tomochrome.phantom import make_patient
-from tomochrome.registration.order import is_swapped
-from tomochrome.registration.pair import make_pair
+from tomochrome.registration.checked_input import is_swapped
+from tomochrome.registration.working_pair import make_pair
 from tomochrome.transform import Transform
 from tomochrome.volume import Volume
 
@@ -70,10 +71,10 @@ def test_the_working_grid_has_room_where_the_moving_volume_goes_on(scan: Volume)
     shifted = np.array(scan.affine)
     shifted[:3, 3] += 6 * shifted[:3, 0]
     part = replace(part, affine=shifted)
-    pair = make_pair(part, scan)
+    pair = make_pair(*scans(part, scan))
     assert pair.shape == (part.shape[0] + 6, *part.shape[1:])  # 25 mm are three voxels of 9
     assert pair.masks is not None
     assert not pair.masks[0, 0, :3].any() and pair.masks[1].all()
     first = pair.affine @ (3, 0, 0, 1)
     np.testing.assert_allclose(first, part.affine[:, 3], atol=1e-9)
-    assert make_pair(scan, scan).shape == scan.shape
+    assert make_pair(*scans(scan, scan)).shape == scan.shape

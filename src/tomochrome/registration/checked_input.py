@@ -1,18 +1,36 @@
-"""Validation of the input of `register`: volumes, masks, labels, points and options."""
+"""The input of `register`: checks of volumes, masks, labels, points and options, and their order.
+
+Padding from an earlier resampling is detected, which no header describes: a volume that was rotated
+on its grid has corners of a constant value, whose straight edges would bias a registration if they
+were treated as anatomy.
+
+The deformable alignment is symmetric, but the working grid, sampled voxels and floating-point sums
+are not. With an order that depends only on the volumes (`is_swapped`), exchanging fixed and moving
+exchanges forward and inverse, up to rounding.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import itertools
 from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, Final, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy import ndimage
 
 from tomochrome.errors import GeometryError, InputError, OptionError
 from tomochrome.geometry.affine import apply
 from tomochrome.geometry.morphology import grown
+from tomochrome.io.values import replacing_advice
 from tomochrome.runtime import check
 from tomochrome.volume import Volume, require_volume
 
+Role = Literal["fixed", "moving"]
+METHODS: Final = ("none", "center", "mass", "rigid", "affine")
+"""Methods of the initial alignment."""
 SIMILARITIES = ("lncc", "mi", "mind", "mse")
 """Local correlation, mutual information, MIND-SSC and mean squares."""
 NO_MODEL = "none"
@@ -23,28 +41,49 @@ _MAX_VALUES = 200  # a label map has no more different values than this,
 _MAX_EDGES = 0.5  # and no larger fraction of edges between pixels off the background
 _MAX_LOST = 0.9  # share of voxels that may hold no number
 _MAX_GAP_MM = 2000.0  # between two scans, the largest travel of a table
+_CORNER: Final = 3  # side in voxels of the corner blocks that are tested for a constant value
+_MIN_OTHER: Final = 0.25  # fraction of a face that must have other values,
+_MIN_FACES: Final = 4  # on this many faces; air around a patient covers all six
+_MAX_LABELLED: Final = 4_000_000  # voxels for labelling, which cannot be cancelled
+_MIN_SHARE: Final = 0.01  # smaller paddings are ignored
 
 
 @dataclass(frozen=True, eq=False)
-class Extras:
-    """Optional masks for the registration, and labels and points for its evaluation.
+class CheckedScan:
+    """A volume that can be registered, with what belongs to it.
+
+    Made by `checked_pair` or `CheckedScan.of`; what takes one does not check it again.
 
     Parameters
     ----------
-    fixed_mask, moving_mask
-        Nonzero where the image is used.
-    fixed_labels, moving_labels
-        Integers, 0 is background.
-    fixed_points, moving_points
-        (n, 3) LPS mm; row k of both is the same landmark.
+    volume
+        Scalar and finite.
+    role
+        Its name in messages.
+    mask
+        Nonzero where the volume is used.
+    labels
+        Integers, 0 is background; for evaluation only.
+    points
+        Landmarks, (n, 3) LPS mm; row k of both scans of a pair is the same landmark.
     """
 
-    fixed_mask: Volume | None = None
-    moving_mask: Volume | None = None
-    fixed_labels: Volume | None = None
-    moving_labels: Volume | None = None
-    fixed_points: NDArray[np.float64] | None = None
-    moving_points: NDArray[np.float64] | None = None
+    volume: Volume
+    role: Role
+    mask: Volume | None = None
+    labels: Volume | None = None
+    points: NDArray[np.float64] | None = None
+
+    @classmethod
+    def of(cls, volume: Volume, role: Role, mask: Volume | None = None) -> CheckedScan:
+        """Check a volume (`check_volume`); the mask is not checked."""
+        check_volume(volume, role)
+        return cls(volume, role, mask)
+
+    @cached_property
+    def unpadded(self) -> Volume:
+        """The volume, with the padding from an earlier resampling ``outside``."""
+        return without_padding(self.volume)
 
 
 def check_options(init: str, similarity: str, refine: int | None) -> None:
@@ -55,8 +94,6 @@ def check_options(init: str, similarity: str, refine: int | None) -> None:
     OptionError
         If one is invalid.
     """
-    from tomochrome.registration.initialize import METHODS
-
     if init not in METHODS:
         raise OptionError(f"unknown initialization '{init}': choose one of {', '.join(METHODS)}")
     if similarity not in SIMILARITIES:
@@ -138,8 +175,6 @@ def check_numbers(volume: Volume, role: str) -> None:
     InputError
         If its provenance has a warning about such voxels.
     """
-    from tomochrome.io.values import replacing_advice  # panels import this module
-
     for notice in volume.provenance.warnings:
         if notice.code == "no-number":
             raise InputError(
@@ -148,27 +183,31 @@ def check_numbers(volume: Volume, role: str) -> None:
             )
 
 
-def check_extras(
+def checked_pair(
     fixed: Volume,
     moving: Volume,
-    fixed_mask: Volume | None,
-    moving_mask: Volume | None,
-    fixed_labels: Volume | None,
-    moving_labels: Volume | None,
-    fixed_points: ArrayLike | None,
-    moving_points: ArrayLike | None,
-) -> Extras:
-    """Check that masks, labels and points match the volumes and each other.
+    *,
+    fixed_mask: Volume | None = None,
+    moving_mask: Volume | None = None,
+    fixed_labels: Volume | None = None,
+    moving_labels: Volume | None = None,
+    fixed_points: ArrayLike | None = None,
+    moving_points: ArrayLike | None = None,
+) -> tuple[CheckedScan, CheckedScan]:
+    """Check two volumes, and that masks, labels and points match them and each other.
 
     Raises
     ------
     InputError
-        If a mask or labels are invalid, or points are malformed or differ in number.
+        If a volume cannot be registered (`check_volume`), a mask or labels are invalid, or points
+        are malformed or differ in number.
     GeometryError
-        If a mask or labels do not overlap their volume.
+        If the spacing of a volume is implausible, or a mask or labels do not overlap their volume.
     OptionError
         If labels or points are given for only one of the two volumes.
     """
+    check_volume(fixed, "fixed")
+    check_volume(moving, "moving")
     for given, role in (
         (fixed_mask, "the fixed mask"), (moving_mask, "the moving mask"),
         (fixed_labels, "the fixed labels"), (moving_labels, "the moving labels"),
@@ -199,7 +238,10 @@ def check_extras(
                 f"there are {len(first)} fixed but {len(second)} moving points; landmarks must be "
                 "pairs in the same order"
             )
-    return Extras(fixed_mask, moving_mask, fixed_labels, moving_labels, first, second)
+    return (
+        CheckedScan(fixed, "fixed", fixed_mask, fixed_labels, first),
+        CheckedScan(moving, "moving", moving_mask, moving_labels, second),
+    )
 
 
 def looks_like_labels(volume: Volume, *, binary: bool = False) -> bool:
@@ -227,13 +269,13 @@ def _mask(volume: Volume, mask: Volume | None, role: str) -> Volume | None:
         return None
     check()
     what = f"the {role} mask"
-    values, known = _scalars(mask, what, "is")
+    values, cleaned = _scalars(mask, what, "is")
     if float(values.min()) < 0:
         raise InputError(f"{what} has negative values, like an image: use 0 and 1, or labels")
     if not values.any():
         raise InputError(f"{what} is empty: there is no voxel to register")
     _check_overlap(volume, mask, values != 0, f"{what} is")
-    return known
+    return cleaned
 
 
 def _labels(volume: Volume, labels: Volume | None, role: str) -> Volume | None:
@@ -244,7 +286,7 @@ def _labels(volume: Volume, labels: Volume | None, role: str) -> Volume | None:
     from tomochrome.evaluate.labels import MOST_LABELS
 
     what = f"the {role} labels"
-    values, known = _scalars(labels, what, "are")
+    values, cleaned = _scalars(labels, what, "are")
     if values.dtype.kind == "f" and not (values == np.rint(values)).all():
         raise InputError(f"{what} are not integers: use a label map, not a grey volume")
     check()
@@ -254,7 +296,7 @@ def _labels(volume: Volume, labels: Volume | None, role: str) -> Volume | None:
     if len(np.unique(sample)) > MOST_LABELS:
         raise InputError(f"{what} have more than {MOST_LABELS} values, like an image")
     _check_overlap(volume, labels, values != 0, f"{what} are")
-    return known
+    return cleaned
 
 
 def _scalars(volume: Volume, what: str, is_: str) -> tuple[NDArray[np.generic], Volume]:
@@ -291,14 +333,142 @@ def _check_overlap(volume: Volume, other: Volume, marked: NDArray[np.bool_], wha
 
 def _points(points: ArrayLike, role: str) -> NDArray[np.float64]:
     try:
-        found = np.array(points, dtype=np.float64)
+        landmarks = np.array(points, dtype=np.float64)
     except (TypeError, ValueError) as error:
         raise InputError(f"the {role} points are not numbers: {error}") from error
-    if found.ndim != 2 or found.shape[1] != 3 or not len(found):
+    if landmarks.ndim != 2 or landmarks.shape[1] != 3 or not len(landmarks):
         raise InputError(
             f"the {role} points need three coordinates each (LPS mm), not an array of shape "
-            f"{found.shape}"
+            f"{landmarks.shape}"
         )
-    if not np.isfinite(found).all():
+    if not np.isfinite(landmarks).all():
         raise InputError(f"the {role} points contain non-finite coordinates; remove them")
-    return found
+    return landmarks
+
+
+def check_volume(volume: Volume, role: str) -> None:
+    """Check that a volume can be registered.
+
+    Parameters
+    ----------
+    volume
+        A volume to be registered.
+    role
+        ``"fixed"`` or ``"moving"``, for the message.
+
+    Raises
+    ------
+    InputError
+        If it is colored, flat, constant, or has NaN or infinite values.
+    GeometryError
+        If its spacing is implausible.
+    """
+    where = f"the {role} volume"
+    if volume.is_rgba:
+        raise InputError(
+            f"{where} is in color; register the grey volume, then apply the transform to the color"
+        )
+    if min(volume.shape) < 4:
+        raise InputError(
+            f"{where} is flat: its shape is {volume.shape}; registration needs at least 4 voxels "
+            "along each axis"
+        )
+    if not all(0.01 <= s <= 50.0 for s in volume.spacing):
+        raise GeometryError(
+            f"{where} has an implausible spacing of "
+            f"{' x '.join(f'{s:.4g}' for s in volume.spacing)} mm; correct its header"
+        )
+    voxels = np.asarray(volume.voxels)
+    if voxels.dtype.kind == "f" and not np.isfinite(voxels).all():
+        raise InputError(f"{where} has NaN or infinite values; {replacing_advice(volume.unit)}")
+    if voxels.min() == voxels.max():
+        raise InputError(f"{where} is constant: there is nothing to register")
+
+
+def is_swapped(fixed: Volume, moving: Volume) -> bool:
+    """Whether the moving volume comes first in the computation.
+
+    The smaller field of view comes first (the working grid covers it at the finest possible
+    resolution), then the smaller voxel, then an arbitrary order by grid and content.
+    """
+    ours, theirs = _grid_key(fixed), _grid_key(moving)
+    if ours != theirs:
+        return theirs < ours
+    return _content_hash(moving) < _content_hash(fixed)
+
+
+def _grid_key(volume: Volume) -> tuple[Any, ...]:
+    voxel = float(np.prod(volume.spacing))
+    field = voxel * float(np.prod(volume.shape))
+    # rounded, because rotated copies of a grid differ in the last digits
+    return float(f"{field:.6g}"), float(f"{voxel:.6g}"), volume.shape, volume.affine.tolist()
+
+
+def _content_hash(volume: Volume) -> bytes:
+    digest = hashlib.blake2b(digest_size=16)
+    for plane in volume.voxels:
+        check()
+        digest.update(np.ascontiguousarray(plane).data)
+    return digest.digest()
+
+
+def without_padding(volume: Volume) -> Volume:
+    """Mark the constant corners of a scalar volume, if there are any, as ``outside``.
+
+    Parameters
+    ----------
+    volume
+        Scalar volume. If it already has a mask ``outside``, it is returned unchanged.
+
+    Returns
+    -------
+    Volume
+        With the same voxels.
+    """
+    if volume.outside is not None or min(volume.shape) < 2 * _CORNER:
+        return volume
+    voxels = np.asarray(volume.voxels)
+    for value in _corner_values(voxels):
+        check()
+        faces = (np.take(voxels, end, axis) for axis in range(3) for end in (0, -1))
+        if sum(bool((face != value).mean() >= _MIN_OTHER) for face in faces) < _MIN_FACES:
+            continue
+        fill = _fill(voxels, value)
+        if fill is not None:
+            # dilated, because interpolation mixed adjacent voxels with the fill value
+            return replace(volume, outside=grown(fill))
+    return volume
+
+
+def _corner_values(voxels: NDArray[Any]) -> list[Any]:
+    """Return the values that fill entire corners of the grid."""
+    values = []
+    for ends in itertools.product((slice(None, _CORNER), slice(-_CORNER, None)), repeat=3):
+        corner = voxels[ends]
+        if (corner == corner.flat[0]).all():
+            values.append(corner.flat[0])
+    return list(dict.fromkeys(values))
+
+
+def _fill(voxels: NDArray[Any], value: Any) -> NDArray[np.bool_] | None:
+    """Return the mask of the voxels of a value that are connected to a corner of the grid.
+
+    Large volumes are subsampled for labelling. None if the mask is too small or everything.
+    """
+    step = int(np.ceil((voxels.size / _MAX_LABELLED) ** (1 / 3)))
+    # including the last plane, which has corners
+    at = [np.unique(np.append(np.arange(0, n, step), n - 1)) for n in voxels.shape]
+    labels, _ = ndimage.label(voxels[np.ix_(*at)] == value)
+    z, y, x = labels.shape
+    corners = labels[:: z - 1, :: y - 1, :: x - 1]
+    parts = np.asarray(np.isin(labels, np.unique(corners[corners > 0])))
+    if not _MIN_SHARE <= parts.mean() < 1:
+        return None
+    if step == 1:
+        return parts
+    for axis, size in enumerate(voxels.shape):
+        check()
+        parts = parts.take(np.searchsorted(at[axis], np.arange(size), side="right") - 1, axis=axis)
+    check()
+    parts &= voxels == value
+    return parts

@@ -13,8 +13,7 @@ from tomochrome.geometry.displacement import DisplacementField
 from tomochrome.geometry.morphology import grown
 from tomochrome.geometry.sampling import grid_slabs
 from tomochrome.runtime import check
-from tomochrome.transform.steps import Step, Warp, follow
-from tomochrome.transform.transform import Transform
+from tomochrome.transform.composite import Step, Transform, Warp, follow
 from tomochrome.volume import Provenance, Volume
 
 _SLAB: Final = 1_000_000  # voxels processed at a time
@@ -62,16 +61,16 @@ def jacobian_map(transform: Transform, like: Volume) -> Volume:
         factor = float(np.linalg.det(transform.affine[:3, :3]))
         _fill(first.forward, factor, out)
         return Volume(out, like.affine, "unknown", provenance)
-    known = _sample(transform.steps, like, out)
+    covered = _sample(transform.steps, like, out)
     for place, step in enumerate(transform.steps):
         if isinstance(step, Warp) and step.forward is not None:
             before = Transform(transform.steps[:place])
             _lay_folds(step.forward, before, like.affine, out)
-    unknown = None
-    if not known.all():  # the discontinuity at the edge of a field is not a fold
-        unknown = grown(~known)
-        out[unknown] = np.linalg.det(transform.affine[:3, :3])
-    return Volume(out, like.affine, "unknown", provenance, unknown)
+    beyond = None
+    if not covered.all():  # the discontinuity at the edge of a field is not a fold
+        beyond = grown(~covered)
+        out[beyond] = np.linalg.det(transform.affine[:3, :3])
+    return Volume(out, like.affine, "unknown", provenance, beyond)
 
 
 def _fill(field: DisplacementField, factor: float, out: NDArray[np.float32]) -> None:
@@ -92,7 +91,7 @@ def _sample(steps: Sequence[Step], like: Volume, out: NDArray[np.float32]) -> ND
 
     basis = np.ascontiguousarray(like.affine[:3, :3])
     depth, height, width = like.shape
-    known = np.ones(like.shape, np.bool_)
+    covered = np.ones(like.shape, np.bool_)
     few = max(1, _SLAB // (height * width))
     for first in range(0, depth, few):
         start, stop = max(0, first - 1), min(depth, first + few + 1)  # with both neighbours
@@ -100,11 +99,11 @@ def _sample(steps: Sequence[Step], like: Volume, out: NDArray[np.float32]) -> ND
         affine[:3, 3] += affine[:3, 0] * start
         vectors = np.empty((stop - start, height, width, 3), np.float32)
         for rows, points in grid_slabs(vectors.shape[:3], affine):
-            seen = known[start + rows.start : start + rows.stop].reshape(-1)
+            seen = covered[start + rows.start : start + rows.stop].reshape(-1)
             end = follow(steps, points.copy(), seen)
             np.subtract(end, points, out=vectors[rows].reshape(-1, 3), casting="same_kind")
         kernels.determinants(vectors, basis, first - start, 1.0, out[first : first + few])
-    return known
+    return covered
 
 
 def _lay_folds(

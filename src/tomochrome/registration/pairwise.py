@@ -1,0 +1,334 @@
+"""`register`: from two volumes to a moved volume, transforms in both directions, and a report.
+
+The steps are checks (`checked_input`), initial alignment (`initialize`), resampling to a common
+grid (`working_pair`), deformable alignment by network and refinement (`align`), a transform without
+folds (`unfold`), and measurement (`report`, `verdict`).
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from tomochrome.notices import Notice, texts
+from tomochrome.registration.checked_input import (
+    NO_MODEL,
+    CheckedScan,
+    check_distance,
+    check_options,
+    checked_pair,
+    is_swapped,
+    looks_like_labels,
+    masked_numbers,
+)
+from tomochrome.registration.initialize import Plausibility, initialize, plausibility
+from tomochrome.registration.starts import is_half_turn
+from tomochrome.registration.verdict import Row, Verdict, rows_of, verdict_of, warnings_of
+from tomochrome.runtime import check, report
+from tomochrome.runtime.device import choose_device
+from tomochrome.transform import Transform
+from tomochrome.volume import Volume, require_volume
+
+if TYPE_CHECKING:
+    import torch
+
+    from tomochrome.registration.symmetric_network import SymNet
+
+Metric = Callable[[str, int, float], None]
+"""Callback with the stage, the iteration counted over all stages, and the dissimilarity."""
+Model = str | os.PathLike[str] | None
+_MAX_SHRINK: Final = 16  # of the network's input
+
+
+@dataclass(frozen=True, eq=False)
+class Registration:
+    """The result of `register`.
+
+    Parameters
+    ----------
+    moved
+        The moving volume resampled to the fixed grid.
+    moved_inverse
+        The fixed volume resampled to the moving grid.
+    forward, inverse
+        Transforms of points from the fixed to the moving volume, and back, in LPS mm. In ITK's
+        convention, ``SimpleITK.Resample(moving, fixed, forward)`` is ``moved``.
+    jacobian
+        Jacobian determinant of ``forward`` at each voxel of the fixed grid, float32: 1 where
+        volume is preserved, above 1 where the moving image is larger, at most 0 at folds.
+    report
+        Measures, seconds, verdict and warnings, as in ``report.json``.
+    warnings
+        Warnings for the user.
+    """
+
+    moved: Volume
+    moved_inverse: Volume
+    forward: Transform
+    inverse: Transform
+    jacobian: Volume
+    report: dict[str, Any]
+    warnings: tuple[Notice, ...] = ()
+
+    @property
+    def verdict(self) -> Verdict:
+        """Whether the result can be used: a grade, the reason, and both in words."""
+        return verdict_of(self.report, self.warnings)
+
+    @property
+    def rows(self) -> list[Row]:
+        """The rows of the table of measures, before and after."""
+        return rows_of(self.report)
+
+
+@dataclass
+class _Clock:
+    """Measures the seconds of each stage."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def __call__(self, stage: str) -> Iterator[None]:
+        start = time.perf_counter()
+        yield
+        self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - start
+
+
+@dataclass(frozen=True)
+class _Job:
+    """What a registration is to do, and the clock that it runs on."""
+
+    init: str
+    refine: int
+    similarity: str
+    device: torch.device
+    metric: Metric | None
+    net: SymNet | None
+    shrink_by: int  #: factor by which the network's input is downsampled
+    clock: _Clock
+
+
+@dataclass(frozen=True, eq=False)
+class _Alignment:
+    """The transforms between two scans, and details for the report."""
+
+    forward: Transform
+    inverse: Transform
+    affine: NDArray[np.float64]  #: of the initial alignment
+    plausible: Plausibility
+    device: torch.device
+    notices: tuple[Notice, ...]
+    curve: tuple[tuple[str, float], ...] = ()
+
+    def exchanged(self) -> _Alignment:
+        """Return the alignment with the two scans exchanged."""
+        affine = np.asarray(np.linalg.inv(self.affine), np.float64)
+        return replace(self, forward=self.inverse, inverse=self.forward, affine=affine)
+
+
+def register(
+    fixed: Volume,
+    moving: Volume,
+    *,
+    init: str = "affine",
+    model: Model = "symnet",
+    refine: int | None = None,
+    similarity: str = "lncc",
+    fixed_mask: Volume | None = None,
+    moving_mask: Volume | None = None,
+    fixed_labels: Volume | None = None,
+    moving_labels: Volume | None = None,
+    fixed_points: ArrayLike | None = None,
+    moving_points: ArrayLike | None = None,
+    device: str = "auto",
+    threads: int | None = None,
+    metric: Metric | None = None,
+) -> Registration:
+    """Align the moving volume with the fixed one.
+
+    Parameters
+    ----------
+    fixed, moving
+        Scalar volumes; they may differ in grid, spacing, orientation and field of view.
+    init
+        Initial alignment: ``"none"``, ``"center"``, ``"mass"``, ``"rigid"`` or ``"affine"``.
+    model
+        A registration model or the folder of its bundle; None or ``"none"`` for no network.
+    refine
+        Maximum number of refinement iterations; None for the default, 0 for none. Without a
+        network and refinement, only the initial alignment is applied.
+    similarity
+        ``"lncc"`` (local normalized cross-correlation), ``"mi"`` or ``"mind"`` (for different
+        contrast or modality), or ``"mse"``.
+    fixed_mask, moving_mask
+        Volumes on any grid, nonzero where the image is used.
+    fixed_labels, moving_labels
+        Integer label maps on any grid, used for evaluation only.
+    fixed_points, moving_points
+        Corresponding landmarks, (n, 3) LPS mm each, used for evaluation only.
+    device, threads
+        Device, see `tomochrome.runtime.choose_device`, and number of CPU threads.
+    metric
+        Callback for the dissimilarity at each iteration.
+
+    Returns
+    -------
+    Registration
+        On the fixed volume's grid as stored.
+
+    Raises
+    ------
+    InputError
+        If a volume, mask or label map cannot be used, or the numbers of landmarks differ.
+    GeometryError
+        If the volumes do not overlap, or masks or labels do not overlap their volume.
+    OptionError, ModelError, DeviceError
+        If an option, model or device is unknown.
+    Cancelled
+        If the user cancelled.
+    """
+    from tomochrome.registration.refine import DEFAULT_ITERATIONS
+    from tomochrome.registration.report import measure
+    from tomochrome.runtime.threads import compute_threads
+
+    check_options(init, similarity, refine)
+    clock, start = _Clock(), time.perf_counter()
+    with clock("check"):
+        check()
+        for volume, role in ((fixed, "fixed"), (moving, "moving")):
+            require_volume(volume, f"the {role} volume")
+        fixed, moving = masked_numbers(fixed, "fixed"), masked_numbers(moving, "moving")
+        scans = checked_pair(
+            fixed, moving, fixed_mask=fixed_mask, moving_mask=moving_mask,
+            fixed_labels=fixed_labels, moving_labels=moving_labels,
+            fixed_points=fixed_points, moving_points=moving_points,
+        )  # fmt: skip
+        check_distance(fixed, moving, init)
+        check()  # importing torch and MONAI takes seconds
+        name, net, shrink_by = _network(model)
+        check()
+    job = _Job(
+        init, DEFAULT_ITERATIONS if refine is None else refine, similarity,
+        choose_device(device), metric, net, shrink_by, clock,
+    )  # fmt: skip
+    with compute_threads(threads):
+        if is_swapped(fixed, moving):  # the result must not depend on which volume is fixed
+            aligned = _align(scans[1], scans[0], job).exchanged()
+        else:
+            aligned = _align(*scans, job)
+        with clock("apply"):
+            moved = aligned.forward.apply(moving, fixed)
+            back = aligned.inverse.apply(fixed, moving)
+        with clock("measure"):
+            measured, jacobian = measure(*scans, aligned.forward, aligned.inverse, moved)
+    clock.seconds["total"] = time.perf_counter() - start
+    measured["plausibility"] = aligned.plausible.as_json()
+    notices = dict.fromkeys(
+        [
+            *_scan_warnings(fixed),
+            *_scan_warnings(moving),
+            *aligned.notices,
+            *_label_warnings(scans),
+            *warnings_of(measured, similarity),
+        ]
+    )
+    details = {
+        "seconds": {stage: round(taken, 3) for stage, taken in clock.seconds.items()},
+        **measured,
+        "device": str(aligned.device),
+        "model": name,
+        "init": init,
+        "similarity": similarity,
+        "refine": job.refine,
+        "affine": aligned.affine.tolist(),
+        "curve": [[stage, round(float(value), 6)] for stage, value in aligned.curve],
+        "warnings": texts(notices),
+    }
+    details["verdict"] = verdict_of(details, tuple(notices)).as_json()
+    return Registration(
+        moved, back, aligned.forward, aligned.inverse, jacobian, details, tuple(notices)
+    )
+
+
+def _scan_warnings(volume: Volume) -> list[Notice]:
+    """Return the reader's warnings except those about the unit, which is not needed."""
+    return [notice for notice in volume.provenance.warnings if notice.code != "unit"]
+
+
+def _label_warnings(scans: Iterable[CheckedScan]) -> Iterator[Notice]:
+    """Yield warnings about segmentations in place of scans."""
+    for scan in scans:
+        if looks_like_labels(scan.volume):
+            text = (
+                f"the {scan.role} volume appears to be a segmentation, not a scan; interpolation "
+                "makes labels wrong at their borders: register the scans, then apply the resulting "
+                "transform to the segmentation"
+            )
+            yield Notice("segmentation", "warning", text)
+
+
+def _network(model: Model) -> tuple[str, SymNet | None, int]:
+    """Return name, network, and the factor by which its input is downsampled."""
+    from tomochrome.bundles import damaged
+    from tomochrome.registration.symmetric_network import load_symnet
+
+    if model is None or os.fspath(model) == NO_MODEL:
+        return NO_MODEL, None, 2
+    net, card = load_symnet(model)
+    shrink_by = card.metadata.get("shrink_by", 2)
+    if type(shrink_by) is not int or not 1 <= shrink_by <= _MAX_SHRINK:
+        raise damaged(card.path, f"'shrink_by' must be an integer from 1 to {_MAX_SHRINK}")
+    return card.name, net, shrink_by
+
+
+def _align(fixed: CheckedScan, moving: CheckedScan, job: _Job) -> _Alignment:
+    """Return the transforms between two scans; `is_swapped` says which is the fixed one here."""
+    from tomochrome.registration.align import align_on
+    from tomochrome.registration.unfold import forward_transform
+    from tomochrome.registration.working_pair import make_pair
+
+    clock, notices = job.clock, []
+    with clock("initialize"):
+        first = initialize(fixed, moving, job.init)
+    with clock("plausibility"):
+        plausible = plausibility(fixed, moving, first.affine)
+    if is_half_turn(first.affine) and not plausible.is_unrelated:
+        text = (
+            "the two volumes match only after a rotation by 180 degrees (feet first, or face "
+            "down): the orientation in one header is wrong, so check left and right"
+        )
+        notices.append(Notice("half-turn", "warning", text))
+    if job.net is None and job.refine == 0:
+        how = "as in the files" if job.init == "none" else f"by '{job.init}' only"
+        text = (
+            f"neither a network nor refinement was requested: the volumes are aligned {how}, "
+            "without deformation"
+        )
+        notices.append(Notice("not-deformed", "info", text))
+        affine = first.affine
+        return _Alignment(first, first.inverse(), affine, plausible, job.device, tuple(notices))
+    with clock("prepare"):
+        check()
+        report(0, 1, "preparing")
+        pair = make_pair(fixed, moving, transform=first.affine)
+        check()
+    aligned, device, notes = align_on(
+        job.device, pair, job.net, iterations=job.refine, measure=job.similarity,
+        shrink_by=job.shrink_by, metric=job.metric,
+    )  # fmt: skip
+    clock.seconds.update(aligned.seconds)
+    with clock("integration"):
+        forward = forward_transform(
+            fixed.volume, moving.volume, pair, aligned.velocities, aligned.fields
+        )
+    return _Alignment(
+        forward, forward.inverse(), first.affine, plausible, device, (*notices, *notes),
+        aligned.curve,
+    )  # fmt: skip
