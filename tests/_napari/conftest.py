@@ -14,7 +14,7 @@ from gui_work import GuiWork
 from named_series import write_named_series
 from quick_colorize import simple_colorize
 
-from tomochrome._napari.layers import volume_layer
+from tomochrome._napari.layers.volume_layers import volume_layer
 from tomochrome._napari.named_choice import Offer
 from tomochrome.volume import Provenance, ScannerWindow, Volume, default_affine
 

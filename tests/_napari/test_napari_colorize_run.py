@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from colorize_panel_cases import TITLE, bound_keys, colorize, lit, slow_color
 
-from tomochrome._napari.layers import source_of
+from tomochrome._napari.layers.volume_layers import source_of
 
 pytestmark = pytest.mark.gui
 

@@ -7,7 +7,7 @@ import pytest
 from colorize_panel_cases import colorize, lit, on_screen
 
 from tomochrome._napari.grey_split import FLICKER, OFF, WIPE
-from tomochrome._napari.layers import volume_layer
+from tomochrome._napari.layers.volume_layers import volume_layer
 from tomochrome._napari.wipe_handle import WipeLine
 from tomochrome._napari.writer import layer_volume
 

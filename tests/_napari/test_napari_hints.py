@@ -12,7 +12,7 @@ from skimage.color import rgb2lab
 
 from tomochrome._napari.coloring import Coloring
 from tomochrome._napari.hints_panel import BEFORE_KEY, HintsPanel
-from tomochrome._napari.layers import source_of, volume_layer, world_affine
+from tomochrome._napari.layers.volume_layers import source_of, volume_layer, world_affine
 from tomochrome._napari.stroke_labels import COLORS_KEY
 from tomochrome.color.palette import palette
 from tomochrome.colorization.meanings import KEEP_LABEL

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from napari.layers import Image, Labels, Layer
 
 from tomochrome._napari import samples
-from tomochrome._napari.ct_source import UnknownUnitError, check_layer, ct_source
-from tomochrome._napari.grey_window import limits
-from tomochrome._napari.layers import (
+from tomochrome._napari.layers.grey_window import limits
+from tomochrome._napari.layers.layer_volumes import UnknownUnitError, check_layer, ct_source
+from tomochrome._napari.layers.volume_layers import (
     AXIS_LABELS,
     display_name,
     layer_transform,

@@ -10,7 +10,7 @@ import pytest
 from npe2 import PluginManager, PluginManifest
 
 from tomochrome import io
-from tomochrome._napari.layers import source_of, volume_layer
+from tomochrome._napari.layers.volume_layers import source_of, volume_layer
 from tomochrome._napari.reader import get_reader, read_layers
 from tomochrome._napari.writer import write_nifti
 from tomochrome.errors import InputError, OutputError

@@ -10,7 +10,7 @@ from quick_colorize import simple_colorize
 
 from tomochrome._napari.colorize_view import remembered
 from tomochrome._napari.controls import MessageLabel
-from tomochrome._napari.layers import source_of
+from tomochrome._napari.layers.volume_layers import source_of
 from tomochrome._napari.named_choice import Offer
 from tomochrome._napari.theme import colors_of, is_dark
 from tomochrome.color import light

@@ -14,7 +14,7 @@ from quick_colorize import simple_colorize
 
 from tomochrome._napari.controls import MessageLabel, NumberBox, Section, ValueSlider
 from tomochrome._napari.export import ExportPanel
-from tomochrome._napari.layers import volume_layer
+from tomochrome._napari.layers.volume_layers import volume_layer
 from tomochrome._napari.narrow import (
     MAX_MINIMUM_PX,
     ElidedButton,

@@ -11,7 +11,7 @@ import pytest
 from napari.components import ViewerModel
 from napari.layers import Image, Layer
 
-from tomochrome._napari.layers import volume_layer
+from tomochrome._napari.layers.volume_layers import volume_layer
 from tomochrome._napari.orientation import (
     LPS_OF_AXES,
     camera_orientation,

@@ -14,8 +14,8 @@ from qtpy.QtWidgets import QLabel
 
 from tomochrome._napari import opening, wording
 from tomochrome._napari.controls import MessageLabel
-from tomochrome._napari.grey_window import value_range
-from tomochrome._napari.layers import volume_layer
+from tomochrome._napari.layers.grey_window import value_range
+from tomochrome._napari.layers.volume_layers import volume_layer
 from tomochrome._napari.scan_panel import ScanPanel
 from tomochrome._napari.wording import orientation_of
 from tomochrome.geometry.orient import reorient

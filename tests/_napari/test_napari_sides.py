@@ -10,7 +10,7 @@ import pytest
 from napari.layers import Layer
 
 from marker_cases import CHANNEL, NAMED, OFFSETS, STORED, marked, stored_as, turned
-from tomochrome._napari.layers import volume_layer
+from tomochrome._napari.layers.volume_layers import volume_layer
 from tomochrome._napari.viewer_setup import is_settled, prepare_viewer
 
 pytestmark = pytest.mark.gui

@@ -103,7 +103,7 @@ def test_every_tone_is_legible(colors):
 def test_all_texts_on_the_panels_are_legible(window, themed, qtbot, small_ct, theme):
     from napari.layers import Layer
 
-    from tomochrome._napari.layers import volume_layer
+    from tomochrome._napari.layers.volume_layers import volume_layer
 
     window.add_layer(Layer.create(*volume_layer(small_ct)))
     themed("light" if theme == "dark" else "dark")

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tomochrome._napari.ct_source import ct_source
-from tomochrome._napari.layers import (
+from tomochrome._napari.layers.layer_volumes import ct_source
+from tomochrome._napari.layers.volume_layers import (
     LayerSource,
     color_layer,
     colored_layers,

@@ -18,7 +18,7 @@ from tomochrome._napari.controls import (
 )
 from tomochrome._napari.grey_split import GreySplitPanel
 from tomochrome._napari.layer_choice import LayerChoice
-from tomochrome._napari.layers import NOT_FOR_DIAGNOSIS
+from tomochrome._napari.layers.volume_layers import NOT_FOR_DIAGNOSIS
 from tomochrome._napari.legend import Legend
 from tomochrome._napari.named_choice import (
     NamedChoice,

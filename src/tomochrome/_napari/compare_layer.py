@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tomochrome._napari import grey_window
 from tomochrome._napari.compare_modes import Fields, Screen, make_view
-from tomochrome._napari.layers import LayerSource, color_layer, source_of
-from tomochrome._napari.lazy_picture import LazyPicture, Rendering
-from tomochrome._napari.register_place import moved_by_hand, place
+from tomochrome._napari.layers import grey_window
+from tomochrome._napari.layers.layer_volumes import moved_by_hand, place
+from tomochrome._napari.layers.lazy_picture import LazyPicture, Rendering
+from tomochrome._napari.layers.volume_layers import LayerSource, color_layer, source_of
 from tomochrome._napari.renderer_3d import renderer_of
 from tomochrome.compare.region import Region
 from tomochrome.geometry.blocks import Steps

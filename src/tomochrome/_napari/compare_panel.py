@@ -34,7 +34,7 @@ from tomochrome._napari.controls import (
     side_by_side,
 )
 from tomochrome._napari.layer_choice import LayerChoice
-from tomochrome._napari.layers import source_of
+from tomochrome._napari.layers.volume_layers import source_of
 from tomochrome._napari.narrow import ElidedButton, ElidedComboBox, WrappingRow
 
 _MAX_OFFSET_MM = 500.0

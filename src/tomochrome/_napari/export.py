@@ -12,7 +12,7 @@ from superqt.utils import signals_blocked
 
 from tomochrome._napari.controls import form
 from tomochrome._napari.events import Connections
-from tomochrome._napari.layers import LayerSource, source_of
+from tomochrome._napari.layers.volume_layers import LayerSource, source_of
 from tomochrome._napari.narrow import ElidedComboBox, WrappingRow
 from tomochrome._napari.panel import JobPanel, JobView, caution
 from tomochrome._napari.writer import layer_volume, may_replace

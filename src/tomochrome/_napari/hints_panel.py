@@ -11,11 +11,11 @@ from qtpy.QtWidgets import QColorDialog, QPushButton, QWidget
 
 from tomochrome._napari.coloring import Coloring, finished_layer, unused_options
 from tomochrome._napari.controls import form
-from tomochrome._napari.ct_source import check_layer, ct_source
 from tomochrome._napari.events import Connections
-from tomochrome._napari.grey_window import window_of
 from tomochrome._napari.layer_choice import LayerChoice
-from tomochrome._napari.layers import (
+from tomochrome._napari.layers.grey_window import window_of
+from tomochrome._napari.layers.layer_volumes import check_layer, ct_source
+from tomochrome._napari.layers.volume_layers import (
     colored_layers,
     layer_transform,
     source_of,

@@ -10,7 +10,7 @@ from qtpy.QtWidgets import QSizePolicy, QWidget
 from superqt.utils import signals_blocked
 
 from tomochrome._napari.events import Connections
-from tomochrome._napari.layers import grey_layer, source_of
+from tomochrome._napari.layers.volume_layers import grey_layer, source_of
 from tomochrome._napari.narrow import ElidedComboBox
 
 

@@ -6,7 +6,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tomochrome._napari.layers import VOLUME_ENDINGS, LayerTuple, display_name, volume_layer
+from tomochrome._napari.layers.volume_layers import (
+    VOLUME_ENDINGS,
+    LayerTuple,
+    display_name,
+    volume_layer,
+)
 from tomochrome._napari.wording import describe_skipped, is_note, sentence
 from tomochrome.errors import InputError
 from tomochrome.runtime import check

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from tomochrome._napari.events import ViewerFollower
-from tomochrome._napari.layers import source_of
+from tomochrome._napari.layers.volume_layers import source_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

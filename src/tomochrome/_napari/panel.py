@@ -23,7 +23,7 @@ from qtpy.QtWidgets import QDockWidget, QFrame, QMainWindow, QPushButton, QTabBa
 from tomochrome._napari.controls import MessageLabel, ScrollColumn, StageBar, stacked
 from tomochrome._napari.events import Connections, unwrapped
 from tomochrome._napari.jobs import JobRunner, Work
-from tomochrome._napari.layers import NOT_FOR_DIAGNOSIS, LayerTuple
+from tomochrome._napari.layers.volume_layers import NOT_FOR_DIAGNOSIS, LayerTuple
 from tomochrome._napari.narrow import SHARE_OF_WINDOW, USUAL_PX, LabelFont, WrappingRow, style_sheet
 from tomochrome._napari.viewer_setup import is_settled
 from tomochrome._napari.wording import sentence

@@ -8,7 +8,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from tomochrome._napari.layers import VOLUME_ENDINGS, LayerTuple
+from tomochrome._napari.layers.volume_layers import VOLUME_ENDINGS, LayerTuple
 
 PathOrPaths = str | Sequence[str]
 

@@ -9,7 +9,7 @@ import numpy as np
 from qtpy.QtWidgets import QApplication, QLabel, QMainWindow, QWidget
 
 from tomochrome._napari.controls import stacked
-from tomochrome._napari.layers import source_of
+from tomochrome._napari.layers.volume_layers import source_of
 from tomochrome.volume import Volume
 
 _NAME = "tomochrome-value"

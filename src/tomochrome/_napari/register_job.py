@@ -7,8 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tomochrome._napari.metric_curve import Sample
-from tomochrome._napari.register_place import (
+from tomochrome._napari.layers.layer_volumes import (
     Placed,
     check_grey_layer,
     check_two,
@@ -16,6 +15,7 @@ from tomochrome._napari.register_place import (
     moved_by_hand,
     place,
 )
+from tomochrome._napari.metric_curve import Sample
 from tomochrome.errors import InputError
 from tomochrome.notices import Notice
 from tomochrome.runtime import check, report

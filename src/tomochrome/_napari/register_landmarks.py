@@ -13,9 +13,9 @@ from superqt.utils import qdebounced, qthrottled
 from tomochrome._napari.controls import MessageLabel, form, side_by_side
 from tomochrome._napari.events import Connections
 from tomochrome._napari.layer_choice import LayerChoice
-from tomochrome._napari.layers import mm_of, world_affine
+from tomochrome._napari.layers.layer_volumes import Placed, check_two, check_volume_layer
+from tomochrome._napari.layers.volume_layers import mm_of, world_affine
 from tomochrome._napari.register_job import Alignment
-from tomochrome._napari.register_place import Placed, check_two, check_volume_layer
 from tomochrome._napari.register_placing import Placing
 from tomochrome._napari.wording import sentence
 from tomochrome.errors import TomochromeError
@@ -344,7 +344,7 @@ def show_numbers(layer: Any) -> None:
 
 def _grid_of(layer: Any) -> Placed | None:
     """Return a layer's placement without reading its voxels; None if it is not of this plugin."""
-    from tomochrome._napari.layers import layer_transform, source_of
+    from tomochrome._napari.layers.volume_layers import layer_transform, source_of
 
     known = source_of(layer.metadata)
     if known is None:

@@ -8,20 +8,20 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from tomochrome._napari.grey_window import RANGE_KEY, value_range
-from tomochrome._napari.layers import (
+from tomochrome._napari.layers.grey_window import RANGE_KEY, value_range
+from tomochrome._napari.layers.layer_volumes import (
+    Placed,
+    check_volume_layer,
+    patient_affine,
+    place,
+)
+from tomochrome._napari.layers.lazy_picture import LazyPicture
+from tomochrome._napari.layers.volume_layers import (
     METADATA_KEY,
     LayerSource,
     LayerTuple,
     color_layer,
     without_path,
-)
-from tomochrome._napari.lazy_picture import LazyPicture
-from tomochrome._napari.register_place import (
-    Placed,
-    check_volume_layer,
-    patient_affine,
-    place,
 )
 from tomochrome.compare.region import Region
 from tomochrome.errors import InputError

@@ -20,7 +20,7 @@ from qtpy.QtWidgets import (
 from tomochrome._napari.controls import MessageLabel, stacked
 from tomochrome._napari.events import Connections
 from tomochrome._napari.layer_choice import LayerChoice
-from tomochrome._napari.layers import source_of, world_affine
+from tomochrome._napari.layers.volume_layers import source_of, world_affine
 from tomochrome._napari.narrow import ElidedComboBox, WrappingRow
 from tomochrome._napari.register_job import PairResult
 from tomochrome._napari.register_verdict import OF_VERDICT, rows_of, verdict_of

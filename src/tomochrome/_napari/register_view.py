@@ -10,7 +10,7 @@ from qtpy.QtWidgets import QCheckBox, QPushButton, QSpinBox, QWidget
 from tomochrome._napari.compare_panel import ComparePanel
 from tomochrome._napari.controls import Section, form, stacked
 from tomochrome._napari.layer_choice import LayerChoice
-from tomochrome._napari.layers import source_of
+from tomochrome._napari.layers.volume_layers import source_of
 from tomochrome._napari.metric_curve import MetricCurve
 from tomochrome._napari.named_choice import Named, NamedChoice, Offer, device_choices
 from tomochrome._napari.panel import JobView, caution

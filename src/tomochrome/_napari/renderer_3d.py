@@ -19,7 +19,7 @@ from qtpy.QtWidgets import QLabel
 
 from tomochrome._napari.events import ViewerFollower, before_napari, unwrapped
 from tomochrome._napari.jobs import JobRunner
-from tomochrome._napari.lazy_picture import RenderedByWorker, Rendering
+from tomochrome._napari.layers.lazy_picture import RenderedByWorker, Rendering
 from tomochrome.geometry.blocks import Steps, block_steps
 
 FIRST_VOXELS: Final = 1 << 20  #: size of the coarse image, computed in a fraction of a second

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from tomochrome._napari.layers import LayerTuple, volume_layer
+from tomochrome._napari.layers.volume_layers import LayerTuple, volume_layer
 
 
 def head(**options: Any) -> list[LayerTuple]:

@@ -11,7 +11,7 @@ import weakref
 from pathlib import Path
 from typing import Any
 
-from tomochrome._napari.layers import source_of
+from tomochrome._napari.layers.volume_layers import source_of
 from tomochrome._napari.wording import sentence
 from tomochrome._napari.writer import write_dicom, write_nifti, write_several
 from tomochrome.errors import TomochromeError

@@ -21,9 +21,14 @@ from qtpy.QtWidgets import (
 from tomochrome._napari import wording
 from tomochrome._napari.controls import MessageLabel, ScrollColumn, stacked
 from tomochrome._napari.events import unwrapped
-from tomochrome._napari.grey_window import show_window, value_range
 from tomochrome._napari.jobs import JobRunner
-from tomochrome._napari.layers import display_name, grey_layer, source_of, world_affine
+from tomochrome._napari.layers.grey_window import show_window, value_range
+from tomochrome._napari.layers.volume_layers import (
+    display_name,
+    grey_layer,
+    source_of,
+    world_affine,
+)
 from tomochrome._napari.narrow import (
     TITLE,
     BreakableLabel,

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tomochrome._napari.events import ViewerFollower, before_napari
-from tomochrome._napari.layers import LayerSource, source_of
+from tomochrome._napari.layers.volume_layers import LayerSource, source_of
 
 _ALL: Final = 0.99  #: fraction of a scan that is opened, along each side, that must be in view
 _MOST: Final = 0.5  #: the same for a layer that was made from others

@@ -11,7 +11,7 @@ from vispy.gloo import gl
 from tomochrome._napari.canvas_overlays import CanvasOverlays
 from tomochrome._napari.events import ViewerFollower, before_napari, unwrapped
 from tomochrome._napari.headlight import Headlight
-from tomochrome._napari.layers import colored_layers
+from tomochrome._napari.layers.volume_layers import colored_layers
 from tomochrome._napari.orientation import Orientation
 from tomochrome._napari.readout import show_readout
 from tomochrome._napari.saving import Saving

@@ -16,8 +16,8 @@ from typing import Any, Final
 from superqt.utils import qdebounced
 
 from tomochrome._napari.events import ViewerFollower
-from tomochrome._napari.grey_window import open_range, show_window, window_of
-from tomochrome._napari.layers import colored_layers, grey_layer, source_of
+from tomochrome._napari.layers.grey_window import open_range, show_window, window_of
+from tomochrome._napari.layers.volume_layers import colored_layers, grey_layer, source_of
 from tomochrome._napari.window_labels import KEYS, SHORT_HELP, window_label
 from tomochrome.errors import OptionError
 from tomochrome.windowing import Window, parse_window

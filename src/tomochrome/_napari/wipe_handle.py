@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from vispy.scene.visuals import Compound, Markers, Mesh
 
 from tomochrome._napari.events import Connections
-from tomochrome._napari.layers import layer_position
+from tomochrome._napari.layers.volume_layers import layer_position
 
 #: Amber, visible on grey and on anatomical colors, with a dark outline.
 LINE_COLOR: Final = (1.0, 196 / 255, 0.0, 1.0)

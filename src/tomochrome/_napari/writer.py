@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from tomochrome._napari.layers import LayerSource, LayerTuple, source_of, world_affine
+from tomochrome._napari.layers.volume_layers import LayerSource, LayerTuple, source_of, world_affine
 from tomochrome.errors import Cancelled, OutputError
 from tomochrome.formats import DICOM, GIF, NIFTI, NRRD, SHEET, VIDEO, ZARR, Format
 from tomochrome.volume import Volume

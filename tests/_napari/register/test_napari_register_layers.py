@@ -10,7 +10,7 @@ from napari.layers import Layer
 from panel_cases import compare, names, on_screen, register, settle
 from register_cases import SHIFT, body
 
-from tomochrome._napari.layers import volume_layer
+from tomochrome._napari.layers.volume_layers import volume_layer
 from tomochrome.color import LitVolume
 from tomochrome.volume import default_affine
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from tomochrome._napari.grey_window import (
+from tomochrome._napari.layers.grey_window import (
     RANGE_KEY,
     WINDOW_KEY,
     Shown,
