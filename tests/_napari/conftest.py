@@ -14,8 +14,8 @@ from gui_work import GuiWork
 from named_series import write_named_series
 from quick_colorize import simple_colorize
 
+from tomochrome._napari.kit.choice_boxes import Offer
 from tomochrome._napari.layers.volume_layers import volume_layer
-from tomochrome._napari.named_choice import Offer
 from tomochrome.volume import Provenance, ScannerWindow, Volume, default_affine
 
 HANG_MS = 120_000
@@ -49,7 +49,7 @@ def qtbot(qtbot):
 @pytest.fixture(autouse=True)
 def loading_at_once(monkeypatch):
     """Let panels import the engine at once, without waiting for the canvas."""
-    monkeypatch.setattr("tomochrome._napari.panel._MAX_WAIT_S", 0.0)
+    monkeypatch.setattr("tomochrome._napari.kit.panel_bases._MAX_WAIT_S", 0.0)
 
 
 @pytest.fixture(autouse=True)

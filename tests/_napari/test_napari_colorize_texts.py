@@ -11,9 +11,9 @@ from napari.layers import Image, Layer
 from qtpy.QtWidgets import QLabel
 from quick_colorize import simple_colorize
 
-from tomochrome._napari.controls import ScrollColumn
+from tomochrome._napari.kit.choice_boxes import NamedChoice, device_choices
+from tomochrome._napari.kit.controls import ScrollColumn
 from tomochrome._napari.layers.volume_layers import volume_layer
-from tomochrome._napari.named_choice import NamedChoice, device_choices
 from tomochrome._napari.readout import IN_3D, Readout, value_at
 from tomochrome.color.codes import FreeColors
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tomochrome._napari.controls import StageBar
+from tomochrome._napari.kit.controls import StageBar
 from tomochrome._napari.register_view import STAGES
 
 pytestmark = pytest.mark.gui

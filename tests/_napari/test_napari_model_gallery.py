@@ -9,10 +9,10 @@ from qtpy.QtWidgets import QApplication
 from quick_colorize import simple_colorize
 
 from tomochrome._napari.colorize_view import remembered
-from tomochrome._napari.controls import MessageLabel
+from tomochrome._napari.kit.choice_boxes import Offer
+from tomochrome._napari.kit.controls import MessageLabel
+from tomochrome._napari.kit.theme import colors_of, is_dark
 from tomochrome._napari.layers.volume_layers import source_of
-from tomochrome._napari.named_choice import Offer
-from tomochrome._napari.theme import colors_of, is_dark
 from tomochrome.color import light
 from tomochrome.colorization import find_model
 from tomochrome.errors import ModelError

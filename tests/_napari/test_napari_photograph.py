@@ -11,7 +11,8 @@ from PIL import Image
 from qtpy.QtCore import QSettings
 from quick_colorize import simple_colorize
 
-from tomochrome._napari.named_choice import Offer, colorize_offer
+from tomochrome._napari.colorize_view import colorize_offer
+from tomochrome._napari.kit.choice_boxes import Offer
 from tomochrome._napari.photograph_choice import PhotographChoice
 from tomochrome.notices import Notice
 from tomochrome.tissue import Tissue

@@ -13,7 +13,7 @@ from napari.utils._proxies import PublicOnlyProxy
 from qtpy.QtWidgets import QLabel
 
 from tomochrome._napari import opening, wording
-from tomochrome._napari.controls import MessageLabel
+from tomochrome._napari.kit.controls import MessageLabel
 from tomochrome._napari.layers.grey_window import value_range
 from tomochrome._napari.layers.volume_layers import volume_layer
 from tomochrome._napari.scan_panel import ScanPanel

@@ -9,7 +9,7 @@ import pytest
 from napari.layers import Image, Layer, Points
 from skimage.color import rgb2lab
 
-from tomochrome._napari.layer_choice import LayerChoice
+from tomochrome._napari.kit.choice_boxes import LayerChoice
 from tomochrome._napari.layers.grey_window import limits, show_window, window_of
 from tomochrome._napari.layers.volume_layers import volume_layer
 from tomochrome._napari.viewer_setup import prepare_viewer

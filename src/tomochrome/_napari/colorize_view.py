@@ -9,31 +9,25 @@ from typing import Any, Final, Literal
 from qtpy.QtCore import QSettings, Signal
 from qtpy.QtWidgets import QCheckBox, QFrame, QPushButton, QWidget
 
-from tomochrome._napari.controls import (
-    MessageLabel,
-    Section,
-    ValueSlider,
-    form,
-    stacked,
-)
 from tomochrome._napari.grey_split import GreySplitPanel
-from tomochrome._napari.layer_choice import LayerChoice
-from tomochrome._napari.layers.volume_layers import NOT_FOR_DIAGNOSIS
-from tomochrome._napari.legend import Legend
-from tomochrome._napari.named_choice import (
+from tomochrome._napari.kit.choice_boxes import (
+    LayerChoice,
+    Named,
     NamedChoice,
     Offer,
-    alpha_choices,
     device_choices,
-    model_choices,
-    palette_choices,
+    usable_devices,
 )
-from tomochrome._napari.narrow import WrappingRow
-from tomochrome._napari.panel import JobView
+from tomochrome._napari.kit.controls import MessageLabel, Section, ValueSlider, form, stacked
+from tomochrome._napari.kit.narrow_widgets import WrappingRow
+from tomochrome._napari.kit.panel_bases import JobView
+from tomochrome._napari.layers.volume_layers import NOT_FOR_DIAGNOSIS
+from tomochrome._napari.legend import Legend
 from tomochrome._napari.photograph_choice import PhotographChoice
 from tomochrome._napari.readout import CursorReadout
 from tomochrome._napari.window_panel import WindowPanel
 from tomochrome.bundles import current_name
+from tomochrome.runtime import check
 
 _CLAIM = "These values are Hounsfield units"
 _CAUTION = (
@@ -220,6 +214,63 @@ def remembered_fraction(key: Key, default: float) -> float:
 
 def _store() -> QSettings:
     return QSettings(QSettings.Format.IniFormat, QSettings.Scope.UserScope, "Tomochrome", "napari")
+
+
+def model_choices(names: Sequence[str]) -> list[Named]:
+    """Return the choices for models, with titles from their cards."""
+    from tomochrome.colorization.cards import find_model
+    from tomochrome.errors import ModelError
+
+    found = []
+    for name in names:
+        try:
+            card = find_model(name)
+        except ModelError:
+            found.append(Named(name, name))
+        else:
+            found.append(Named(name, card.title, card.description))
+    return found
+
+
+def palette_choices(names: Sequence[str]) -> list[Named]:
+    """Return the choices for palettes."""
+    return [Named(name, name.replace("-", " ").capitalize()) for name in names]
+
+
+def alpha_choices(names: Sequence[str]) -> list[Named]:
+    """Return the choices for opacity curves; those that depend on the HU value are for 3D."""
+    from tomochrome.color.alpha import ALPHA_PRESETS
+
+    found = []
+    for name in names:
+        curve = ALPHA_PRESETS.get(name)
+        title = "Bones and vessels" if name == "vessels" else name.replace("-", " ").capitalize()
+        if curve is not None and not curve.for_slices:
+            title = f"{title} (3D)"
+        about = "" if curve is None else curve.about
+        if curve is not None and curve.shaded:
+            about += "; in 3D, surfaces are shaded, independent of the window"
+        found.append(Named(name, title, about))
+    return found
+
+
+def colorize_offer() -> Offer:
+    """Import what coloring needs, to speed up the first run, and list the choices."""
+    from tomochrome.color import ALPHA_PRESETS, palette_names
+    from tomochrome.colorization import models, warm_up
+    from tomochrome.colorization.predictor import needs_reference
+
+    check()
+    warm_up()
+    check()
+    cards = models()
+    return Offer(
+        tuple(card.name for card in cards),
+        usable_devices(),
+        tuple(palette_names()),
+        tuple(ALPHA_PRESETS),
+        tuple(card.name for card in cards if needs_reference(card)),
+    )
 
 
 # Offered until the worker has listed all choices; these always exist.

@@ -14,19 +14,19 @@ from tomochrome._napari.coloring import Coloring, color_in_worker, lighting, unu
 from tomochrome._napari.colorize_view import (
     COLOR_KEY,
     ColorizeView,
+    colorize_offer,
     remember,
     remember_choice,
     remember_curve,
     remembered_fraction,
 )
-from tomochrome._napari.events import Connections, weakly
 from tomochrome._napari.grey_split import GreySplit
+from tomochrome._napari.kit.events import Connections, weakly
+from tomochrome._napari.kit.panel_bases import JobPanel
 from tomochrome._napari.layers.grey_window import show_window
 from tomochrome._napari.layers.layer_volumes import UnknownUnitError, check_layer
 from tomochrome._napari.layers.volume_layers import NOT_FOR_DIAGNOSIS, layer_position, source_of
 from tomochrome._napari.model_gallery import ModelGallery, compare_in_worker, nearest_voxel
-from tomochrome._napari.named_choice import colorize_offer
-from tomochrome._napari.panel import JobPanel
 from tomochrome._napari.readout import IN_3D, voxel_in
 from tomochrome._napari.renderer_3d import renderer_of
 from tomochrome._napari.saving import PLUGIN

@@ -17,13 +17,12 @@ from tomochrome._napari.compare_layer import (
 )
 from tomochrome._napari.compare_modes import FLICKER, has_unlike_windows, remarks
 from tomochrome._napari.compare_panel import ComparePanel
-from tomochrome._napari.events import Connections
-from tomochrome._napari.jobs import JobRunner
+from tomochrome._napari.kit.events import Connections
+from tomochrome._napari.kit.jobs import JobRunner
+from tomochrome._napari.kit.messages import error_text, sentence
 from tomochrome._napari.layers.grey_window import show_window
 from tomochrome._napari.layers.layer_volumes import check_two, check_volume_layer
-from tomochrome._napari.panel import error_text
 from tomochrome._napari.wipe_handle import WipeHandle
-from tomochrome._napari.wording import sentence
 from tomochrome.errors import TomochromeError
 
 _REDRAW_INTERVAL_MS = 15

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from tomochrome._napari.wording import sentence
+from tomochrome._napari.kit.messages import sentence
 from tomochrome.errors import OptionError
 
 if TYPE_CHECKING:

@@ -25,7 +25,8 @@ from tomochrome._napari.compare_modes import (
     WIPE_DOWN,
     Fields,
 )
-from tomochrome._napari.controls import (
+from tomochrome._napari.kit.choice_boxes import LayerChoice
+from tomochrome._napari.kit.controls import (
     FieldRow,
     MessageLabel,
     NumberBox,
@@ -33,9 +34,8 @@ from tomochrome._napari.controls import (
     form,
     side_by_side,
 )
-from tomochrome._napari.layer_choice import LayerChoice
+from tomochrome._napari.kit.narrow_widgets import ElidedButton, ElidedComboBox, WrappingRow
 from tomochrome._napari.layers.volume_layers import source_of
-from tomochrome._napari.narrow import ElidedButton, ElidedComboBox, WrappingRow
 
 _MAX_OFFSET_MM = 500.0
 

@@ -12,9 +12,9 @@ from qtpy.QtCore import QObject, Qt, QTimer, Signal
 from qtpy.QtWidgets import QLabel, QWidget
 
 from tomochrome._napari.compare_layer import screen_of
-from tomochrome._napari.controls import ValueSlider, form
-from tomochrome._napari.events import Connections
-from tomochrome._napari.narrow import ElidedComboBox
+from tomochrome._napari.kit.controls import ValueSlider, form
+from tomochrome._napari.kit.events import Connections
+from tomochrome._napari.kit.narrow_widgets import ElidedComboBox
 from tomochrome._napari.wipe_handle import Edge, WipeHandle, screen_axis
 
 OFF: Final = "Off"

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from tomochrome._napari.events import ViewerFollower, unwrapped
+from tomochrome._napari.kit.events import ViewerFollower, unwrapped
 
 _METHOD: Final = "translucent"
 _MARK: Final = "color = applyColormap(color);"

@@ -10,9 +10,11 @@ from numpy.typing import NDArray
 from qtpy.QtWidgets import QColorDialog, QPushButton, QWidget
 
 from tomochrome._napari.coloring import Coloring, finished_layer, unused_options
-from tomochrome._napari.controls import form
-from tomochrome._napari.events import Connections
-from tomochrome._napari.layer_choice import LayerChoice
+from tomochrome._napari.kit.choice_boxes import LayerChoice, NamedChoice
+from tomochrome._napari.kit.controls import form
+from tomochrome._napari.kit.events import Connections
+from tomochrome._napari.kit.narrow_widgets import WrappingRow
+from tomochrome._napari.kit.panel_bases import JobPanel, JobView, caution
 from tomochrome._napari.layers.grey_window import window_of
 from tomochrome._napari.layers.layer_volumes import check_layer, ct_source
 from tomochrome._napari.layers.volume_layers import (
@@ -21,9 +23,6 @@ from tomochrome._napari.layers.volume_layers import (
     source_of,
     world_affine,
 )
-from tomochrome._napari.named_choice import NamedChoice
-from tomochrome._napari.narrow import WrappingRow
-from tomochrome._napari.panel import JobPanel, JobView, caution
 from tomochrome._napari.stroke_labels import (
     add_color,
     check_meanings,

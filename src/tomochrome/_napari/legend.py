@@ -20,8 +20,8 @@ from qtpy.QtWidgets import (
 )
 from superqt.utils import signals_blocked
 
-from tomochrome._napari.controls import stacked
-from tomochrome._napari.narrow import ElidedComboBox, WrappingRow
+from tomochrome._napari.kit.controls import stacked
+from tomochrome._napari.kit.narrow_widgets import ElidedComboBox, WrappingRow
 from tomochrome.color.palette import palette
 from tomochrome.color.selection import TissueSelection
 from tomochrome.tissue import Tissue

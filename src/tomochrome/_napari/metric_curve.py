@@ -9,7 +9,7 @@ from qtpy.QtCore import QPointF, QRectF, Qt
 from qtpy.QtGui import QColor, QPainter, QPen, QPolygonF
 from qtpy.QtWidgets import QSizePolicy, QWidget
 
-from tomochrome._napari.theme import is_dark
+from tomochrome._napari.kit.theme import is_dark
 
 Sample = tuple[str, int, float]
 

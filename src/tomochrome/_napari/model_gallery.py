@@ -11,10 +11,10 @@ from qtpy.QtCore import QSize, Qt, Signal
 from qtpy.QtGui import QIcon, QImage, QPixmap
 from qtpy.QtWidgets import QDialog, QGridLayout, QScrollArea, QToolButton, QWidget
 
-from tomochrome._napari.controls import MessageLabel, stacked
+from tomochrome._napari.kit.controls import MessageLabel, stacked
+from tomochrome._napari.kit.messages import sentence
 from tomochrome._napari.layers.layer_volumes import ct_source
 from tomochrome._napari.layers.volume_layers import NOT_FOR_DIAGNOSIS, layer_position
-from tomochrome._napari.wording import sentence
 from tomochrome.runtime import check, report
 
 if TYPE_CHECKING:

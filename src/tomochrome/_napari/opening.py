@@ -6,13 +6,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tomochrome._napari.kit.messages import is_note, sentence
 from tomochrome._napari.layers.volume_layers import (
     VOLUME_ENDINGS,
     LayerTuple,
     display_name,
     volume_layer,
 )
-from tomochrome._napari.wording import describe_skipped, is_note, sentence
+from tomochrome._napari.wording import describe_skipped
 from tomochrome.errors import InputError
 from tomochrome.runtime import check
 from tomochrome.volume import Volume

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from tomochrome._napari.events import ViewerFollower
+from tomochrome._napari.kit.events import ViewerFollower
 from tomochrome._napari.layers.volume_layers import source_of
 
 if TYPE_CHECKING:

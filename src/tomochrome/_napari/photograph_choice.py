@@ -8,7 +8,7 @@ from typing import Final
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QFileDialog, QPushButton, QSizePolicy, QToolButton, QWidget
 
-from tomochrome._napari.controls import side_by_side, stacked
+from tomochrome._napari.kit.controls import side_by_side, stacked
 
 _PHOTOGRAPH: Final = (
     "Photograph of an anatomical section (PNG, JPEG, TIFF) of the same region. Blue gel, black "

@@ -8,13 +8,13 @@ import numpy as np
 from napari.layers import Image
 from numpy.typing import NDArray
 
+from tomochrome._napari.kit.panel_bases import FormPanel
 from tomochrome._napari.layers.volume_layers import (
     NOT_FOR_DIAGNOSIS,
     LayerTuple,
     layer_transform,
     source_of,
 )
-from tomochrome._napari.panel import FormPanel
 from tomochrome.errors import InputError
 
 

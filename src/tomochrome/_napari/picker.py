@@ -16,9 +16,10 @@ from qtpy.QtCore import QObject, QTimer, Signal
 from qtpy.QtWidgets import QFileDialog, QSizePolicy
 
 from tomochrome._napari import wording
-from tomochrome._napari.jobs import JobRunner, Work
+from tomochrome._napari.kit.jobs import JobRunner, Work
+from tomochrome._napari.kit.messages import sentence
+from tomochrome._napari.kit.panel_bases import JobPanel
 from tomochrome._napari.opening import Opened, announce, only_choice, open_item
-from tomochrome._napari.panel import JobPanel
 from tomochrome._napari.picker_view import PickerView
 from tomochrome._napari.series_list import PICTURE
 from tomochrome._napari.series_order import Identities, can_be_opened
@@ -334,7 +335,7 @@ class SeriesPicker(JobPanel):
             # One layer per pass of the event loop, because adding a layer takes napari a while.
             QTimer.singleShot(0, partial(self._add, result.item, result.layer))
         if self._failed:
-            self.view.message.say("\n".join(map(wording.sentence, self._failed)), "error")
+            self.view.message.say("\n".join(map(sentence, self._failed)), "error")
 
     def _add(self, item: Item, layer: Any) -> None:
         if self._released:

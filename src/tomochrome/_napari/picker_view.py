@@ -16,12 +16,12 @@ from qtpy.QtWidgets import (
 from superqt.utils import signals_blocked
 
 from tomochrome._napari import wording
-from tomochrome._napari.controls import MessageLabel, stacked
-from tomochrome._napari.narrow import ElidedComboBox, WrappingRow
-from tomochrome._napari.panel import JobView
+from tomochrome._napari.kit.controls import MessageLabel, stacked
+from tomochrome._napari.kit.narrow_widgets import ElidedComboBox, WrappingRow
+from tomochrome._napari.kit.panel_bases import JobView
+from tomochrome._napari.kit.theme import mixed, text_and_background
 from tomochrome._napari.series_list import SeriesList
 from tomochrome._napari.series_order import ORDERS, can_be_opened, counts
-from tomochrome._napari.theme import mixed, text_and_background
 
 if TYPE_CHECKING:
     from tomochrome.io import Found, Item

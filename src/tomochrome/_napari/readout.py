@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from qtpy.QtWidgets import QApplication, QLabel, QMainWindow, QWidget
 
-from tomochrome._napari.controls import stacked
+from tomochrome._napari.kit.controls import stacked
 from tomochrome._napari.layers.volume_layers import source_of
 from tomochrome.volume import Volume
 

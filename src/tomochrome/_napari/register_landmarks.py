@@ -10,14 +10,14 @@ from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QLabel, QPushButton, QSizePolicy, QWidget
 from superqt.utils import qdebounced, qthrottled
 
-from tomochrome._napari.controls import MessageLabel, form, side_by_side
-from tomochrome._napari.events import Connections
-from tomochrome._napari.layer_choice import LayerChoice
+from tomochrome._napari.kit.choice_boxes import LayerChoice
+from tomochrome._napari.kit.controls import MessageLabel, form, side_by_side
+from tomochrome._napari.kit.events import Connections
+from tomochrome._napari.kit.messages import sentence
 from tomochrome._napari.layers.layer_volumes import Placed, check_two, check_volume_layer
 from tomochrome._napari.layers.volume_layers import mm_of, world_affine
 from tomochrome._napari.register_job import Alignment
 from tomochrome._napari.register_placing import Placing
-from tomochrome._napari.wording import sentence
 from tomochrome.errors import TomochromeError
 
 if TYPE_CHECKING:

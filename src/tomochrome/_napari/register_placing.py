@@ -10,7 +10,7 @@ import numpy as np
 from napari.components.overlays import TextOverlay
 from napari.layers import Layer
 
-from tomochrome._napari.events import Connections, before_napari
+from tomochrome._napari.kit.events import Connections, before_napari
 from tomochrome._napari.view_fit import move_planes
 
 PROMPT: Final = "landmark_prompt"  #: name of the overlay on the canvas

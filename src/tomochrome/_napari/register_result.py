@@ -17,15 +17,15 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from tomochrome._napari.controls import MessageLabel, stacked
-from tomochrome._napari.events import Connections
-from tomochrome._napari.layer_choice import LayerChoice
+from tomochrome._napari.kit.choice_boxes import LayerChoice
+from tomochrome._napari.kit.controls import MessageLabel, stacked
+from tomochrome._napari.kit.events import Connections
+from tomochrome._napari.kit.messages import sentence
+from tomochrome._napari.kit.narrow_widgets import ElidedComboBox, WrappingRow
+from tomochrome._napari.kit.theme import Tone, is_dark
 from tomochrome._napari.layers.volume_layers import source_of, world_affine
-from tomochrome._napari.narrow import ElidedComboBox, WrappingRow
 from tomochrome._napari.register_job import PairResult
 from tomochrome._napari.register_verdict import OF_VERDICT, rows_of, verdict_of
-from tomochrome._napari.theme import Tone, is_dark
-from tomochrome._napari.wording import sentence
 from tomochrome.notices import Notice
 
 #: Text colors for better, worse and column headings, on a dark and on a light background.

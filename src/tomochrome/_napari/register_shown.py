@@ -12,7 +12,7 @@ from superqt.utils import signals_blocked
 
 from tomochrome._napari.compare_control import CompareControl
 from tomochrome._napari.compare_layer import covers, is_comparison
-from tomochrome._napari.events import Connections
+from tomochrome._napari.kit.events import Connections
 from tomochrome._napari.layers.volume_layers import LayerTuple
 from tomochrome._napari.register_job import Alignment, PairResult
 from tomochrome._napari.register_layers import GridPicture, grid_layer, jacobian_layer

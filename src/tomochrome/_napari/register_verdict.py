@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
-from tomochrome._napari.wording import sentence
+from tomochrome._napari.kit.messages import sentence
 from tomochrome.notices import Notice
 from tomochrome.registration.report import (
     MIN_OVERLAP_RATIO,

@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any, Final
 
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QCheckBox, QPushButton, QSpinBox, QWidget
 
 from tomochrome._napari.compare_panel import ComparePanel
-from tomochrome._napari.controls import Section, form, stacked
-from tomochrome._napari.layer_choice import LayerChoice
+from tomochrome._napari.kit.choice_boxes import (
+    LayerChoice,
+    Named,
+    NamedChoice,
+    Offer,
+    device_choices,
+    usable_devices,
+)
+from tomochrome._napari.kit.controls import Section, form, stacked
+from tomochrome._napari.kit.panel_bases import JobView, caution
 from tomochrome._napari.layers.volume_layers import source_of
 from tomochrome._napari.metric_curve import MetricCurve
-from tomochrome._napari.named_choice import Named, NamedChoice, Offer, device_choices
-from tomochrome._napari.panel import JobView, caution
 from tomochrome._napari.register_job import PairResult
 from tomochrome._napari.register_landmarks import LandmarkPanel
 from tomochrome._napari.register_result import ResultPanel, UsePanel
+from tomochrome.runtime import check, report
 
 INITS: Final = {
     "affine": ("Affine", "rotation, translation, scale, shear"),
@@ -45,6 +53,26 @@ STAGES: Final = {
     "measuring": "Measuring the result",
 }
 _MAX_ITERATIONS: Final = 1000
+
+
+def register_offer() -> Offer:
+    """Import what registration and comparison need, and list the networks and devices."""
+    report(0, 0, "Loading the registration software")
+    from tomochrome import compare
+    from tomochrome.bundles import REGISTRATION, list_cards
+    from tomochrome.errors import TomochromeError
+    from tomochrome.registration import align, register  # noqa: F401
+    from tomochrome.registration.symnet import load_symnet
+
+    _ = compare.checkerboard
+    check()
+    cards = list_cards(REGISTRATION)
+    report(0, 0, "Loading the deformation network")
+    with suppress(TomochromeError):  # a damaged model is reported when it is used
+        if cards:
+            load_symnet(cards[0].name)  # imports the libraries of the network
+    check()
+    return Offer((*(card.name for card in cards), "none"), usable_devices())
 
 
 class RegisterView(JobView):

@@ -12,10 +12,9 @@ from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QFileDialog
 
 from tomochrome._napari.compare_control import CompareControl
-from tomochrome._napari.jobs import Work
+from tomochrome._napari.kit.jobs import Work
+from tomochrome._napari.kit.panel_bases import JobPanel
 from tomochrome._napari.metric_curve import Sample
-from tomochrome._napari.named_choice import register_offer
-from tomochrome._napari.panel import JobPanel
 from tomochrome._napari.register_job import (
     Alignment,
     PairResult,
@@ -28,7 +27,7 @@ from tomochrome._napari.register_job import (
 )
 from tomochrome._napari.register_layers import look_of
 from tomochrome._napari.register_shown import ShownResult
-from tomochrome._napari.register_view import RegisterView
+from tomochrome._napari.register_view import RegisterView, register_offer
 from tomochrome._napari.viewer_setup import prepare_viewer
 from tomochrome._napari.writer import may_replace
 from tomochrome.errors import TomochromeError

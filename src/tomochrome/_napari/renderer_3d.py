@@ -17,8 +17,8 @@ import numpy as np
 from qtpy.QtCore import QObject, Signal
 from qtpy.QtWidgets import QLabel
 
-from tomochrome._napari.events import ViewerFollower, before_napari, unwrapped
-from tomochrome._napari.jobs import JobRunner
+from tomochrome._napari.kit.events import ViewerFollower, before_napari, follower_of
+from tomochrome._napari.kit.jobs import JobRunner
 from tomochrome._napari.layers.lazy_picture import RenderedByWorker, Rendering
 from tomochrome.geometry.blocks import Steps, block_steps
 
@@ -27,16 +27,11 @@ SOFTWARE_VOXELS: Final = 3_000_000
 HARDWARE_VOXELS: Final = 1 << 25  #: 128 MB of RGBA
 _SOFTWARE: Final = ("llvmpipe", "softpipe", "swrast", "swiftshader", "software", "gdi generic")
 _LOG = logging.getLogger(__name__)
-_KEPT: weakref.WeakKeyDictionary[Any, Renderer3D] = weakref.WeakKeyDictionary()
 
 
 def renderer_of(viewer: Any) -> Renderer3D:
     """Return the 3D renderer of a viewer, created at the first call."""
-    # Panels get a proxy of the viewer, which warns of access to private names.
-    viewer = unwrapped(viewer)
-    if viewer not in _KEPT:
-        _KEPT[viewer] = Renderer3D(viewer)
-    return _KEPT[viewer]
+    return follower_of(viewer, Renderer3D)
 
 
 class _Drawing:

@@ -7,12 +7,12 @@ first, which cannot store volumes. Errors are shown with a traceback.
 
 from __future__ import annotations
 
-import weakref
 from pathlib import Path
 from typing import Any
 
+from tomochrome._napari.kit.events import ViewerFollower
+from tomochrome._napari.kit.messages import sentence
 from tomochrome._napari.layers.volume_layers import source_of
-from tomochrome._napari.wording import sentence
 from tomochrome._napari.writer import write_dicom, write_nifti, write_several
 from tomochrome.errors import TomochromeError
 from tomochrome.formats import NIFTI
@@ -20,7 +20,7 @@ from tomochrome.formats import NIFTI
 PLUGIN = "napari-tomochrome"
 
 
-class Saving:
+class Saving(ViewerFollower):
     """Replaces ``save`` of a layer list: layers of this plugin are saved as NIfTI by default.
 
     Parameters
@@ -30,14 +30,14 @@ class Saving:
     """
 
     def __init__(self, viewer: Any) -> None:
-        self._layers = weakref.ref(viewer.layers)
+        super().__init__(viewer)
         viewer.layers.save = self
 
     def __call__(
         self, path: Any, *, selected: bool = False, plugin: str | None = None, _writer: Any = None
     ) -> list[str]:
         """Save all or the selected layers, with the arguments of napari's own ``save``."""
-        layers: Any = self._layers()
+        layers: Any = self.viewer.layers
         chosen = [x for x in layers if not selected or x in layers.selection]
         from_dialog = _writer is not None
         try:

@@ -19,9 +19,19 @@ from qtpy.QtWidgets import (
 )
 
 from tomochrome._napari import wording
-from tomochrome._napari.controls import MessageLabel, ScrollColumn, stacked
-from tomochrome._napari.events import unwrapped
-from tomochrome._napari.jobs import JobRunner
+from tomochrome._napari.kit.controls import MessageLabel, ScrollColumn, stacked
+from tomochrome._napari.kit.events import unwrapped
+from tomochrome._napari.kit.jobs import JobRunner
+from tomochrome._napari.kit.messages import sentence
+from tomochrome._napari.kit.narrow_widgets import (
+    TITLE,
+    BreakableLabel,
+    ElidedButton,
+    ElidedComboBox,
+    WrappingRow,
+)
+from tomochrome._napari.kit.panel_bases import DockedPanel
+from tomochrome._napari.kit.theme import Tone, ToneLabel
 from tomochrome._napari.layers.grey_window import show_window, value_range
 from tomochrome._napari.layers.volume_layers import (
     display_name,
@@ -29,15 +39,6 @@ from tomochrome._napari.layers.volume_layers import (
     source_of,
     world_affine,
 )
-from tomochrome._napari.narrow import (
-    TITLE,
-    BreakableLabel,
-    ElidedButton,
-    ElidedComboBox,
-    WrappingRow,
-)
-from tomochrome._napari.panel import DockedPanel
-from tomochrome._napari.theme import Tone, ToneLabel
 from tomochrome._napari.window_labels import HELP, add_choice, window_label, window_numbers
 from tomochrome._napari.wording import VERDICT_TONES, VERDICTS
 from tomochrome.errors import TomochromeError
@@ -119,7 +120,7 @@ class ScanView(QWidget):
         tones: dict[str, Tone] = {}  # by sentence, each once
         for notice in notices:
             tone: Tone = "warning" if notice.severity == "warning" else "neutral"
-            tones.setdefault(wording.sentence(notice), tone)
+            tones.setdefault(sentence(notice), tone)
         for text, tone in tones.items():
             label = MessageLabel(tone, self)
             label.say(text)
@@ -258,7 +259,7 @@ class ScanPanel(DockedPanel):
         try:
             show_window(layer, parse_window(choice, known.shown), choice)
         except TomochromeError as error:
-            self.view.remark.say(wording.sentence(error))
+            self.view.remark.say(sentence(error))
 
     def cleanup(self) -> None:
         """Stop the worker and drop the references to layer and viewer."""

@@ -10,9 +10,9 @@ from qtpy.QtGui import QColor, QFont, QFontMetrics, QPainter, QPen, QPixmap
 from qtpy.QtWidgets import QAbstractItemView, QListView, QStyle, QStyledItemDelegate, QWidget
 
 from tomochrome._napari import wording
+from tomochrome._napari.kit.theme import Colors, colors_of, is_dark, mixed, text_and_background
 from tomochrome._napari.series_model import Role, SeriesModel, facts, remark
 from tomochrome._napari.series_order import best, can_be_opened, shown_verdict
-from tomochrome._napari.theme import Colors, colors_of, is_dark, mixed, text_and_background
 
 if TYPE_CHECKING:
     from tomochrome.io import Item

@@ -8,7 +8,7 @@ from typing import Any, Final
 import numpy as np
 from qtpy.QtGui import QColor
 
-from tomochrome._napari.named_choice import Named
+from tomochrome._napari.kit.choice_boxes import Named
 from tomochrome.color.palette import palette
 from tomochrome.colorization.meanings import KEEP, KEEP_LABEL
 from tomochrome.errors import OptionError

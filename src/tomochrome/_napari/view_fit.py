@@ -11,7 +11,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from tomochrome._napari.events import ViewerFollower, before_napari
+from tomochrome._napari.kit.events import ViewerFollower, before_napari
 from tomochrome._napari.layers.volume_layers import LayerSource, source_of
 
 _ALL: Final = 0.99  #: fraction of a scan that is opened, along each side, that must be in view

@@ -3,56 +3,18 @@
 from __future__ import annotations
 
 import weakref
-from contextlib import suppress
 from typing import Any, Final
 
-from vispy.gloo import gl
-
 from tomochrome._napari.canvas_overlays import CanvasOverlays
-from tomochrome._napari.events import ViewerFollower, before_napari, unwrapped
+from tomochrome._napari.gl_workaround import CanvasContext
 from tomochrome._napari.headlight import Headlight
+from tomochrome._napari.kit.events import ViewerFollower, before_napari, follower_of, unwrapped
 from tomochrome._napari.layers.volume_layers import colored_layers
 from tomochrome._napari.orientation import Orientation
 from tomochrome._napari.readout import show_readout
 from tomochrome._napari.saving import Saving
 from tomochrome._napari.view_fit import BringIntoView
 from tomochrome._napari.window_mouse import WindowMouse
-
-#: Minimum number of vertex attribute arrays in every desktop OpenGL.
-_ARRAYS: Final = 16
-
-
-class CanvasContext:
-    """Works around two OpenGL problems when layers are removed.
-
-    napari 0.9 deletes the buffers and textures of a removed layer at once
-    (https://github.com/napari/napari/pull/8122), in whatever OpenGL context is current. This is
-    usually the one in which Qt composes the window, while the objects are still bound in the
-    canvas's context. With Mesa 22.3, a later draw call then read freed memory: a segmentation
-    fault in ``glDrawArrays``.
-
-    vispy 0.17 never disables the vertex arrays of the last program. After their buffer has been
-    deleted, they point to address 0, from which some drivers read:
-    https://github.com/vispy/vispy/issues/1611.
-    """
-
-    def __init__(self, viewer: Any) -> None:
-        with suppress(AttributeError):  # no window, or another version of napari
-            self._canvas = viewer.window._qt_viewer.canvas._scene_canvas
-            self._canvas.events.draw.connect(self._disable_arrays, position="first")
-            # napari deletes objects in `removed` and `end_batch`, before the callbacks of plugins.
-            viewer.layers.events.begin_batch.connect(self._make_current)
-            viewer.layers.events.removing.connect(self._make_current)
-
-    def _make_current(self, _: object = None) -> None:
-        with suppress(RuntimeError):  # the window may be closed already
-            if self._canvas.native.isValid():
-                self._canvas.set_current()
-                self._disable_arrays()
-
-    def _disable_arrays(self, _: object = None) -> None:
-        for array in range(_ARRAYS):
-            gl.glDisableVertexAttribArray(array)
 
 
 def covered(layers: Any) -> list[Any]:
@@ -123,7 +85,7 @@ class GreyIn3D(ViewerFollower):
             self._setting = False
 
 
-_FOLLOWERS: Final = (
+_FOLLOWERS: Final[tuple[type[ViewerFollower], ...]] = (
     CanvasContext,
     Orientation,
     CanvasOverlays,
@@ -133,7 +95,6 @@ _FOLLOWERS: Final = (
     BringIntoView,
     WindowMouse,
 )
-_PREPARED: weakref.WeakKeyDictionary[Any, tuple[object, ...]] = weakref.WeakKeyDictionary()
 
 
 def prepare_viewer(viewer: Any) -> None:
@@ -151,12 +112,6 @@ def prepare_viewer(viewer: Any) -> None:
         A napari viewer, or the proxy that napari gives to a plugin's widget.
     """
     viewer = unwrapped(viewer)
-    if viewer not in _PREPARED:
-        _PREPARED[viewer] = tuple(follower(viewer) for follower in _FOLLOWERS)
+    for follower in _FOLLOWERS:
+        follower_of(viewer, follower)
     show_readout(viewer)
-
-
-def is_settled(viewer: Any) -> bool:
-    """Return whether all overlays of a prepared viewer have been drawn for the first time."""
-    followers = _PREPARED.get(unwrapped(viewer), ())
-    return all(f.settled for f in followers if isinstance(f, CanvasOverlays))

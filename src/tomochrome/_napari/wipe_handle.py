@@ -13,7 +13,7 @@ from napari.layers.base._base_constants import Blending
 from numpy.typing import NDArray
 from vispy.scene.visuals import Compound, Markers, Mesh
 
-from tomochrome._napari.events import Connections
+from tomochrome._napari.kit.events import Connections
 from tomochrome._napari.layers.volume_layers import layer_position
 
 #: Amber, visible on grey and on anatomical colors, with a dark outline.

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from tomochrome.errors import TomochromeError
+from tomochrome._napari.kit.messages import is_note, sentence
 from tomochrome.notices import Notice, texts
 from tomochrome.volume import Unit, Verdict
 
 if TYPE_CHECKING:
-    from tomochrome._napari.theme import Tone
+    from tomochrome._napari.kit.theme import Tone
     from tomochrome.io import Item, Skipped
 
 VERDICTS: dict[Verdict, str] = {
@@ -111,13 +111,6 @@ def modality_of(modality: str) -> str:
     return modality if modality and modality != "unknown" else "modality unknown"
 
 
-def sentence(message: Notice | TomochromeError | str) -> str:
-    """Return a warning or an error as a sentence, with a capital letter and a full stop."""
-    text = str(message).strip()
-    ended = text.endswith((".", "!", "?"))
-    return text[:1].upper() + text[1:] + ("" if ended or not text else ".")
-
-
 def remarks(item: Item) -> tuple[str, ...]:
     """Return the warnings about an item as sentences, preceded by why it cannot be read."""
     messages = texts(item.warnings)
@@ -131,11 +124,6 @@ def describe_verdict(verdict: Verdict, warnings: Sequence[Notice], slices: int |
     if not all(map(is_note, warnings)) or verdict != "regular":
         return ""
     return _SINGLE if slices == 1 else _REGULAR
-
-
-def is_note(notice: Notice) -> bool:
-    """Whether a notice only says that values without a unit are clearly Hounsfield units."""
-    return notice.code == "unit" and notice.severity == "info"
 
 
 def describe_skipped(skipped: Iterable[Skipped]) -> tuple[str, list[tuple[int, str]]]:

@@ -70,7 +70,7 @@ def write_each(
     ``confirmed`` are paths that the user has agreed to overwrite. Returns the paths written;
     raises as `write_layer`.
     """
-    from tomochrome._napari.jobs import run_waiting
+    from tomochrome._napari.kit.jobs import run_waiting
 
     if not all(path in confirmed or may_replace(path) for path in parts):
         return []

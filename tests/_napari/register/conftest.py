@@ -9,8 +9,8 @@ from napari.layers import Layer
 from napari.utils._proxies import PublicOnlyProxy
 from register_cases import SHIFT, QuickRegister, body
 
+from tomochrome._napari.kit.choice_boxes import Offer
 from tomochrome._napari.layers.volume_layers import volume_layer
-from tomochrome._napari.named_choice import Offer
 
 
 @pytest.fixture

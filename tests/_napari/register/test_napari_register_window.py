@@ -13,7 +13,7 @@ from qtpy.QtCore import Qt
 from qtpy.QtGui import QColor
 from register_cases import REPORT, SHIFT, body
 
-from tomochrome._napari.narrow import MAX_MINIMUM_PX
+from tomochrome._napari.kit.narrow_widgets import MAX_MINIMUM_PX
 from tomochrome.color.space import LINEAR_OF_8BIT, TO_XYZ
 from tomochrome.transform import Transform
 

@@ -1,17 +1,19 @@
-"""A combo box that lists some of a viewer's layers and follows changes of the layer list."""
+"""Combo boxes of panels: the layers of a viewer, and titles for the ids used in files."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, Final
 
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QSizePolicy, QWidget
 from superqt.utils import signals_blocked
 
-from tomochrome._napari.events import Connections
+from tomochrome._napari.kit.events import Connections
+from tomochrome._napari.kit.narrow_widgets import ElidedComboBox
 from tomochrome._napari.layers.volume_layers import grey_layer, source_of
-from tomochrome._napari.narrow import ElidedComboBox
 
 
 def is_grey(layer: Any) -> bool:
@@ -121,3 +123,119 @@ class LayerChoice(ElidedComboBox):
         if self.layer() is not self._last:
             self._last = self.layer()
             self.chosen.emit()
+
+
+@dataclass(frozen=True)
+class Named:
+    """One choice."""
+
+    name: str  #: id in the command line and in files
+    title: str  #: text shown to the user
+    about: str = ""  #: description in one line
+
+    @property
+    def tip(self) -> str:
+        """Tooltip with the id and the description."""
+        return f"{self.name}: {self.about}" if self.about else self.name
+
+
+class NamedChoice(ElidedComboBox):
+    """A combo box of titles; `name` is the id of the selected one.
+
+    If a name is not offered yet because a worker is still listing the choices, it is selected as
+    soon as it is offered, unless the user has selected another one by then.
+    """
+
+    def __init__(
+        self, choices: Sequence[Named] = (), parent: QWidget | None = None, *, tip: str = ""
+    ) -> None:
+        super().__init__(parent)
+        self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+        self._wanted = ""
+        self._tip = tip
+        self.offer(choices)
+        self.currentIndexChanged.connect(self._chosen)
+
+    def offer(self, choices: Sequence[Named]) -> None:
+        """Replace the choices without emitting a signal, keeping the current one if possible."""
+        before = self.name
+        with signals_blocked(self):
+            self.clear()
+            for number, choice in enumerate(choices):
+                self.addItem(choice.title, choice.name)
+                self.setItemData(number, choice.tip, Qt.ItemDataRole.ToolTipRole)
+            found = [self.findData(name) for name in (self._wanted, before)]
+            self.setCurrentIndex(next((index for index in found if index >= 0), 0))
+        if self.name == self._wanted:
+            self._wanted = ""
+        self._show_tip()
+
+    @property
+    def name(self) -> str:
+        """The id of the current choice, empty if there are no choices."""
+        return self.currentData() or ""
+
+    def choose(self, name: str) -> None:
+        """Select a choice by id, now or as soon as it is offered."""
+        found = self.findData(name)
+        if found >= 0:
+            self.setCurrentIndex(found)
+        else:
+            self._wanted = name
+
+    def show_name(self, name: str) -> None:
+        """Select a choice that is offered, without emitting a signal."""
+        found = self.findData(name)
+        if found >= 0:
+            with signals_blocked(self):
+                self.setCurrentIndex(found)
+            self._show_tip()
+
+    def _chosen(self, _: int) -> None:
+        self._wanted = ""
+        self._show_tip()
+
+    def _show_tip(self) -> None:
+        own = self.itemData(self.currentIndex(), Qt.ItemDataRole.ToolTipRole)
+        self.setToolTip(self._tip or own or "")
+
+
+_DEVICES: Final = {
+    "auto": "Automatic",
+    "cpu": "Processor (CPU)",
+    "cuda": "Graphics card (CUDA)",
+    "mps": "Graphics card (Apple)",
+}
+
+
+@dataclass(frozen=True)
+class Offer:
+    """The choices of a panel by name; tuples that a panel does not use are empty.
+
+    ``with_photograph`` are the models that take their colors from a photograph.
+    """
+
+    models: tuple[str, ...]
+    devices: tuple[str, ...]
+    palettes: tuple[str, ...] = ()
+    alphas: tuple[str, ...] = ()
+    with_photograph: tuple[str, ...] = ()
+
+
+def device_choices(names: Sequence[str]) -> list[Named]:
+    """Return the choices for computing devices."""
+    about = {"auto": "a GPU if there is one, otherwise the CPU"}
+    return [Named(name, _DEVICES.get(name, name), about.get(name, "")) for name in names]
+
+
+def usable_devices() -> tuple[str, ...]:
+    """Return the names of the devices available on this computer."""
+    from tomochrome.errors import DeviceError
+    from tomochrome.runtime import DEVICE_NAMES, choose_device
+
+    found = []
+    for name in DEVICE_NAMES:
+        with suppress(DeviceError):
+            choose_device(name)
+            found.append(name)
+    return tuple(found)

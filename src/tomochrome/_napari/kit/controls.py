@@ -22,8 +22,8 @@ from qtpy.QtWidgets import (
 from superqt import QDoubleSlider
 from superqt.utils import signals_blocked
 
-from tomochrome._napari.narrow import MAX_MINIMUM_PX, BreakableLabel
-from tomochrome._napari.theme import Tone, ToneLabel
+from tomochrome._napari.kit.narrow_widgets import MAX_MINIMUM_PX, BreakableLabel
+from tomochrome._napari.kit.theme import Tone, ToneLabel
 
 _SLIDER_MAX = 1000.0  # internal range of every slider
 _LABEL_GAP = 14  # of a form, at most

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import gc
 import inspect
-import logging
 import sys
 import threading
 from collections.abc import Callable, Sequence
@@ -20,16 +19,19 @@ from napari.layers import Layer
 from qtpy.QtCore import QEvent, QObject, QSize, Qt, QTimer
 from qtpy.QtWidgets import QDockWidget, QFrame, QMainWindow, QPushButton, QTabBar, QWidget
 
-from tomochrome._napari.controls import MessageLabel, ScrollColumn, StageBar, stacked
-from tomochrome._napari.events import Connections, unwrapped
-from tomochrome._napari.jobs import JobRunner, Work
+from tomochrome._napari.kit.controls import MessageLabel, ScrollColumn, StageBar, stacked
+from tomochrome._napari.kit.events import Connections, is_settled, unwrapped
+from tomochrome._napari.kit.jobs import JobRunner, Work
+from tomochrome._napari.kit.messages import error_text
+from tomochrome._napari.kit.narrow_widgets import (
+    SHARE_OF_WINDOW,
+    USUAL_PX,
+    LabelFont,
+    WrappingRow,
+    style_sheet,
+)
 from tomochrome._napari.layers.volume_layers import NOT_FOR_DIAGNOSIS, LayerTuple
-from tomochrome._napari.narrow import SHARE_OF_WINDOW, USUAL_PX, LabelFont, WrappingRow, style_sheet
-from tomochrome._napari.viewer_setup import is_settled
-from tomochrome._napari.wording import sentence
-from tomochrome.errors import TomochromeError
 
-_LOG = logging.getLogger(__name__)
 _POLL_INTERVAL_MS = 200  # for checking whether everything is drawn
 _MAX_WAIT_S = 3.0  # if no event loop runs
 _MANY_MODULES = 1000  # torch and MONAI import about 3,000
@@ -348,17 +350,3 @@ class FormPanel(JobPanel):
     def _add(self, layers: Sequence[LayerTuple]) -> None:
         for data, keywords, kind in layers:
             self.viewer.add_layer(Layer.create(data, keywords, kind))
-
-
-def error_text(error: Exception, job_name: str) -> str:
-    """Return the message for an exception; unexpected exceptions are also logged.
-
-    ``job_name`` is the subject of the message for an unexpected exception: ``"Coloring"``.
-    """
-    if isinstance(error, TomochromeError):
-        return sentence(error)
-    _LOG.error("%s failed", job_name.lower(), exc_info=error)
-    return (
-        f"{job_name} failed unexpectedly ({type(error).__name__}: {error}); "
-        "please report it with the details in the log."
-    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 
 class Connections:
@@ -38,8 +38,8 @@ def unwrapped(viewer: Any) -> Any:
 class ViewerFollower:
     """Base class of objects that react to a viewer's events for as long as the viewer lives.
 
-    A follower does not keep the viewer alive. It is itself kept alive by a dictionary keyed by
-    viewer (`prepare_viewer`, `renderer_of`), because napari holds its callbacks weakly.
+    A follower does not keep the viewer alive. It is itself kept alive by `follower_of`, because
+    napari holds its callbacks weakly.
     """
 
     def __init__(self, viewer: Any) -> None:
@@ -50,6 +50,11 @@ class ViewerFollower:
         """The viewer."""
         return self._viewer()
 
+    @property
+    def settled(self) -> bool:
+        """Whether everything that it adds to the canvas has been drawn."""
+        return True
+
     def each_layer(self, action: Callable[[Any], None]) -> None:
         """Call a function for each layer, including those that are added later."""
         layers, act = self.viewer.layers, weakly(action)
@@ -57,6 +62,25 @@ class ViewerFollower:
             action(layer)
         # After napari's own callbacks, when the visual of the layer exists.
         layers.events.inserted.connect(lambda event: act(event.value), position="last")
+
+
+_Follower = TypeVar("_Follower", bound=ViewerFollower)
+_FOLLOWERS: weakref.WeakKeyDictionary[Any, dict[type, Any]] = weakref.WeakKeyDictionary()
+
+
+def follower_of(viewer: Any, kind: type[_Follower]) -> _Follower:
+    """Return a viewer's follower of a class, created at the first call."""
+    viewer = unwrapped(viewer)
+    followers = _FOLLOWERS.setdefault(viewer, {})
+    if kind not in followers:
+        followers[kind] = kind(viewer)
+    follower: _Follower = followers[kind]
+    return follower
+
+
+def is_settled(viewer: Any) -> bool:
+    """Return whether everything that was added to the canvas of a viewer has been drawn."""
+    return all(follower.settled for follower in _FOLLOWERS.get(unwrapped(viewer), {}).values())
 
 
 def weakly(method: Callable[..., None]) -> Callable[..., None]:
