@@ -13,13 +13,13 @@ from tomochrome._napari.compare_layer import ComparePicture
 from tomochrome._napari.compare_modes import (
     MODES,
     Fields,
-    Screen,
     has_unlike_windows,
     make_view,
     parse_levels,
     remarks,
 )
 from tomochrome._napari.register_layers import GridPicture
+from tomochrome._napari.viewer.orientation import Screen
 from tomochrome.compare import Pair, view
 from tomochrome.compare.region import Region
 from tomochrome.errors import OptionError

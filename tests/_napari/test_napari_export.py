@@ -11,8 +11,8 @@ import pytest
 from qtpy.QtWidgets import QFileDialog, QMessageBox
 
 from tomochrome import io
-from tomochrome._napari import export as export_module
-from tomochrome._napari.export import ExportPanel
+from tomochrome._napari.export import export_panel as export_module
+from tomochrome._napari.export.export_panel import ExportPanel
 from tomochrome._napari.layers.volume_layers import source_of
 from tomochrome.errors import ExistsError
 from tomochrome.formats import DICOM, FORMATS, NIFTI, NRRD, SHEET

@@ -14,7 +14,7 @@ from register_cases import body, oblique
 from tomochrome import io
 from tomochrome._napari.hints_panel import HintsPanel
 from tomochrome._napari.layers.volume_layers import source_of, volume_layer
-from tomochrome._napari.viewer_setup import prepare_viewer
+from tomochrome._napari.viewer.viewer_setup import prepare_viewer
 from tomochrome.cli import main
 from tomochrome.tissue import Tissue
 

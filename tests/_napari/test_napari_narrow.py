@@ -12,7 +12,7 @@ from qtpy.QtGui import QFontInfo, QGuiApplication
 from qtpy.QtWidgets import QDockWidget, QLabel, QPushButton, QTabBar, QWidget
 from quick_colorize import simple_colorize
 
-from tomochrome._napari.export import ExportPanel
+from tomochrome._napari.export.export_panel import ExportPanel
 from tomochrome._napari.kit.controls import MessageLabel, NumberBox, Section, ValueSlider
 from tomochrome._napari.kit.narrow_widgets import (
     MAX_MINIMUM_PX,

@@ -14,7 +14,7 @@ from tomochrome._napari.layers.volume_layers import (
     source_of,
     volume_layer,
 )
-from tomochrome._napari.viewer_setup import prepare_viewer
+from tomochrome._napari.viewer.viewer_setup import prepare_viewer
 from tomochrome.volume import Volume
 
 

@@ -13,8 +13,8 @@ from qtpy.QtWidgets import QLabel
 from quick_colorize import simple_colorize
 
 from tomochrome._napari.layers.volume_layers import source_of, volume_layer
-from tomochrome._napari.view_fit import is_seen
-from tomochrome._napari.viewer_setup import prepare_viewer
+from tomochrome._napari.viewer.view_fit import is_seen
+from tomochrome._napari.viewer.viewer_setup import prepare_viewer
 from tomochrome.volume import default_affine
 
 pytestmark = pytest.mark.gui

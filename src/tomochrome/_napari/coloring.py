@@ -17,7 +17,7 @@ from tomochrome._napari.layers.volume_layers import (
     layer_transform,
     source_of,
 )
-from tomochrome._napari.readout import describe_values
+from tomochrome._napari.viewer.readout import describe_values
 from tomochrome.color.codes import FreeColors
 from tomochrome.runtime import check, report
 from tomochrome.tissue import NO_TISSUE, Tissue

@@ -24,7 +24,7 @@ from tomochrome._napari.kit.panel_bases import JobView
 from tomochrome._napari.layers.volume_layers import NOT_FOR_DIAGNOSIS
 from tomochrome._napari.legend import Legend
 from tomochrome._napari.photograph_choice import PhotographChoice
-from tomochrome._napari.readout import CursorReadout
+from tomochrome._napari.viewer.readout import CursorReadout
 from tomochrome._napari.window_panel import WindowPanel
 from tomochrome.bundles import current_name
 from tomochrome.runtime import check

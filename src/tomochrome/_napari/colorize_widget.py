@@ -20,6 +20,7 @@ from tomochrome._napari.colorize_view import (
     remember_curve,
     remembered_fraction,
 )
+from tomochrome._napari.export.saving import PLUGIN
 from tomochrome._napari.grey_split import GreySplit
 from tomochrome._napari.kit.events import Connections, weakly
 from tomochrome._napari.kit.panel_bases import JobPanel
@@ -27,10 +28,9 @@ from tomochrome._napari.layers.grey_window import show_window
 from tomochrome._napari.layers.layer_volumes import UnknownUnitError, check_layer
 from tomochrome._napari.layers.volume_layers import NOT_FOR_DIAGNOSIS, layer_position, source_of
 from tomochrome._napari.model_gallery import ModelGallery, compare_in_worker, nearest_voxel
-from tomochrome._napari.readout import IN_3D, voxel_in
-from tomochrome._napari.renderer_3d import renderer_of
-from tomochrome._napari.saving import PLUGIN
-from tomochrome._napari.viewer_setup import prepare_viewer
+from tomochrome._napari.viewer.readout import IN_3D, voxel_in
+from tomochrome._napari.viewer.renderer_3d import renderer_of
+from tomochrome._napari.viewer.viewer_setup import prepare_viewer
 from tomochrome.colorization.cards import model_title
 from tomochrome.errors import InputError, TomochromeError
 

@@ -8,13 +8,7 @@ from typing import Any
 from qtpy.QtCore import QObject, QTimer, Signal
 from superqt.utils import qdebounced, qthrottled
 
-from tomochrome._napari.compare_layer import (
-    Comparison,
-    Made,
-    make_in_worker,
-    screen_of,
-    window_of,
-)
+from tomochrome._napari.compare_layer import Comparison, Made, make_in_worker, window_of
 from tomochrome._napari.compare_modes import FLICKER, has_unlike_windows, remarks
 from tomochrome._napari.compare_panel import ComparePanel
 from tomochrome._napari.kit.events import Connections
@@ -22,7 +16,8 @@ from tomochrome._napari.kit.jobs import JobRunner
 from tomochrome._napari.kit.messages import error_text, sentence
 from tomochrome._napari.layers.grey_window import show_window
 from tomochrome._napari.layers.layer_volumes import check_two, check_volume_layer
-from tomochrome._napari.wipe_handle import WipeHandle
+from tomochrome._napari.viewer.orientation import screen_of
+from tomochrome._napari.viewer.wipe_handle import WipeHandle
 from tomochrome.errors import TomochromeError
 
 _REDRAW_INTERVAL_MS = 15

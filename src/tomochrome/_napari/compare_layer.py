@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tomochrome._napari.compare_modes import Fields, Screen, make_view
+from tomochrome._napari.compare_modes import Fields, make_view
 from tomochrome._napari.layers import grey_window
 from tomochrome._napari.layers.layer_volumes import moved_by_hand, place
 from tomochrome._napari.layers.lazy_picture import LazyPicture, Rendering
 from tomochrome._napari.layers.volume_layers import LayerSource, color_layer, source_of
-from tomochrome._napari.renderer_3d import renderer_of
+from tomochrome._napari.viewer.orientation import Screen
+from tomochrome._napari.viewer.renderer_3d import renderer_of
 from tomochrome.compare.region import Region
 from tomochrome.geometry.blocks import Steps
 from tomochrome.runtime import check, report
@@ -34,7 +35,7 @@ class ComparePicture(LazyPicture):
         View of a pair created with ``color=True``, so that it is always RGBA.
     """
 
-    is_comparison = True  #: see `tomochrome._napari.viewer_setup.GreyIn3D`
+    is_comparison = True  #: see `tomochrome._napari.viewer.viewer_setup.GreyIn3D`
 
     def __init__(self, view: View[Any]) -> None:
         super().__init__(view.pair.shape)
@@ -240,22 +241,6 @@ def covers(layer: Any) -> bool:
 def is_comparison(layer: Any) -> bool:
     """Whether a layer shows a comparison."""
     return bool(getattr(layer.data, "is_comparison", False))
-
-
-def screen_of(viewer: Any, layer: Any) -> Screen:
-    """Return how the displayed plane of a 3D layer is oriented on the screen."""
-    extra = viewer.dims.ndim - layer.ndim
-    shown = [axis - extra for axis in viewer.dims.displayed]
-    origin = layer.data_to_world((0, 0, 0))
-    ends = [layer.data_to_world(end) for end in ((1, 0, 0), (0, 1, 0), (0, 0, 1))]
-    mirrored = [bool(end[axis] < origin[axis]) for axis, end in enumerate(ends)]
-    if len(shown) != 2 or min(shown) < 0:  # in 3D, use the orientation of the slices
-        return Screen(False, (mirrored[0], mirrored[1], mirrored[2]))
-    for axis, runs, usual in zip(
-        shown, viewer.scene.camera.orientation2d, ("down", "right"), strict=True
-    ):
-        mirrored[axis] ^= str(runs) != usual
-    return Screen(shown[0] > shown[1], (mirrored[0], mirrored[1], mirrored[2]))
 
 
 def window_of(layer: Any) -> Window | None:

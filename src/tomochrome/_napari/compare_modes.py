@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from tomochrome._napari.kit.messages import sentence
+from tomochrome._napari.viewer.orientation import Screen
 from tomochrome.errors import OptionError
 
 if TYPE_CHECKING:
@@ -58,18 +59,6 @@ class Fields:
     reach: float = 0.0  #: difference shown in the strongest color; 0 for the default
     levels: str = ""  #: contour levels, separated by commas or spaces; empty for the default
     rate: float = 2.0  #: changes per second of the flicker
-
-
-@dataclass(frozen=True)
-class Screen:
-    """Orientation of a comparison's plane on the screen.
-
-    ``mirrored`` tells for the axes z, y and x whether they are reversed: towards the left, or
-    upwards.
-    """
-
-    transposed: bool = False  #: whether the second of the plane's two axes is vertical
-    mirrored: tuple[bool, bool, bool] = (False, False, False)
 
 
 def make_view(

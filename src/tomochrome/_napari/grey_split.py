@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from qtpy.QtCore import QObject, Qt, QTimer, Signal
 from qtpy.QtWidgets import QLabel, QWidget
 
-from tomochrome._napari.compare_layer import screen_of
 from tomochrome._napari.kit.controls import ValueSlider, form
 from tomochrome._napari.kit.events import Connections
 from tomochrome._napari.kit.narrow_widgets import ElidedComboBox
-from tomochrome._napari.wipe_handle import Edge, WipeHandle, screen_axis
+from tomochrome._napari.viewer.orientation import screen_of
+from tomochrome._napari.viewer.wipe_handle import Edge, WipeHandle, screen_axis
 
 OFF: Final = "Off"
 WIPE: Final = "Wipe"

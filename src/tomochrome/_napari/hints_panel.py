@@ -34,7 +34,7 @@ from tomochrome._napari.stroke_labels import (
     name_of,
     own_colors,
 )
-from tomochrome._napari.viewer_setup import prepare_viewer
+from tomochrome._napari.viewer.viewer_setup import prepare_viewer
 from tomochrome.errors import InputError, TomochromeError
 from tomochrome.tissue import Tissue
 

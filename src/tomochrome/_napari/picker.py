@@ -23,7 +23,7 @@ from tomochrome._napari.opening import Opened, announce, only_choice, open_item
 from tomochrome._napari.picker_view import PickerView
 from tomochrome._napari.series_list import PICTURE
 from tomochrome._napari.series_order import Identities, can_be_opened
-from tomochrome._napari.viewer_setup import prepare_viewer
+from tomochrome._napari.viewer.viewer_setup import prepare_viewer
 from tomochrome.errors import Cancelled, TomochromeError
 from tomochrome.runtime import Task, check, current, report
 

@@ -40,7 +40,7 @@ def read_layers(path: PathOrPaths) -> list[LayerTuple]:
     from napari import current_viewer
 
     from tomochrome._napari.kit.jobs import run_waiting
-    from tomochrome._napari.viewer_setup import prepare_viewer
+    from tomochrome._napari.viewer.viewer_setup import prepare_viewer
     from tomochrome.errors import Cancelled, InputError
 
     single = _single(path)

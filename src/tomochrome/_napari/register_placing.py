@@ -11,7 +11,7 @@ from napari.components.overlays import TextOverlay
 from napari.layers import Layer
 
 from tomochrome._napari.kit.events import Connections, before_napari
-from tomochrome._napari.view_fit import move_planes
+from tomochrome._napari.viewer.view_fit import move_planes
 
 PROMPT: Final = "landmark_prompt"  #: name of the overlay on the canvas
 _FONT_SIZE: Final = 11
@@ -58,7 +58,7 @@ class OnScreen:
         viewer.canvas.grid.enabled = False
         if dims.ndisplay != 2:
             dims.ndisplay = 2
-        # Layers can be hidden in 3D only: see `tomochrome._napari.viewer_setup.GreyIn3D`.
+        # Layers can be hidden in 3D only: see `tomochrome._napari.viewer.viewer_setup.GreyIn3D`.
         self._visible_2d = {x: x.visible for x in viewer.layers}
 
     def add(self, layer: Any, visible: bool) -> None:

@@ -18,7 +18,7 @@ from tomochrome._napari.register_job import Alignment, PairResult
 from tomochrome._napari.register_layers import GridPicture, grid_layer, jacobian_layer
 from tomochrome._napari.register_result import belongs_to
 from tomochrome._napari.register_view import RegisterView
-from tomochrome._napari.renderer_3d import renderer_of
+from tomochrome._napari.viewer.renderer_3d import renderer_of
 
 
 class MapLayer:

@@ -12,6 +12,7 @@ from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QFileDialog
 
 from tomochrome._napari.compare_control import CompareControl
+from tomochrome._napari.export.layer_writers import may_replace
 from tomochrome._napari.kit.jobs import Work
 from tomochrome._napari.kit.panel_bases import JobPanel
 from tomochrome._napari.metric_curve import Sample
@@ -28,8 +29,7 @@ from tomochrome._napari.register_job import (
 from tomochrome._napari.register_layers import look_of
 from tomochrome._napari.register_shown import ShownResult
 from tomochrome._napari.register_view import RegisterView, register_offer
-from tomochrome._napari.viewer_setup import prepare_viewer
-from tomochrome._napari.writer import may_replace
+from tomochrome._napari.viewer.viewer_setup import prepare_viewer
 from tomochrome.errors import TomochromeError
 
 _CURVE_MS = 60

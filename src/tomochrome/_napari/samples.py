@@ -29,7 +29,7 @@ def _sample(region: str, name: str, options: dict[str, Any]) -> list[LayerTuple]
     from napari import current_viewer
 
     from tomochrome._napari.kit.jobs import run_waiting
-    from tomochrome._napari.viewer_setup import prepare_viewer
+    from tomochrome._napari.viewer.viewer_setup import prepare_viewer
     from tomochrome.errors import Cancelled
 
     def work() -> LayerTuple:

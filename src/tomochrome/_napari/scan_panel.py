@@ -39,7 +39,7 @@ from tomochrome._napari.layers.volume_layers import (
     source_of,
     world_affine,
 )
-from tomochrome._napari.window_labels import HELP, add_choice, window_label, window_numbers
+from tomochrome._napari.viewer.window_labels import HELP, add_choice, window_label, window_numbers
 from tomochrome._napari.wording import VERDICT_TONES, VERDICTS
 from tomochrome.errors import TomochromeError
 from tomochrome.notices import Notice

@@ -13,7 +13,7 @@ from tomochrome._napari.kit.controls import ValueSlider, form
 from tomochrome._napari.kit.narrow_widgets import ElidedComboBox
 from tomochrome._napari.layers.grey_window import RANGE_KEY, choice_of, window_of
 from tomochrome._napari.layers.volume_layers import source_of
-from tomochrome._napari.window_labels import HELP, add_choice, function_name, window_label
+from tomochrome._napari.viewer.window_labels import HELP, add_choice, function_name, window_label
 from tomochrome.errors import OptionError
 from tomochrome.volume import Volume
 from tomochrome.windowing import (

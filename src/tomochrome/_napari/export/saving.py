@@ -10,10 +10,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from tomochrome._napari.export.layer_writers import write_dicom, write_nifti, write_several
 from tomochrome._napari.kit.events import ViewerFollower
 from tomochrome._napari.kit.messages import sentence
 from tomochrome._napari.layers.volume_layers import source_of
-from tomochrome._napari.writer import write_dicom, write_nifti, write_several
 from tomochrome.errors import TomochromeError
 from tomochrome.formats import NIFTI
 

@@ -119,6 +119,34 @@ def screen_directions(
     return right @ displayed, up @ displayed
 
 
+@dataclass(frozen=True)
+class Screen:
+    """Orientation of a comparison's plane on the screen.
+
+    ``mirrored`` tells for the axes z, y and x whether they are reversed: towards the left, or
+    upwards.
+    """
+
+    transposed: bool = False  #: whether the second of the plane's two axes is vertical
+    mirrored: tuple[bool, bool, bool] = (False, False, False)
+
+
+def screen_of(viewer: Any, layer: Any) -> Screen:
+    """Return how the displayed plane of a 3D layer is oriented on the screen."""
+    extra = viewer.dims.ndim - layer.ndim
+    shown = [axis - extra for axis in viewer.dims.displayed]
+    origin = layer.data_to_world((0, 0, 0))
+    ends = [layer.data_to_world(end) for end in ((1, 0, 0), (0, 1, 0), (0, 0, 1))]
+    mirrored = [bool(end[axis] < origin[axis]) for axis, end in enumerate(ends)]
+    if len(shown) != 2 or min(shown) < 0:  # in 3D, use the orientation of the slices
+        return Screen(False, (mirrored[0], mirrored[1], mirrored[2]))
+    for axis, runs, usual in zip(
+        shown, viewer.scene.camera.orientation2d, ("down", "right"), strict=True
+    ):
+        mirrored[axis] ^= str(runs) != usual
+    return Screen(shown[0] > shown[1], (mirrored[0], mirrored[1], mirrored[2]))
+
+
 def is_scan(layer: Any) -> bool:
     """Whether a layer shows a scan opened by this plugin, or something derived from one."""
     return layer.ndim == 3 and source_of(layer.metadata) is not None

@@ -19,7 +19,7 @@ from qtpy.QtCore import QTimer
 
 from tomochrome._napari.kit.events import ViewerFollower
 from tomochrome._napari.layers.volume_layers import source_of, world_affine
-from tomochrome._napari.orientation import is_scan, scan_axes, screen_directions
+from tomochrome._napari.viewer.orientation import is_scan, scan_axes, screen_directions
 from tomochrome.geometry import edge_letters
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from superqt.utils import qdebounced
 from tomochrome._napari.kit.events import ViewerFollower
 from tomochrome._napari.layers.grey_window import open_range, show_window, window_of
 from tomochrome._napari.layers.volume_layers import colored_layers, grey_layer, source_of
-from tomochrome._napari.window_labels import KEYS, SHORT_HELP, window_label
+from tomochrome._napari.viewer.window_labels import KEYS, SHORT_HELP, window_label
 from tomochrome.errors import OptionError
 from tomochrome.windowing import Window, parse_window
 

@@ -5,16 +5,16 @@ from __future__ import annotations
 import weakref
 from typing import Any, Final
 
-from tomochrome._napari.canvas_overlays import CanvasOverlays
-from tomochrome._napari.gl_workaround import CanvasContext
-from tomochrome._napari.headlight import Headlight
+from tomochrome._napari.export.saving import Saving
 from tomochrome._napari.kit.events import ViewerFollower, before_napari, follower_of, unwrapped
 from tomochrome._napari.layers.volume_layers import colored_layers
-from tomochrome._napari.orientation import Orientation
-from tomochrome._napari.readout import show_readout
-from tomochrome._napari.saving import Saving
-from tomochrome._napari.view_fit import BringIntoView
-from tomochrome._napari.window_mouse import WindowMouse
+from tomochrome._napari.viewer.canvas_overlays import CanvasOverlays
+from tomochrome._napari.viewer.gl_workaround import CanvasContext
+from tomochrome._napari.viewer.headlight import Headlight
+from tomochrome._napari.viewer.orientation import Orientation
+from tomochrome._napari.viewer.readout import show_readout
+from tomochrome._napari.viewer.view_fit import BringIntoView
+from tomochrome._napari.viewer.window_mouse import WindowMouse
 
 
 def covered(layers: Any) -> list[Any]:

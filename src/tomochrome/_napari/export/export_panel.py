@@ -10,12 +10,12 @@ from typing import Any, ClassVar, Literal
 from qtpy.QtWidgets import QFileDialog, QLineEdit, QPushButton, QWidget
 from superqt.utils import signals_blocked
 
+from tomochrome._napari.export.layer_writers import layer_volume, may_replace
 from tomochrome._napari.kit.controls import form
 from tomochrome._napari.kit.events import Connections
 from tomochrome._napari.kit.narrow_widgets import ElidedComboBox, WrappingRow
 from tomochrome._napari.kit.panel_bases import JobPanel, JobView, caution
 from tomochrome._napari.layers.volume_layers import LayerSource, source_of
-from tomochrome._napari.writer import layer_volume, may_replace
 from tomochrome.errors import ExistsError, OutputError
 from tomochrome.formats import FORMATS, Format
 from tomochrome.volume import Volume
