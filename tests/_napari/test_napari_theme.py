@@ -13,10 +13,10 @@ from qtpy.QtWidgets import QAbstractButton, QComboBox, QLabel
 
 from tomochrome._napari.kit.controls import MessageLabel
 from tomochrome._napari.kit.theme import ON_DARK, ON_LIGHT, is_dark
-from tomochrome._napari.picker import show_picker
 from tomochrome._napari.register_result import ResultPanel
-from tomochrome._napari.scan_panel import ScanPanel
-from tomochrome._napari.series_list import background_of, text_colors
+from tomochrome._napari.series.scan_panel import ScanPanel
+from tomochrome._napari.series.series_list import background_of, text_colors
+from tomochrome._napari.series.series_picker import show_picker
 from tomochrome.io import Found, Item
 from tomochrome.notices import Notice
 

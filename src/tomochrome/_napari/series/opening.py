@@ -13,7 +13,7 @@ from tomochrome._napari.layers.volume_layers import (
     display_name,
     volume_layer,
 )
-from tomochrome._napari.wording import describe_skipped
+from tomochrome._napari.series.scan_wording import describe_skipped
 from tomochrome.errors import InputError
 from tomochrome.runtime import check
 from tomochrome.volume import Volume

@@ -49,7 +49,7 @@ def read_layers(path: PathOrPaths) -> list[LayerTuple]:
 
     def work() -> Any:
         # Imported in the worker, because readers and decoders load slowly.
-        from tomochrome._napari.opening import find_or_read
+        from tomochrome._napari.series.opening import find_or_read
 
         return _load_units(), find_or_read(single)
 
@@ -60,7 +60,7 @@ def read_layers(path: PathOrPaths) -> list[LayerTuple]:
         units, result = run_waiting(work, "Opening the scan")
     except Cancelled:
         return _NOTHING
-    from tomochrome._napari.opening import Opened, announce
+    from tomochrome._napari.series.opening import Opened, announce
 
     _use_units(units)
     if isinstance(result, Opened):
@@ -72,11 +72,11 @@ def read_layers(path: PathOrPaths) -> list[LayerTuple]:
 def _let_choose(viewer: Any, found: Any, path: Path) -> list[LayerTuple]:
     """Show the picker in the viewer; without a viewer, open the only choice or raise an error."""
     if viewer is None:
-        from tomochrome._napari.opening import open_item
+        from tomochrome._napari.series.opening import open_item
         from tomochrome.io.reading import choose
 
         return [open_item(choose(found, path)).layer]
-    from tomochrome._napari.picker import show_picker
+    from tomochrome._napari.series.series_picker import show_picker
 
     show_picker(viewer, found)
     return _NOTHING

@@ -18,7 +18,6 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from tomochrome._napari import wording
 from tomochrome._napari.kit.controls import MessageLabel, ScrollColumn, stacked
 from tomochrome._napari.kit.events import unwrapped
 from tomochrome._napari.kit.jobs import JobRunner
@@ -39,8 +38,9 @@ from tomochrome._napari.layers.volume_layers import (
     source_of,
     world_affine,
 )
+from tomochrome._napari.series import scan_wording as wording
+from tomochrome._napari.series.scan_wording import VERDICT_TONES, VERDICTS
 from tomochrome._napari.viewer.window_labels import HELP, add_choice, window_label, window_numbers
-from tomochrome._napari.wording import VERDICT_TONES, VERDICTS
 from tomochrome.errors import TomochromeError
 from tomochrome.notices import Notice
 from tomochrome.volume import Verdict, Volume

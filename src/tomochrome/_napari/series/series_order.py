@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from tomochrome._napari import wording
+from tomochrome._napari.series import scan_wording as wording
 from tomochrome.volume import Verdict
 
 if TYPE_CHECKING:

@@ -2,27 +2,39 @@
 
 from __future__ import annotations
 
-import inspect
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+import weakref
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from types import FrameType
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import QObject, QTimer, Signal
-from qtpy.QtWidgets import QFileDialog, QSizePolicy
+from napari.utils import progress
+from qtpy.QtCore import QEvent, QObject, Qt, QTimer, Signal
+from qtpy.QtWidgets import (
+    QCheckBox,
+    QFileDialog,
+    QLabel,
+    QLineEdit,
+    QPushButton,
+    QSizePolicy,
+    QToolButton,
+    QWidget,
+)
+from superqt.utils import signals_blocked
 
-from tomochrome._napari import wording
+from tomochrome._napari.kit.controls import MessageLabel, stacked
 from tomochrome._napari.kit.jobs import JobRunner, Work
 from tomochrome._napari.kit.messages import sentence
-from tomochrome._napari.kit.panel_bases import JobPanel
-from tomochrome._napari.opening import Opened, announce, only_choice, open_item
-from tomochrome._napari.picker_view import PickerView
-from tomochrome._napari.series_list import PICTURE
-from tomochrome._napari.series_order import Identities, can_be_opened
+from tomochrome._napari.kit.narrow_widgets import ElidedComboBox, WrappingRow
+from tomochrome._napari.kit.panel_bases import JobPanel, JobView
+from tomochrome._napari.kit.theme import mixed, text_and_background
+from tomochrome._napari.series import scan_wording as wording
+from tomochrome._napari.series.opening import Opened, announce, only_choice, open_item
+from tomochrome._napari.series.series_list import PICTURE, SeriesList
+from tomochrome._napari.series.series_order import ORDERS, Identities, can_be_opened, counts
 from tomochrome._napari.viewer.viewer_setup import prepare_viewer
 from tomochrome.errors import Cancelled, TomochromeError
 from tomochrome.runtime import Task, check, current, report
@@ -30,64 +42,10 @@ from tomochrome.runtime import Task, check, current, report
 if TYPE_CHECKING:
     from tomochrome.io import Found, Item
 
-_NAPARI: Final = ("napari", "npe2")
-_EVENT_LOOP: Final = "napari._qt.qt_event_loop"
-_CHECK_MS: Final = 200
-
-
-class SameCall:
-    """Remembers a stack frame of napari and tells whether that call is still running.
-
-    napari opens the paths of one drop one after the other, each with a separate call of the
-    reader, and does not mark them as belonging together. However, all of these calls come from
-    one call of `open`, which stays on the stack until the last path has been opened. Elapsed time
-    is no criterion: searching a folder on a slow disk can take longer than the user needs for the
-    next drop.
-    """
-
-    def __init__(self) -> None:
-        self._frame: FrameType | None = None
-
-    def is_running(self) -> bool:
-        """Whether the remembered frame is on the current stack."""
-        return self._frame is not None and any(frame is self._frame for frame in _stack())
-
-    def remember(self) -> None:
-        """Remember the frame of napari that led to this call, if there is one."""
-        self._frame = _outermost_of_napari()
-        QTimer.singleShot(0, self._forget_when_over)
-
-    def _forget_when_over(self) -> None:
-        """Drop the frame, and all that it refers to, as soon as the call has returned."""
-        if self.is_running():  # napari processes events meanwhile to draw its progress bar
-            QTimer.singleShot(_CHECK_MS, self._forget_when_over)
-        else:
-            self._frame = None
-
-
-def _stack() -> Iterator[FrameType]:
-    frame = inspect.currentframe()
-    while frame is not None:
-        yield frame
-        frame = frame.f_back
-
-
-def _outermost_of_napari() -> FrameType | None:
-    """Return the outermost frame of napari on the stack, not counting its event loop."""
-    found = None
-    for frame in _stack():
-        module = str(frame.f_globals.get("__name__", ""))
-        if module == _EVENT_LOOP:
-            break
-        if module.partition(".")[0] in _NAPARI:
-            found = frame
-        elif found is not None:
-            break
-    return found
-
-
 _LOG = logging.getLogger(__name__)
 DOCK_NAME = "Choose a series"
+_HINT = "Open a folder, a scan, a DICOMDIR or a zip file from a CD."
+_LIST_KEYS = (Qt.Key.Key_Down, Qt.Key.Key_Up, Qt.Key.Key_PageDown, Qt.Key.Key_PageUp)
 
 
 def show_picker(viewer: Any, found: Found) -> SeriesPicker:
@@ -106,6 +64,21 @@ def show_picker(viewer: Any, found: Found) -> SeriesPicker:
         picker.parentWidget().raise_()
     picker.show_dropped(found)
     return picker
+
+
+def _open_calls() -> list[Any]:
+    """Return the progress bars of all calls of napari's ``open`` that are running.
+
+    napari 0.9 opens the paths of one drop one after the other, each with a separate call of the
+    reader, and marks them as belonging together by nothing but this bar. Elapsed time is no
+    criterion: searching a folder on a slow disk can take longer than the user needs for the next
+    drop.
+    """
+    return [bar for bar in progress._all_instances if str(bar.desc).startswith("Opening Files")]
+
+
+def _nothing() -> None:
+    """Stand for a reference to nothing."""
 
 
 def _merge(first: Found | None, second: Found) -> Found:
@@ -193,6 +166,165 @@ class Previews(JobRunner):
             self.made.emit(item, picture)
 
 
+class PickerView(JobView):
+    """The fields, from top to bottom: source, summary, search, list, skipped files, Open."""
+
+    def __init__(self, parent: QWidget) -> None:
+        super().__init__(parent, "Open")
+        self.folder = QPushButton("Open folder …", self)
+        self.file = QPushButton("Open file …", self)
+        self.summary = QLabel(_HINT, self)
+        self.summary.setWordWrap(True)
+        self.search = QLineEdit(self)
+        self.search.setPlaceholderText("Search: title, modality, size …")
+        self.search.setToolTip(
+            "Searches title, modality, size, verdict, series number and study description"
+        )
+        self.search.setClearButtonEnabled(True)
+        self.search.installEventFilter(self)
+        self.order = ElidedComboBox(self)
+        self.order.setToolTip("Sort order of the series in each study; by slices lists CT first")
+        for order, words in ORDERS.items():
+            self.order.addItem(words, order)
+        self.names = QCheckBox("Show patient names", self)
+        self.names.setToolTip(
+            "Show name, birth date, ID and study date in this list only; they are not stored"
+        )
+        self.series = SeriesList(self)
+        self.skipped = QToolButton(self)
+        self.skipped.setCheckable(True)
+        self.skipped.setAutoRaise(True)
+        self.skipped.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
+        self.reasons = MessageLabel("plain", self)
+        self.progress.setAlignment(Qt.AlignmentFlag.AlignCenter)
+        self.locked = self.series, self.search, self.order, self.names
+        self._found: tuple[Item, ...] = ()
+        stacked(
+            self,
+            WrappingRow((self.folder, 1), (self.file, 1)),
+            self.summary,
+            self.search,
+            WrappingRow((self.order, 1), self.names),
+            (self.series, 1),
+            self.skipped,
+            self.reasons,
+            self.progress,
+            self.message,
+            self.buttons,
+        )
+        stacked(parent, self, margins=0)
+        self.skipped.toggled.connect(self._show_reasons)
+        self.search.textChanged.connect(self._search)
+        self.search.returnPressed.connect(self.series.opened)
+        self.order.activated.connect(self._sort)
+        self.series.typed.connect(self._type)
+        self._show_skipped("", [])
+        self._show_tools()
+
+    def show_found(self, found: Found) -> None:
+        """List the items, their number and the number of skipped files."""
+        self._found = found.items
+        with signals_blocked(self.search), signals_blocked(self.names):
+            self.search.clear()
+            self.names.setChecked(False)
+        self.series.series.search("")
+        self.series.series.show(found.items)
+        self._show_tools()
+        self._show_summary()
+        self._show_skipped(*wording.describe_skipped(found.skipped))
+        self.message.say("", "plain")
+        self.series.choose_items(())
+        self.series.scrollToTop()
+        # A panel that is being docked has no height yet, so scroll later.
+        QTimer.singleShot(0, self.series.show_chosen)
+
+    def changeEvent(self, event: Any) -> None:  # noqa: N802 - Qt's name
+        """Make the placeholder text legible in a new theme; Qt's own color is half transparent."""
+        super().changeEvent(event)
+        if event.type() == QEvent.Type.StyleChange and hasattr(self, "search"):
+            hint = mixed(*text_and_background(self.search), 0.8).name()
+            style = f"placeholder-text-color: {hint};"
+            if style != self.search.styleSheet():
+                self.search.setStyleSheet(style)
+
+    def _show_tools(self) -> None:
+        several = len(self._found) > 1
+        self.search.setVisible(several)
+        self.order.setVisible(several)
+        self.names.setVisible(any(item.patient for item in self._found))
+
+    def _show_summary(self) -> None:
+        shown, found = len(self.series.series.items), len(self._found)
+        if shown < found:
+            self.summary.setText(f"{shown} of {found} match the search.")
+        else:
+            self.summary.setText(_count(self._found))
+
+    def _search(self, text: str) -> None:
+        chosen = self.series.chosen()
+        self.series.series.search(text)
+        self.series.choose_items(chosen)
+        self._show_summary()
+
+    def _sort(self, index: int) -> None:
+        chosen = self.series.chosen()
+        self.series.series.sort_by(self.order.itemData(index))
+        self.series.choose_items(chosen)
+
+    def _type(self, text: str) -> None:
+        if self.search.isVisible():
+            self.search.setFocus()
+            self.search.insert(text)
+
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # noqa: N802 - Qt's name
+        """In the search field, arrow keys move in the list and Escape clears the text."""
+        if watched is self.search and event.type() == QEvent.Type.KeyPress:
+            key: Any = event
+            if key.key() in _LIST_KEYS:
+                self.series.setFocus()
+                self.series.keyPressEvent(event)
+                return True
+            if key.key() == Qt.Key.Key_Escape and self.search.text():
+                self.search.clear()
+                return True
+        return False
+
+    def _show_skipped(self, line: str, reasons: list[tuple[int, str]]) -> None:
+        self.skipped.setText(line)
+        self.skipped.setVisible(bool(line))
+        self.skipped.setChecked(False)
+        self._reasons = "\n".join(f"{count} × {reason}" for count, reason in reasons)
+        self.skipped.setToolTip(self._reasons)
+        self._show_reasons(False)
+
+    def _show_reasons(self, shown: bool) -> None:
+        self.skipped.setArrowType(Qt.ArrowType.DownArrow if shown else Qt.ArrowType.RightArrow)
+        self.reasons.say(self._reasons if shown else "")
+
+    def show_running(self, running: bool, *, searching: bool = False) -> None:
+        """Enable or disable the fields for a job; a running search can be replaced by another."""
+        super().show_running(running)
+        self.cancel.setVisible(running)
+        for part in (self.folder, self.file):
+            part.setEnabled(searching or not running)
+
+
+def _count(items: tuple[Item, ...]) -> str:
+    """Return a summary: the number of series, studies and patients, and how to open one."""
+    if not items:
+        return "No scan that can be opened was found here."
+    patients, studies = counts(items)
+    noun = "series" if all(item.study for item in items) else "series and volumes"
+    found = f"{len(items)} {noun}"
+    if studies > 1:
+        of = f" of {patients} patients" if patients > 1 else " of one patient"
+        found += f", {studies} studies{of}"
+    readable = sum(map(can_be_opened, items))
+    if readable < len(items):
+        found += f"; {readable} can be opened"
+    return f"{found}. Double-click one to open it."
+
+
 class SeriesPicker(JobPanel):
     """Lists the series of a folder, a file, a DICOMDIR or a zip, and opens those chosen."""
 
@@ -206,7 +338,7 @@ class SeriesPicker(JobPanel):
         self._searching = False
         self._failed: list[str] = []
         self.found: Found | None = None  #: what is listed
-        self._drop = SameCall()
+        self._opening: Callable[[], Any] = _nothing  # the call of napari that listed the series
         self.previews = Previews(self)
         self.previews.made.connect(self.view.series.series.set_picture)
         view = self.view
@@ -252,8 +384,10 @@ class SeriesPicker(JobPanel):
 
     def show_dropped(self, found: Found) -> None:
         """List the series found at a dropped path, merged with those of the same drop."""
-        self.show_found(_merge(self.found, found) if self._drop.is_running() else found)
-        self._drop.remember()
+        calls = _open_calls()
+        same = any(call is self._opening() for call in calls)
+        self.show_found(_merge(self.found, found) if same else found)
+        self._opening = weakref.ref(calls[0]) if calls else _nothing
         self.view.series.setFocus()
 
     def _found(self, result: tuple[Found, Item | None]) -> None:
