@@ -38,6 +38,18 @@ ROOMS = (
     "cli",
     "_napari",
 )
+# The same for the folders of `_napari`.
+NAPARI_ROOMS = (
+    "layers",
+    "kit",
+    "export",
+    "viewer",
+    "series",
+    "compare",
+    "colorize",
+    "registration",
+    "hints",
+)
 WINDOW_SYSTEM = {"napari", "qtpy", "PyQt5", "PyQt6", "PySide6", "vispy", "magicgui", "superqt"}
 
 
@@ -69,6 +81,16 @@ def test_a_room_imports_only_from_rooms_below(path: Path) -> None:
     used = {name.split(".")[1] for name in imports(path) if name.startswith("tomochrome.")}
     used &= set(ROOMS)
     assert used <= allowed, f"{room} imports from {sorted(used - allowed)}"
+
+
+@pytest.mark.parametrize("room", NAPARI_ROOMS)
+def test_a_folder_of_napari_imports_only_from_those_before_it(room: str) -> None:
+    folder = SRC / "_napari"
+    assert {p.name for p in folder.iterdir() if (p / "__init__.py").exists()} == set(NAPARI_ROOMS)
+    allowed = NAPARI_ROOMS[: NAPARI_ROOMS.index(room) + 1]
+    used = {name for path in (folder / room).glob("*.py") for name in imports(path)}
+    names = {name.split(".")[2] for name in used if name.startswith("tomochrome._napari.")}
+    assert names <= set(allowed)
 
 
 @pytest.mark.parametrize("path", PHANTOM, ids=lambda p: p.name)
@@ -130,7 +152,9 @@ def loaded_by(statement: str, warnings: str = "error") -> set[str]:
     return set(done.stdout.split())
 
 
-@pytest.mark.parametrize("panel", ["colorize_widget", "hints_panel", "register_widget"])
+@pytest.mark.parametrize(
+    "panel", ["colorize.colorize_widget", "hints.hints_panel", "registration.register_widget"]
+)
 def test_a_panel_opens_without_what_only_its_work_needs(panel: str) -> None:
     """It takes twice as long with ``scipy.ndimage``, which a worker imports afterwards."""
     pytest.importorskip("napari")

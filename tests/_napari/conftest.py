@@ -141,13 +141,15 @@ def make_panel(small_ct, monkeypatch):
         models=("tissue", "other"), palettes=("natural", "vivid"),
         alphas=("body", "opaque", "bone"), devices=("auto", "cpu"),
     )  # fmt: skip
-    monkeypatch.setattr("tomochrome._napari.colorize_widget.colorize_offer", lambda *_: offer)
+    monkeypatch.setattr(
+        "tomochrome._napari.colorize.colorize_widget.colorize_offer", lambda *_: offer
+    )
     monkeypatch.setattr(import_module("tomochrome.colorization"), "colorize", simple_colorize)
 
     def make(viewer):
         from napari.layers import Layer
 
-        from tomochrome._napari.colorize_widget import ColorizeWidget
+        from tomochrome._napari.colorize.colorize_widget import ColorizeWidget
 
         viewer.add_layer(Layer.create(*volume_layer(small_ct)))
         widget = ColorizeWidget(viewer)

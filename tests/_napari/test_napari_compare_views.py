@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from register_cases import body, shift
 
-from tomochrome._napari.compare_layer import ComparePicture
-from tomochrome._napari.compare_modes import (
+from tomochrome._napari.compare.compare_layer import ComparePicture
+from tomochrome._napari.compare.compare_modes import (
     MODES,
     Fields,
     has_unlike_windows,
@@ -18,7 +18,7 @@ from tomochrome._napari.compare_modes import (
     parse_levels,
     remarks,
 )
-from tomochrome._napari.register_layers import GridPicture
+from tomochrome._napari.registration.deformation_layers import GridPicture
 from tomochrome._napari.viewer.orientation import Screen
 from tomochrome.compare import Pair, view
 from tomochrome.compare.region import Region

@@ -150,8 +150,8 @@ def test_the_format_changes_the_ending_and_the_dialog_its_filter(exporting, monk
 def test_a_comparison_is_offered_too(exporting, window, small_ct, qtbot, tmp_path):
     from napari.layers import Layer
 
-    from tomochrome._napari.compare_layer import make_in_worker
-    from tomochrome._napari.compare_modes import Fields
+    from tomochrome._napari.compare.compare_layer import make_in_worker
+    from tomochrome._napari.compare.compare_modes import Fields
 
     ct = next(x for x in window.layers if source_of(x.metadata).role == "ct")
     made = make_in_worker(ct, ct, Fields(), (None, None))

@@ -122,9 +122,9 @@ def test_menus_readers_and_panels_import_nothing_slow():
         "series.scan_panel",
         "export.layer_writers",
         "export.export_panel",
-        "register_widget",
-        "hints_panel",
-        "photograph_panel",
+        "registration.register_widget",
+        "hints.hints_panel",
+        "colorize.photograph_panel",
     )
     slow = ("torch", "monai", "SimpleITK", "pydicom", "nibabel", "tomochrome.io")
     code = "\n".join(f"import tomochrome._napari.{module}" for module in modules)

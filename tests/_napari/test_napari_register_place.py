@@ -16,7 +16,8 @@ from tomochrome._napari.layers.layer_volumes import (
     place,
 )
 from tomochrome._napari.layers.volume_layers import layer_position, source_of
-from tomochrome._napari.register_layers import jacobian_layer, moved_drawing, moved_volume
+from tomochrome._napari.registration.deformation_layers import jacobian_layer
+from tomochrome._napari.registration.register_work import moved_drawing, moved_volume
 from tomochrome.errors import InputError
 from tomochrome.volume import Volume
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from register_cases import REPORT
 
-from tomochrome._napari.register_verdict import rows_of, verdict_of
+from tomochrome._napari.registration.register_verdict import rows_of, verdict_of
 from tomochrome.notices import Notice
 
 

@@ -12,8 +12,8 @@ import pytest
 from napari.layers import Layer
 from quick_colorize import simple_colorize
 
-from tomochrome._napari.colored_picture import ColoredPicture
-from tomochrome._napari.coloring import Coloring
+from tomochrome._napari.colorize.colored_picture import ColoredPicture
+from tomochrome._napari.colorize.coloring import Coloring
 from tomochrome._napari.layers.volume_layers import (
     color_layer,
     layer_transform,

@@ -13,7 +13,7 @@ from qtpy.QtWidgets import QAbstractButton, QComboBox, QLabel
 
 from tomochrome._napari.kit.controls import MessageLabel
 from tomochrome._napari.kit.theme import ON_DARK, ON_LIGHT, is_dark
-from tomochrome._napari.register_result import ResultPanel
+from tomochrome._napari.registration.result_panel import ResultPanel
 from tomochrome._napari.series.scan_panel import ScanPanel
 from tomochrome._napari.series.series_list import background_of, text_colors
 from tomochrome._napari.series.series_picker import show_picker

@@ -177,7 +177,7 @@ def test_a_scan_that_is_in_view_leaves_the_view_alone(model, small_ct):
 
 
 def test_what_is_made_from_a_scan_leaves_the_view_alone(model, small_ct):
-    from tomochrome._napari.coloring import finished_layer
+    from tomochrome._napari.colorize.coloring import finished_layer
     from tomochrome._napari.layers.layer_volumes import ct_source
     from tomochrome.color import Lighting
 

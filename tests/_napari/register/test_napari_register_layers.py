@@ -59,7 +59,7 @@ def twin(panel, monkeypatch):
     """A colored layer of the first body."""
     from quick_colorize import simple_colorize
 
-    from tomochrome._napari.coloring import color_in_worker
+    from tomochrome._napari.colorize.coloring import color_in_worker
     from tomochrome.color import Lighting
 
     monkeypatch.setattr(import_module("tomochrome.colorization"), "colorize", simple_colorize)

@@ -18,7 +18,7 @@ from tomochrome._napari.layers.volume_layers import (
     source_of,
     volume_layer,
 )
-from tomochrome._napari.register_verdict import verdict_of
+from tomochrome._napari.registration.register_verdict import verdict_of
 
 pytestmark = pytest.mark.gui
 

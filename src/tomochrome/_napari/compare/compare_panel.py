@@ -14,7 +14,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from tomochrome._napari.compare_modes import (
+from tomochrome._napari.compare.compare_modes import (
     BLEND,
     CHECKERBOARD,
     CONTOURS,

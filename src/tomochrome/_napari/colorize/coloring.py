@@ -23,7 +23,7 @@ from tomochrome.runtime import check, report
 from tomochrome.tissue import NO_TISSUE, Tissue
 
 if TYPE_CHECKING:
-    from tomochrome._napari.colored_picture import ColoredPicture
+    from tomochrome._napari.colorize.colored_picture import ColoredPicture
     from tomochrome.color import Chroma, Lighting
 
 
@@ -76,7 +76,7 @@ def finished_layer(
     """
     from napari.layers import Layer
 
-    from tomochrome._napari.colored_picture import ColoredPicture
+    from tomochrome._napari.colorize.colored_picture import ColoredPicture
     from tomochrome.color import palette_names
     from tomochrome.colorization import model_title
 

@@ -11,24 +11,24 @@ from typing import Any
 from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QFileDialog
 
-from tomochrome._napari.compare_control import CompareControl
+from tomochrome._napari.compare.compare_control import CompareControl
 from tomochrome._napari.export.layer_writers import may_replace
 from tomochrome._napari.kit.jobs import Work
 from tomochrome._napari.kit.panel_bases import JobPanel
-from tomochrome._napari.metric_curve import Sample
-from tomochrome._napari.register_job import (
+from tomochrome._napari.registration.register_view import RegisterView, register_offer
+from tomochrome._napari.registration.register_work import (
     Alignment,
     PairResult,
     Request,
+    Sample,
     apply_in_worker,
     check_request,
     load_in_worker,
+    look_of,
     register_in_worker,
     save_in_worker,
 )
-from tomochrome._napari.register_layers import look_of
-from tomochrome._napari.register_shown import ShownResult
-from tomochrome._napari.register_view import RegisterView, register_offer
+from tomochrome._napari.registration.shown_result import ShownResult
 from tomochrome._napari.viewer.viewer_setup import prepare_viewer
 from tomochrome.errors import TomochromeError
 

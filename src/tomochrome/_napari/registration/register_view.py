@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Final
 
-from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QCheckBox, QPushButton, QSpinBox, QWidget
+import numpy as np
+from qtpy.QtCore import Qt, Signal
+from qtpy.QtWidgets import (
+    QCheckBox,
+    QGridLayout,
+    QLabel,
+    QPushButton,
+    QSizePolicy,
+    QSpinBox,
+    QWidget,
+)
 
-from tomochrome._napari.compare_panel import ComparePanel
+from tomochrome._napari.compare.compare_panel import ComparePanel
 from tomochrome._napari.kit.choice_boxes import (
     LayerChoice,
     Named,
@@ -18,12 +28,13 @@ from tomochrome._napari.kit.choice_boxes import (
     usable_devices,
 )
 from tomochrome._napari.kit.controls import Section, form, stacked
+from tomochrome._napari.kit.events import Connections
+from tomochrome._napari.kit.narrow_widgets import ElidedComboBox, WrappingRow
 from tomochrome._napari.kit.panel_bases import JobView, caution
-from tomochrome._napari.layers.volume_layers import source_of
-from tomochrome._napari.metric_curve import MetricCurve
-from tomochrome._napari.register_job import PairResult
-from tomochrome._napari.register_landmarks import LandmarkPanel
-from tomochrome._napari.register_result import ResultPanel, UsePanel
+from tomochrome._napari.layers.volume_layers import source_of, world_affine
+from tomochrome._napari.registration.landmark_panel import LandmarkPanel
+from tomochrome._napari.registration.register_work import PairResult
+from tomochrome._napari.registration.result_panel import MetricCurve, ResultPanel
 from tomochrome.runtime import check, report
 
 INITS: Final = {
@@ -53,6 +64,9 @@ STAGES: Final = {
     "measuring": "Measuring the result",
 }
 _MAX_ITERATIONS: Final = 1000
+_NO_LAYER: Final = "Select a layer"
+_UNRELATED: Final = 3  # rank of an image that does not belong to the pair
+_MOVABLE: Final = ("image", "labels", "points", "shapes")
 
 
 def register_offer() -> Offer:
@@ -73,6 +87,157 @@ def register_offer() -> Offer:
             load_symnet(cards[0].name)  # imports the libraries of the network
     check()
     return Offer((*(card.name for card in cards), "none"), usable_devices())
+
+
+class UsePanel(QWidget):
+    """Applies and saves the transform of the selected pair."""
+
+    apply_requested = Signal(object, bool)  # the layer, and whether from moving to fixed
+    save_requested = Signal(bool)  # whether to save the inverse
+
+    def __init__(self, viewer: Any, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._result: PairResult | None = None
+        self._busy = False
+        self.belongs: Callable[[Any, Any], bool] = belongs_to  #: layer, image
+        self.jacobian = QCheckBox("Jacobian map", self)
+        self.jacobian.setToolTip(
+            "Local volume change. Blue: smaller in the moving image; orange: larger; red: folded"
+        )
+        self.grid = QCheckBox("Deformation grid", self)
+        self.grid.setToolTip("A regular grid of the moving image, deformed like the image")
+        self.layer = LayerChoice(
+            viewer, self, accepts=self._accepts, rank=self._rank, nothing=_NO_LAYER
+        )
+        self.direction = ElidedComboBox(self)
+        self.direction.addItems(["onto the fixed image", "onto the moving image"])
+        self.direction.setToolTip("Which image the copy is aligned with")
+        self.apply = QPushButton("Apply", self)
+        self.apply.setToolTip(
+            "Add an aligned copy of this layer: image, color, labels, points or shapes"
+        )
+        self.save = QPushButton("Save transform …", self)
+        self.save.setToolTip(
+            "Maps points of the fixed image to the moving image, as SimpleITK, "
+            "ANTs and 3D Slicer expect it"
+        )
+        self.save_inverse = QPushButton("Save inverse …", self)
+        self.save_inverse.setToolTip("Maps points of the moving image to the fixed image")
+        self._lay_out()
+        self.apply.clicked.connect(self._apply)
+        self.layer.chosen.connect(self._chosen)
+        self._connections = Connections()
+        self._connections.add(self._choose_added, viewer.layers.events.inserted)
+        self.direction.currentIndexChanged.connect(self._choose_first)
+        self.save.clicked.connect(lambda: self.save_requested.emit(False))
+        self.save_inverse.clicked.connect(lambda: self.save_requested.emit(True))
+
+    def _lay_out(self) -> None:
+        for box in (self.layer, self.direction):
+            box.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+        grid = QGridLayout()
+        grid.addWidget(QLabel("Apply to", self), 0, 0)
+        grid.addWidget(self.layer, 0, 1, 1, 2)
+        grid.addWidget(self.direction, 1, 1, 1, 2)
+        grid.addWidget(self.apply, 2, 1, 1, 2)
+        grid.setColumnStretch(1, 1)
+        checks, files = (
+            WrappingRow(self.jacobian, self.grid),
+            WrappingRow((self.save, 1), (self.save_inverse, 1)),
+        )
+        stacked(self, checks, grid, files, margins=0)
+
+    @property
+    def to_fixed(self) -> bool:
+        """Whether a layer is to be moved from the moving image to the fixed one."""
+        return self.direction.currentIndex() == 0
+
+    def show_result(self, result: PairResult | None) -> None:
+        """Offer the layers that the transform can be applied to, most likely first."""
+        self._result = result
+        self._choose_first()
+
+    def refresh(self) -> None:
+        """Update which layers are offered, after a change of what belongs to which image."""
+        self.layer.refresh()
+        self._choose_added()
+
+    def show_busy(self, busy: bool) -> None:
+        """Disable the buttons while a job is running."""
+        self._busy = busy
+        for button in (self.save, self.save_inverse):
+            button.setEnabled(not busy)
+        self._chosen()
+
+    def release(self) -> None:
+        """Disconnect from the viewer."""
+        self._connections.release()
+        self.layer.release()
+        self._result = None
+
+    def _choose_first(self, _: object = None) -> None:
+        """Select a layer related to the image to be moved; never an image of another scan."""
+        self.layer.refresh()
+        related = [layer for layer in self.layer.layers() if self._rank(layer) < _UNRELATED]
+        self.layer.choose(related[0] if related else None)
+
+    def _choose_added(self, _: object = None) -> None:
+        if self.layer.layer() is None:
+            self._choose_first()
+
+    def _chosen(self) -> None:
+        self.apply.setEnabled(not self._busy and self.layer.layer() is not None)
+
+    def _accepts(self, layer: Any) -> bool:
+        """Whether a layer is offered: not if it belongs to the image that it would be moved onto.
+
+        The moving image is not offered while its moved copy exists.
+        """
+        result = self._result
+        if result is None or not is_movable(layer):
+            return False
+        source, target = self._source_and_target(result)
+        if layer is target or (self.belongs(layer, target) and not self.belongs(layer, source)):
+            return False
+        return not (self.to_fixed and layer is source and result.alignment.layer is not None)
+
+    def _source_and_target(self, result: PairResult) -> tuple[Any, Any]:
+        """Return the image whose layers are moved, and the image onto which they are moved."""
+        pair = (result.moving, result.fixed)
+        return pair if self.to_fixed else pair[::-1]
+
+    def _rank(self, layer: Any) -> int:
+        """Rank a layer: first those of the image to be moved, then points and shapes."""
+        if self._result is None:
+            return 0
+        image, _ = self._source_and_target(self._result)
+        if layer is image:
+            return 2
+        if layer._type_string in ("points", "shapes"):
+            return 1
+        return 0 if self.belongs(layer, image) else _UNRELATED
+
+    def _apply(self) -> None:
+        if self.layer.layer() is not None:
+            self.apply_requested.emit(self.layer.layer(), self.to_fixed)
+
+
+def is_movable(layer: Any) -> bool:
+    """Whether a transform can be applied to a layer."""
+    known = source_of(layer.metadata)
+    return layer._type_string in _MOVABLE and (known is None or known.role != "derived")
+
+
+def belongs_to(layer: Any, image: Any) -> bool:
+    """Whether a layer belongs to an image: its coloring, or labels or RGB on the same grid."""
+    known, of_image = source_of(layer.metadata), source_of(image.metadata)
+    if known is not None and of_image is not None and known.role == "color":
+        return known.stored is of_image.stored
+    drawn = layer._type_string == "labels" or getattr(layer, "rgb", False)
+    if not drawn or layer.ndim != image.ndim:
+        return False
+    same = layer.data.shape[: layer.ndim] == image.data.shape[: image.ndim]
+    return same and bool(np.allclose(world_affine(layer), world_affine(image), atol=1e-3))
 
 
 class RegisterView(JobView):

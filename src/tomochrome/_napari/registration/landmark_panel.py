@@ -16,8 +16,8 @@ from tomochrome._napari.kit.events import Connections
 from tomochrome._napari.kit.messages import sentence
 from tomochrome._napari.layers.layer_volumes import Placed, check_two, check_volume_layer
 from tomochrome._napari.layers.volume_layers import mm_of, world_affine
-from tomochrome._napari.register_job import Alignment
-from tomochrome._napari.register_placing import Placing
+from tomochrome._napari.registration.landmark_placing import Placing
+from tomochrome._napari.registration.register_work import Alignment
 from tomochrome.errors import TomochromeError
 
 if TYPE_CHECKING:

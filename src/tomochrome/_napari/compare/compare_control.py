@@ -8,9 +8,9 @@ from typing import Any
 from qtpy.QtCore import QObject, QTimer, Signal
 from superqt.utils import qdebounced, qthrottled
 
-from tomochrome._napari.compare_layer import Comparison, Made, make_in_worker, window_of
-from tomochrome._napari.compare_modes import FLICKER, has_unlike_windows, remarks
-from tomochrome._napari.compare_panel import ComparePanel
+from tomochrome._napari.compare.compare_layer import Comparison, Made, make_in_worker, window_of
+from tomochrome._napari.compare.compare_modes import FLICKER, has_unlike_windows, remarks
+from tomochrome._napari.compare.compare_panel import ComparePanel
 from tomochrome._napari.kit.events import Connections
 from tomochrome._napari.kit.jobs import JobRunner
 from tomochrome._napari.kit.messages import error_text, sentence

@@ -10,8 +10,8 @@ from typing import Any
 from qtpy.QtWidgets import QLabel, QMainWindow
 from superqt.utils import qdebounced, qthrottled
 
-from tomochrome._napari.coloring import Coloring, color_in_worker, lighting, unused_options
-from tomochrome._napari.colorize_view import (
+from tomochrome._napari.colorize.coloring import Coloring, color_in_worker, lighting, unused_options
+from tomochrome._napari.colorize.colorize_view import (
     COLOR_KEY,
     ColorizeView,
     colorize_offer,
@@ -20,14 +20,14 @@ from tomochrome._napari.colorize_view import (
     remember_curve,
     remembered_fraction,
 )
+from tomochrome._napari.colorize.grey_split import GreySplit
+from tomochrome._napari.colorize.model_gallery import ModelGallery, compare_in_worker, nearest_voxel
 from tomochrome._napari.export.saving import PLUGIN
-from tomochrome._napari.grey_split import GreySplit
 from tomochrome._napari.kit.events import Connections, weakly
 from tomochrome._napari.kit.panel_bases import JobPanel
 from tomochrome._napari.layers.grey_window import show_window
 from tomochrome._napari.layers.layer_volumes import UnknownUnitError, check_layer
 from tomochrome._napari.layers.volume_layers import NOT_FOR_DIAGNOSIS, layer_position, source_of
-from tomochrome._napari.model_gallery import ModelGallery, compare_in_worker, nearest_voxel
 from tomochrome._napari.viewer.readout import IN_3D, voxel_in
 from tomochrome._napari.viewer.renderer_3d import renderer_of
 from tomochrome._napari.viewer.viewer_setup import prepare_viewer

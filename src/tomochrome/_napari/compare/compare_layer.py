@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tomochrome._napari.compare_modes import Fields, make_view
+from tomochrome._napari.compare.compare_modes import Fields, make_view
 from tomochrome._napari.layers import grey_window
 from tomochrome._napari.layers.layer_volumes import moved_by_hand, place
 from tomochrome._napari.layers.lazy_picture import LazyPicture, Rendering

@@ -9,7 +9,18 @@ import numpy as np
 from numpy.typing import NDArray
 from qtpy.QtWidgets import QColorDialog, QPushButton, QWidget
 
-from tomochrome._napari.coloring import Coloring, finished_layer, unused_options
+from tomochrome._napari.colorize.coloring import Coloring, finished_layer, unused_options
+from tomochrome._napari.hints.stroke_labels import (
+    add_color,
+    check_meanings,
+    choices,
+    label_colors,
+    label_names,
+    label_of,
+    meanings,
+    name_of,
+    own_colors,
+)
 from tomochrome._napari.kit.choice_boxes import LayerChoice, NamedChoice
 from tomochrome._napari.kit.controls import form
 from tomochrome._napari.kit.events import Connections
@@ -22,17 +33,6 @@ from tomochrome._napari.layers.volume_layers import (
     layer_transform,
     source_of,
     world_affine,
-)
-from tomochrome._napari.stroke_labels import (
-    add_color,
-    check_meanings,
-    choices,
-    label_colors,
-    label_names,
-    label_of,
-    meanings,
-    name_of,
-    own_colors,
 )
 from tomochrome._napari.viewer.viewer_setup import prepare_viewer
 from tomochrome.errors import InputError, TomochromeError

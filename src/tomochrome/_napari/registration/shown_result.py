@@ -10,14 +10,17 @@ from napari.layers import Layer
 from qtpy.QtWidgets import QCheckBox
 from superqt.utils import signals_blocked
 
-from tomochrome._napari.compare_control import CompareControl
-from tomochrome._napari.compare_layer import covers, is_comparison
+from tomochrome._napari.compare.compare_control import CompareControl
+from tomochrome._napari.compare.compare_layer import covers, is_comparison
 from tomochrome._napari.kit.events import Connections
 from tomochrome._napari.layers.volume_layers import LayerTuple
-from tomochrome._napari.register_job import Alignment, PairResult
-from tomochrome._napari.register_layers import GridPicture, grid_layer, jacobian_layer
-from tomochrome._napari.register_result import belongs_to
-from tomochrome._napari.register_view import RegisterView
+from tomochrome._napari.registration.deformation_layers import (
+    GridPicture,
+    grid_layer,
+    jacobian_layer,
+)
+from tomochrome._napari.registration.register_view import RegisterView, belongs_to
+from tomochrome._napari.registration.register_work import Alignment, PairResult
 from tomochrome._napari.viewer.renderer_3d import renderer_of
 
 
