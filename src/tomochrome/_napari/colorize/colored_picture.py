@@ -12,9 +12,7 @@ from tomochrome._napari.colorize.grey_split import GreyPart
 from tomochrome._napari.layers.lazy_picture import RenderedByWorker, Rendering, is_block
 from tomochrome.color import Chroma, Lighting, LitVolume
 from tomochrome.color.alpha import AlphaCurve, alpha_curve, opening_curve
-from tomochrome.color.lighting import code_table
 from tomochrome.color.shading import settings_for_3d
-from tomochrome.color.view import _State
 from tomochrome.geometry.blocks import Steps
 from tomochrome.geometry.computed import full_index
 from tomochrome.volume import Volume
@@ -33,7 +31,7 @@ class ColoredPicture(RenderedByWorker, LitVolume):
         RenderedByWorker.__init__(self)
         LitVolume.__init__(self, volume, chroma, settings)
         self.grey_side: GreyPart | None = None
-        self._grey: tuple[_State, _State] | None = None
+        self._grey: tuple[Any, LitVolume] | None = None
         self._curve_in_3d: AlphaCurve | None = None
         self._lit_by_viewer = False
 
@@ -108,16 +106,15 @@ class ColoredPicture(RenderedByWorker, LitVolume):
         if grey.any():
             down = [axis for axis in range(3) if axis != fixed[0]].index(side.axis) == 0
             mask = grey[:, None, None] if down else grey[None, :, None]
-            picture = np.where(mask, self._relit(spatial, self._grey_of(state)), picture)
+            picture = np.where(mask, self._grey_of(state)[spatial], picture)
         return picture[..., channel]
 
-    def _grey_of(self, state: _State) -> _State:
-        """Return the state without color, cached for the next slice."""
-        kept = self._grey
-        if kept is None or kept[0] is not state:
+    def _grey_of(self, state: Any) -> LitVolume:
+        """Return the volume without color in a state of the lighting, cached for the next slice."""
+        if self._grey is None or self._grey[0] is not state:
             settings = state.settings.replace(saturation=0.0)
-            kept = self._grey = (state, _State(settings, code_table(self.chroma, settings)))
-        return kept[1]
+            self._grey = state, LitVolume(self.volume, self.chroma, settings)
+        return self._grey[1]
 
     def render(self, steps: Steps) -> Rendering:
         """Compute the 3D image."""

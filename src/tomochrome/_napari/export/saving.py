@@ -1,8 +1,9 @@
 """Adapts napari's File > Save to the layers of this plugin.
 
-napari offers its own TIFF writer first, which rejects names with a dot, such as the layer name
+napari 0.9 offers its own TIFF writer first, which rejects names with a dot, such as the layer name
 "Thorax 1.5 mm", and does not store the position of the scan. For several layers it offers SVG
-first, which cannot store volumes. Errors are shown with a traceback.
+first, which cannot store volumes. Errors are shown with a traceback. A plugin can change neither
+the order of the writers nor the message, so the ``save`` of the layer list is replaced.
 """
 
 from __future__ import annotations

@@ -6,6 +6,8 @@ import weakref
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from napari.utils.events import EventEmitter
+
 
 class Connections:
     """A group of event connections that `release` disconnects together."""
@@ -95,17 +97,16 @@ def weakly(method: Callable[..., None]) -> Callable[..., None]:
     return call
 
 
-def before_napari(emitter: Any, method: Callable[[Any], None]) -> Callable[[Any], None]:
-    """Connect a method to an event so that it is called before napari's own callbacks.
+def before_napari(emitter: Any, method: Callable[[Any], None]) -> EventEmitter:
+    """Connect a bound method to an event so that it is called before napari's own callbacks.
 
-    napari calls the callbacks of its own modules first and those of plugins afterwards: a layer
-    would be sliced for 3D before it can be hidden. If a future version of napari orders callbacks
-    differently, the method is merely called later.
+    napari calls its own callbacks first, among them those of its event emitters, and those of
+    plugins afterwards: a layer would be sliced for 3D before it can be hidden. The method is
+    therefore connected through an emitter of its own.
 
-    The object of the bound method is not kept alive. Returns the connected function, for
-    ``emitter.disconnect``.
+    The object of the method is not kept alive. Returns that emitter, for ``emitter.disconnect``.
     """
-    call = weakly(method)
-    call.__module__ = "napari.plugins"  # napari orders callbacks by this name only
-    emitter.connect(call, position="first")
-    return call
+    relay = EventEmitter(source=emitter.source)
+    relay.connect(method)
+    emitter.connect(relay, position="first")
+    return relay

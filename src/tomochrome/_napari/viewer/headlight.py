@@ -1,9 +1,9 @@
 """Light from the viewer for 3D images of colored layers, whatever the direction of the camera.
 
 vispy lights only isosurfaces of scalar data; its translucent rendering of RGBA has no light. A
-light in the voxels stays with the patient, who is dark from behind. Here the fragment shader of the
-volume gets the light: the normal is the gradient of the opacity, and surfaces that face the viewer
-are brightest.
+light in the voxels stays with the patient, who is dark from behind. Neither vispy 0.17
+nor napari 0.9 has a hook for a light, so the fragment shader of the volume gets it here: the normal
+is the gradient of the opacity, and surfaces that face the viewer are brightest.
 """
 
 from __future__ import annotations

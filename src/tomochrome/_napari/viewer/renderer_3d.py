@@ -26,6 +26,7 @@ FIRST_VOXELS: Final = 1 << 20  #: size of the coarse image, computed in a fracti
 SOFTWARE_VOXELS: Final = 3_000_000
 HARDWARE_VOXELS: Final = 1 << 25  #: 128 MB of RGBA
 _SOFTWARE: Final = ("llvmpipe", "softpipe", "swrast", "swiftshader", "software", "gdi generic")
+_GL_MAX_3D_TEXTURE_SIZE: Final = 0x8073  # which vispy does not define
 _LOG = logging.getLogger(__name__)
 
 
@@ -241,21 +242,29 @@ def levels(shape: tuple[int, ...], spacing: tuple[float, ...]) -> list[Steps]:
     return [coarse] if fine == coarse else [coarse, fine]
 
 
-@lru_cache
 def software_rendering() -> bool:
     """Whether OpenGL draws without a graphics card."""
-    from napari._vispy.utils.gl import _opengl_context
-    from vispy.gloo import gl
-
-    with _opengl_context():
-        name = str(gl.glGetParameter(gl.GL_RENDERER)).lower()
-    return any(word in name for word in _SOFTWARE)
+    return any(word in _graphics()[0].lower() for word in _SOFTWARE)
 
 
 def _longest_texture() -> int:
-    from napari._vispy.utils.gl import get_max_texture_sizes
+    return _graphics()[1] or 2048
 
-    return int(get_max_texture_sizes()[1] or 2048)
+
+@lru_cache
+def _graphics() -> tuple[str, int]:
+    """Return the name of the OpenGL renderer, and the maximum length of a 3D texture."""
+    from vispy.app import Canvas
+    from vispy.gloo import gl
+    from vispy.gloo.context import get_current_canvas
+
+    canvas = Canvas(show=False) if get_current_canvas() is None else None
+    try:
+        name, length = map(gl.glGetParameter, (gl.GL_RENDERER, _GL_MAX_3D_TEXTURE_SIZE))
+    finally:
+        if canvas is not None:
+            canvas.close()
+    return str(name), int(length or 0)
 
 
 def _mm(layer: Any, steps: tuple[int, ...]) -> str:

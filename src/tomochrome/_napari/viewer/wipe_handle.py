@@ -9,7 +9,6 @@ import numpy as np
 from napari._vispy.overlays.base import ViewerOverlayMixin, VispySceneOverlay
 from napari._vispy.utils.visual import overlay_to_visual
 from napari.components.overlays import SceneOverlay
-from napari.layers.base._base_constants import Blending
 from numpy.typing import NDArray
 from vispy.scene.visuals import Compound, Markers, Mesh
 
@@ -41,7 +40,6 @@ class WipeLine(SceneOverlay):
 
     points: tuple[Point, Point, Point] = ((0.0, 0.0), (0.0, 1.0), (0.0, 0.5))
     zoom: float = 1.0
-    blending: Blending = Blending.TRANSLUCENT_NO_DEPTH
 
 
 class VispyWipeLine(ViewerOverlayMixin, VispySceneOverlay):
@@ -93,6 +91,7 @@ def _flat(points: NDArray[np.float64]) -> NDArray[np.float32]:
     return np.pad(points, ((0, 0), (0, 1))).astype(np.float32)
 
 
+# napari 0.9 has no public way to register how an overlay is drawn.
 overlay_to_visual[WipeLine] = VispyWipeLine
 
 
