@@ -123,10 +123,10 @@ class Coloring:
     @property
     def chroma(self) -> Chroma:
         """The chroma, on the grid of both layers."""
-        known = source_of(self.layer.metadata)
-        assert known is not None
-        assert known.chroma is not None
-        return known.chroma
+        source = source_of(self.layer.metadata)
+        assert source is not None
+        assert source.chroma is not None
+        return source.chroma
 
     @classmethod
     def add(cls, viewer: Any, ct_layer: Any, layer: Any, earlier: Sequence[Any]) -> Coloring:

@@ -85,8 +85,8 @@ class WindowPanel(QWidget):
 
     def set_layer(self, layer: Any) -> None:
         """Follow a layer, or None: offer its scanner windows and adapt the slider ranges."""
-        known = None if layer is None else source_of(layer.metadata)
-        volume = None if known is None or known.shown.is_rgba else known.shown
+        source = None if layer is None else source_of(layer.metadata)
+        volume = None if source is None or source.shown.is_rgba else source.shown
         self._layer, self._volume = layer, volume
         self._set_ranges()
         self._fill()

@@ -232,8 +232,8 @@ class Comparison:
 
 def covers(layer: Any) -> bool:
     """Whether a layer hides the layers below it, unlike points, outlines or a heat map."""
-    known = source_of(layer.metadata)
-    overlaid = known is not None and known.role == "derived"
+    source = source_of(layer.metadata)
+    overlaid = source is not None and source.role == "derived"
     solid = layer._type_string == "image" and layer.opacity == 1 and not overlaid
     return bool(solid and layer.blending in ("translucent", "translucent_no_depth", "opaque"))
 

@@ -191,9 +191,9 @@ class ComparePanel(QWidget):
 
 def is_comparable(layer: Any) -> bool:
     """Whether a layer is a volume that can be compared: grey, colored or labels."""
-    known = source_of(layer.metadata)
+    source = source_of(layer.metadata)
     volume = layer._type_string in ("image", "labels") and layer.ndim == 3
-    return volume and (known is None or known.role != "derived")
+    return volume and (source is None or source.role != "derived")
 
 
 def _offset_box(axis: str, parent: QWidget) -> QDoubleSpinBox:

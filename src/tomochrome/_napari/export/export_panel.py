@@ -66,12 +66,12 @@ def choices(layers: Sequence[Any]) -> list[Choice]:
     """Return everything that can be exported from a viewer's layers, topmost layer first."""
     found: list[Choice] = []
     for layer in reversed(layers):
-        known = source_of(layer.metadata)
-        if known is None or layer._type_string != "image":
+        source = source_of(layer.metadata)
+        if source is None or layer._type_string != "image":
             continue
-        found.append(Choice(layer, known))
-        if known.chroma is not None:
-            found += [Choice(layer, known, "tissue map"), Choice(layer, known, "confidence map")]
+        found.append(Choice(layer, source))
+        if source.chroma is not None:
+            found += [Choice(layer, source, "tissue map"), Choice(layer, source, "confidence map")]
     return found
 
 

@@ -137,19 +137,19 @@ def layer_volume(
     from tomochrome.color import LitVolume, light
     from tomochrome.geometry import reorient_like
 
-    known = source_of(meta.get("metadata", {}))
-    if known is None and not meta.get("rgb"):
-        known = _grid_under(data, meta, grids)
-    if known is None or tuple(data.shape[:3]) != known.shown.shape:
+    source = source_of(meta.get("metadata", {}))
+    if source is None and not meta.get("rgb"):
+        source = _grid_under(data, meta, grids)
+    if source is None or tuple(data.shape[:3]) != source.shown.shape:
         raise OutputError(
             f"the layer '{meta.get('name', '')}' was not made by Tomochrome, so its position in "
             "the patient is not known; color it with Colorize volume and save the colored layer"
         )
     if not isinstance(data, LitVolume):
-        return reorient_like(known.shown.with_voxels(np.asarray(data)), known.stored)
+        return reorient_like(source.shown.with_voxels(np.asarray(data)), source.stored)
     now = data.settings
     shown = light(
-        known.shown,
+        source.shown,
         data.chroma,
         now.window,
         saturation=now.saturation,
@@ -158,7 +158,7 @@ def layer_volume(
         alpha=now.alpha,
         tissues=now.tissues,
     )
-    return reorient_like(shown, known.stored)
+    return reorient_like(shown, source.stored)
 
 
 def _grid_under(

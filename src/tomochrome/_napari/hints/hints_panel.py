@@ -68,11 +68,11 @@ def hint_in_worker(
     from tomochrome.color import Lighting, TissueSelection
     from tomochrome.colorization.hints import apply_hints
 
-    known = None if colored is None else source_of(colored.metadata)
-    ct = ct_source(layer) if known is None else known
+    source = None if colored is None else source_of(colored.metadata)
+    ct = ct_source(layer) if source is None else source
     before: Chroma | None = None
-    if known is not None:
-        before = colored.metadata.get(BEFORE_KEY, known.chroma)
+    if source is not None:
+        before = colored.metadata.get(BEFORE_KEY, source.chroma)
     used = np.unique(labels[labels != 0])
     check_meanings(used, meanings)
     if settings is None:
@@ -86,7 +86,7 @@ def hint_in_worker(
         meanings,
         chroma=before,
         palette_name=settings.palette,
-        force=known is not None,
+        force=source is not None,
     )
     if not chroma.has_tissues:
         settings = settings.replace(tissues=TissueSelection())

@@ -18,9 +18,9 @@ from tomochrome._napari.layers.volume_layers import grey_layer, source_of
 
 def is_grey(layer: Any) -> bool:
     """Whether a layer is a grey image, not a colored, labels or derived layer."""
-    known = source_of(layer.metadata)
+    source = source_of(layer.metadata)
     grey = layer._type_string == "image" and not layer.rgb
-    return grey and (known is None or known.role == "ct")
+    return grey and (source is None or source.role == "ct")
 
 
 class LayerChoice(ElidedComboBox):
@@ -95,10 +95,10 @@ class LayerChoice(ElidedComboBox):
     def _selected(self, _: object = None) -> None:
         """Choose the layer selected in the viewer, unless the box is disabled."""
         layer = self._viewer.layers.selection.active
-        known = None if layer is None else source_of(layer.metadata)
+        source = None if layer is None else source_of(layer.metadata)
         if layer is None or not self.isEnabled():
             return
-        self.choose(layer if known is None else grey_layer(self._viewer.layers, layer, known))
+        self.choose(layer if source is None else grey_layer(self._viewer.layers, layer, source))
 
     def refresh(self, _: object = None) -> None:
         """Update the list, also after a change of ``accepts`` or ``rank``."""

@@ -119,8 +119,8 @@ def check_grey_layer(layer: Any) -> None:
     Raises `InputError` if it cannot, with a message that says what to choose instead.
     """
     check_volume_layer(layer)
-    known = source_of(layer.metadata)
-    if getattr(layer, "rgb", False) or (known is not None and known.role == "color"):
+    source = source_of(layer.metadata)
+    if getattr(layer, "rgb", False) or (source is not None and source.role == "color"):
         raise InputError(
             f"the layer '{layer.name}' is in color; register the grey layer that it was made from, "
             "then apply the transform to the colored layer"
@@ -160,12 +160,12 @@ def place(layer: Any) -> Placed:
     from tomochrome.color import LitVolume
 
     transform, world = layer_transform(layer), world_affine(layer)
-    known = source_of(layer.metadata)
-    if known is not None and isinstance(layer.data, LitVolume):
-        return Placed(layer.name, layer.data, known.stored, transform, world)
-    if known is not None and known.shown.voxels is layer.data:
-        return Placed(layer.name, known.shown, known.stored, transform, world)
-    volume = volume_of(layer, known.shown.affine if known is not None else world)
+    source = source_of(layer.metadata)
+    if source is not None and isinstance(layer.data, LitVolume):
+        return Placed(layer.name, layer.data, source.stored, transform, world)
+    if source is not None and source.shown.voxels is layer.data:
+        return Placed(layer.name, source.shown, source.stored, transform, world)
+    volume = volume_of(layer, source.shown.affine if source is not None else world)
     return Placed(layer.name, volume, volume, transform, world)
 
 
@@ -203,9 +203,9 @@ def mask_of(layer: Any, over: Placed) -> Volume:
 
 def patient_affine(layer: Any, over: Placed) -> NDArray[np.float64]:
     """Return a layer's affine to patient coordinates, taken from ``over`` for other readers'."""
-    known = source_of(layer.metadata)
-    if known is not None and tuple(layer.data.shape[:3]) == known.shown.shape:
-        return known.shown.affine
+    source = source_of(layer.metadata)
+    if source is not None and tuple(layer.data.shape[:3]) == source.shown.shape:
+        return source.shown.affine
     return np.asarray(over.patient_from_world @ world_affine(layer))
 
 
@@ -234,10 +234,10 @@ def check_layer(layer: Any, *, as_hu: bool = False) -> None:
     """
     name = f"the layer '{layer.name}'"
     kind = layer._type_string
-    known = source_of(layer.metadata)
+    source = source_of(layer.metadata)
     if kind != "image":
         raise NotCTError(f"{name} is a {kind} layer, not CT; choose the image layer of a CT")
-    if known is not None and known.role == "color":
+    if source is not None and source.role == "color":
         raise NotCTError(f"{name} is already colored; choose the CT below it")
     if layer.rgb:
         raise NotCTError(f"{name} is a color image, not CT; choose a CT in Hounsfield units")
@@ -250,8 +250,8 @@ def check_layer(layer: Any, *, as_hu: bool = False) -> None:
         )
     if as_hu:
         return
-    if known is not None and known.shown.unit != "HU":
-        said = [str(n) for n in known.shown.provenance.warnings if n.code == "unit"]
+    if source is not None and source.shown.unit != "HU":
+        said = [str(n) for n in source.shown.provenance.warnings if n.code == "unit"]
         reason = said[-1] if said else "its file does not say that it is CT"
         raise UnknownUnitError(f"{name} is not in Hounsfield units ({reason}); choose a CT series")
     if dtype.kind == "u":
@@ -272,9 +272,9 @@ def ct_source(layer: Any, *, as_hu: bool = False) -> LayerSource:
     not a 3D volume in Hounsfield units.
     """
     check_layer(layer, as_hu=as_hu)
-    known = source_of(layer.metadata)
-    if known is not None and known.shown.voxels is layer.data:
-        return known
+    source = source_of(layer.metadata)
+    if source is not None and source.shown.voxels is layer.data:
+        return source
     data = np.asarray(layer.data[0] if layer.multiscale else layer.data)
     unit = _unit(data, layer.name, as_hu=as_hu)
     provenance = Provenance(source=layer.name, kind="napari-layer")

@@ -92,9 +92,9 @@ def colored_layers(layers: Any, grey: Any) -> list[Any]:
     return [
         layer
         for layer in layers
-        if (known := source_of(layer.metadata)) is not None
-        and known.chroma is not None
-        and grey.data is known.shown.voxels
+        if (source := source_of(layer.metadata)) is not None
+        and source.chroma is not None
+        and grey.data is source.shown.voxels
     ]
 
 

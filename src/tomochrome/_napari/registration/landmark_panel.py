@@ -346,11 +346,11 @@ def _grid_of(layer: Any) -> Placed | None:
     """Return a layer's placement without reading its voxels; None if it is not of this plugin."""
     from tomochrome._napari.layers.volume_layers import layer_transform, source_of
 
-    known = source_of(layer.metadata)
-    if known is None:
+    source = source_of(layer.metadata)
+    if source is None:
         return None
     transform = layer_transform(layer)
-    return Placed(layer.name, known.shown, known.stored, transform, world_affine(layer))
+    return Placed(layer.name, source.shown, source.stored, transform, world_affine(layer))
 
 
 def _is_points(layer: Any) -> bool:

@@ -224,8 +224,8 @@ class UsePanel(QWidget):
 
 def is_movable(layer: Any) -> bool:
     """Whether a transform can be applied to a layer."""
-    known = source_of(layer.metadata)
-    return layer._type_string in _MOVABLE and (known is None or known.role != "derived")
+    source = source_of(layer.metadata)
+    return layer._type_string in _MOVABLE and (source is None or source.role != "derived")
 
 
 def belongs_to(layer: Any, image: Any) -> bool:
@@ -376,9 +376,9 @@ class RegisterView(JobView):
 
 def is_mask(layer: Any) -> bool:
     """Whether a layer can be a mask."""
-    known = source_of(layer.metadata)
+    source = source_of(layer.metadata)
     plain = layer._type_string == "labels" or (layer._type_string == "image" and not layer.rgb)
-    return plain and (known is None or known.role != "derived")
+    return plain and (source is None or source.role != "derived")
 
 
 def _named(choices: dict[str, tuple[str, str]]) -> list[Named]:

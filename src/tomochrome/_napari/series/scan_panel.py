@@ -176,14 +176,14 @@ class ScanPanel(DockedPanel):
             return
         self.layer = layer
         self.finding.drop()
-        known = None if layer is None else source_of(layer.metadata)
+        source = None if layer is None else source_of(layer.metadata)
         if layer is None:
             self.view.show_facts("No scan", ())
             self.view.show_verdict(None, "Select a layer to see its details.", ())
             self.view.show_windows(None)
-        elif known is not None:
-            color_warnings = () if known.chroma is None else known.chroma.provenance.warnings
-            self._describe(known.stored, color_warnings)
+        elif source is not None:
+            color_warnings = () if source.chroma is None else source.chroma.provenance.warnings
+            self._describe(source.stored, color_warnings)
         else:
             self._describe_other(layer)
 
@@ -250,14 +250,14 @@ class ScanPanel(DockedPanel):
 
     def _show_window(self, choice: str) -> None:
         """Apply a window to the CT of the selected layer."""
-        known = None if self.layer is None else source_of(self.layer.metadata)
-        if known is None:
+        source = None if self.layer is None else source_of(self.layer.metadata)
+        if source is None:
             return
-        layer = grey_layer(self.viewer.layers, self.layer, known)
+        layer = grey_layer(self.viewer.layers, self.layer, source)
         if layer is None:
             return
         try:
-            show_window(layer, parse_window(choice, known.shown), choice)
+            show_window(layer, parse_window(choice, source.shown), choice)
         except TomochromeError as error:
             self.view.remark.say(sentence(error))
 

@@ -66,9 +66,9 @@ def patient_from_world(layer: Any) -> NDArray[np.float64]:
 
     napari shows an oblique scan upright, but its letters are those of its true affine.
     """
-    known = source_of(layer.metadata)
-    assert known is not None
-    return np.asarray(known.shown.affine @ np.linalg.inv(world_affine(layer)))[:3, :3]
+    source = source_of(layer.metadata)
+    assert source is not None
+    return np.asarray(source.shown.affine @ np.linalg.inv(world_affine(layer)))[:3, :3]
 
 
 class CanvasOverlays(ViewerFollower):

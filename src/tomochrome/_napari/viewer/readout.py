@@ -99,12 +99,12 @@ def value_at(layers: Any, position: Any) -> str:
     """
     chosen = layers.selection.active
     for layer in [*([] if chosen is None else [chosen]), *reversed(layers)]:
-        known = source_of(layer.metadata) if layer.visible else None
-        if known is None or known.shown.is_rgba:
+        source = source_of(layer.metadata) if layer.visible else None
+        if source is None or source.shown.is_rgba:
             continue
         voxel = voxel_in(layer, position)
         if voxel is not None:
-            return describe_values(known.shown, voxel)
+            return describe_values(source.shown, voxel)
     return ""
 
 

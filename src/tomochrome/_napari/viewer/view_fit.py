@@ -58,10 +58,10 @@ class BringIntoView(ViewerFollower):
 
     def _inserted(self, event: Any) -> None:
         viewer, layer = self.viewer, event.value
-        known = source_of(layer.metadata)
-        if known is None or known.role == "derived" or layer.ndim < 3:
+        source = source_of(layer.metadata)
+        if source is None or source.role == "derived" or layer.ndim < 3:
             return  # the metadata may be inherited, for example by a projection
-        opened = is_opened(known) and not _is_copy(viewer, layer, known)
+        opened = is_opened(source) and not _is_copy(viewer, layer, source)
         if len(viewer.layers) > 1:
             move_planes(viewer, layer)
         if opened:

@@ -39,10 +39,10 @@ class WindowMouse(ViewerFollower):
         self.each_layer(self._bind)
 
     def _bind(self, layer: Any) -> None:
-        known = source_of(layer.metadata)
-        if known is None or known.role == "derived":
+        source = source_of(layer.metadata)
+        if source is None or source.role == "derived":
             return
-        if known.role == "ct":
+        if source.role == "ct":
             open_range(layer)
             layer.events.contrast_limits.connect(self._window_changed)
         for key, choice in KEYS.items():
@@ -54,27 +54,27 @@ class WindowMouse(ViewerFollower):
     def choose(self, layer: Any, choice: str) -> None:
         """Apply a preset or the automatic window to the scan of a layer."""
         ct = self._grey_of(layer)
-        known = None if ct is None else source_of(ct.metadata)
-        if known is None:
+        source = None if ct is None else source_of(ct.metadata)
+        if source is None:
             return
-        if known.shown.unit != "HU" and choice != "auto":
+        if source.shown.unit != "HU" and choice != "auto":
             self.viewer.status = "This preset is for CT; the scan is not in Hounsfield units"
             return
         now = window_of(ct)
         if now is not None and now.function == "SIGMOID":
             choice = f"{choice}/sigmoid"
         try:
-            window = parse_window(choice, known.shown)
+            window = parse_window(choice, source.shown)
         except OptionError:
             return
         self._show(ct, window, choice)
 
     def _grey_of(self, layer: Any) -> Any:
         """Return the grey layer of a scan: the layer itself, or the one below its colors."""
-        known = None if layer is None else source_of(layer.metadata)
-        if known is None or known.role == "derived":
+        source = None if layer is None else source_of(layer.metadata)
+        if source is None or source.role == "derived":
             return None
-        return grey_layer(self.viewer.layers, layer, known)
+        return grey_layer(self.viewer.layers, layer, source)
 
     # Dragging
 
