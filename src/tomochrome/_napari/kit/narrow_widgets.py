@@ -182,24 +182,50 @@ def _divide(width: int, line: list[tuple[QLayoutItem, int]]) -> list[int]:
     ]
 
 
+def narrow(box: QComboBox, characters: int = _MIN_CHARACTERS) -> None:
+    """Let a combo box be narrower than its items."""
+    box.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+    box.setMinimumContentsLength(characters)
+
+
+def _draw_elided(box: QComboBox) -> None:
+    """Draw a combo box whose text is elided in the middle."""
+    option = QStyleOptionComboBox()
+    box.initStyleOption(option)
+    control, part = QStyle.ComplexControl.CC_ComboBox, QStyle.SubControl.SC_ComboBoxEditField
+    field = box.style().subControlRect(control, option, part, box)
+    option.currentText = elided(box, option.currentText, field.width() - 4)
+    painter = QStylePainter(box)
+    painter.drawComplexControl(control, option)
+    painter.drawControl(QStyle.ControlElement.CE_ComboBoxLabel, option)
+
+
+class Elision(QObject):
+    """Makes a combo box of another library narrow, and elides its text as `ElidedComboBox` does."""
+
+    def __init__(self, box: QComboBox) -> None:
+        super().__init__(box)
+        narrow(box)
+        box.installEventFilter(self)
+
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # noqa: N802 - Qt's name
+        """Draw the box in place of Qt."""
+        if event.type() != QEvent.Type.Paint:
+            return False
+        _draw_elided(watched)
+        return True
+
+
 class ElidedComboBox(QComboBox):
     """A combo box that may be narrower than its items; the shown one is elided in the middle."""
 
     def __init__(self, parent: QWidget | None = None, characters: int = _MIN_CHARACTERS) -> None:
         super().__init__(parent)
-        self.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
-        self.setMinimumContentsLength(characters)
+        narrow(self, characters)
 
     def paintEvent(self, _: Any) -> None:  # noqa: N802 - Qt's name
         """Draw the box with an elided text."""
-        option = QStyleOptionComboBox()
-        self.initStyleOption(option)
-        control, part = QStyle.ComplexControl.CC_ComboBox, QStyle.SubControl.SC_ComboBoxEditField
-        field = self.style().subControlRect(control, option, part, self)
-        option.currentText = elided(self, option.currentText, field.width() - 4)
-        painter = QStylePainter(self)
-        painter.drawComplexControl(control, option)
-        painter.drawControl(QStyle.ControlElement.CE_ComboBoxLabel, option)
+        _draw_elided(self)
 
     def showPopup(self) -> None:  # noqa: N802 - Qt's name
         """Open a list that is as wide as its items."""

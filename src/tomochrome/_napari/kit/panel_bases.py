@@ -17,15 +17,24 @@ from magicgui.types import Undefined
 from magicgui.widgets import Container, create_widget
 from napari.layers import Layer
 from qtpy.QtCore import QEvent, QObject, QSize, Qt, QTimer
-from qtpy.QtWidgets import QDockWidget, QFrame, QMainWindow, QPushButton, QTabBar, QWidget
+from qtpy.QtWidgets import (
+    QComboBox,
+    QDockWidget,
+    QFrame,
+    QMainWindow,
+    QPushButton,
+    QTabBar,
+    QWidget,
+)
 
-from tomochrome._napari.kit.controls import MessageLabel, ScrollColumn, StageBar, stacked
+from tomochrome._napari.kit.controls import MessageLabel, ScrollColumn, StageBar, form, stacked
 from tomochrome._napari.kit.events import Connections, is_settled, unwrapped
 from tomochrome._napari.kit.jobs import JobRunner, Work
 from tomochrome._napari.kit.messages import error_text
 from tomochrome._napari.kit.narrow_widgets import (
     SHARE_OF_WINDOW,
     USUAL_PX,
+    Elision,
     LabelFont,
     WrappingRow,
     style_sheet,
@@ -327,16 +336,18 @@ class FormPanel(JobPanel):
         """Create a field for each parameter of ``work``."""
         view = JobView(self, self.action)
         hints = get_type_hints(self.work, include_extras=True)
-        self.form = Container(
-            widgets=[
-                create_widget(
-                    Undefined if p.default is p.empty else p.default, hints[name], name=name
-                )
-                for name, p in inspect.signature(self.work).parameters.items()
-            ]
-        )
-        view.locked = (self.form.native,)
-        view.fill(self, caution(view), self.form.native, view.buttons, view.progress, view.message)
+        fields = [
+            create_widget(Undefined if p.default is p.empty else p.default, hints[name], name=name)
+            for name, p in inspect.signature(self.work).parameters.items()
+        ]
+        self.form = Container(widgets=fields, labels=False)
+        # magicgui itself does not align the fields, nor wrap or shrink them in a narrow panel.
+        column = QWidget(view)
+        form(*((f.label[:1].upper() + f.label[1:], f.native) for f in fields), parent=column)
+        for box in column.findChildren(QComboBox):
+            Elision(box)
+        view.locked = (column,)
+        view.fill(self, caution(view), column, view.buttons, view.progress, view.message)
         return view
 
     def reset_choices(self, _: object = None) -> None:
