@@ -35,7 +35,7 @@ def choose(export, part, wanted):
     labels = [choice.part for choice in export._choices]
     export.view.content.setCurrentIndex(labels.index(part))
     export.view.format.setCurrentIndex(export.view.format.findData(wanted))
-    assert export.wanted is wanted
+    assert export.chosen_format is wanted
 
 
 def run(export, qtbot):

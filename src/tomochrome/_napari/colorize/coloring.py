@@ -132,13 +132,13 @@ class Coloring:
     def add(cls, viewer: Any, ct_layer: Any, layer: Any, earlier: Sequence[Any]) -> Coloring:
         """Add a colored layer directly above its CT layer and earlier colorings of the same CT."""
         top = max(viewer.layers.index(below) for below in (ct_layer, *earlier))
-        layer.name = _new_name(layer.name, [known.name for known in viewer.layers])
+        layer.name = _new_name(layer.name, [other.name for other in viewer.layers])
         viewer.layers.insert(top + 1, layer)
         return cls(ct_layer, layer)
 
     def replace(self, viewer: Any, layer: Any) -> None:
         """Replace the content of the layer, keeping its position and visibility."""
-        others = [known.name for known in viewer.layers if known is not self.layer]
+        others = [other.name for other in viewer.layers if other is not self.layer]
         self.layer.metadata = layer.metadata
         self.layer.data = layer.data
         self.layer.name = _new_name(layer.name, others)
@@ -191,8 +191,8 @@ class Coloring:
 
 def _new_name(name: str, taken: Sequence[str]) -> str:
     """Return the name, with the number of the run if it is taken."""
-    number, found = 1, name
-    while found in taken:
+    number, unique = 1, name
+    while unique in taken:
         number += 1
-        found = f"{name}, run {number}"
-    return found
+        unique = f"{name}, run {number}"
+    return unique

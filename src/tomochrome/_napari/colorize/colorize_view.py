@@ -339,15 +339,15 @@ def model_choices(names: Sequence[str]) -> list[Named]:
     from tomochrome.colorization.cards import find_model
     from tomochrome.errors import ModelError
 
-    found = []
+    choices = []
     for name in names:
         try:
             card = find_model(name)
         except ModelError:
-            found.append(Named(name, name))
+            choices.append(Named(name, name))
         else:
-            found.append(Named(name, card.title, card.description))
-    return found
+            choices.append(Named(name, card.title, card.description))
+    return choices
 
 
 def palette_choices(names: Sequence[str]) -> list[Named]:
@@ -359,7 +359,7 @@ def alpha_choices(names: Sequence[str]) -> list[Named]:
     """Return the choices for opacity curves; those that depend on the HU value are for 3D."""
     from tomochrome.color.alpha import ALPHA_PRESETS
 
-    found = []
+    choices = []
     for name in names:
         curve = ALPHA_PRESETS.get(name)
         title = "Bones and vessels" if name == "vessels" else name.replace("-", " ").capitalize()
@@ -368,8 +368,8 @@ def alpha_choices(names: Sequence[str]) -> list[Named]:
         about = "" if curve is None else curve.about
         if curve is not None and curve.shaded:
             about += "; in 3D, surfaces are shaded, independent of the window"
-        found.append(Named(name, title, about))
-    return found
+        choices.append(Named(name, title, about))
+    return choices
 
 
 def colorize_offer() -> Offer:
@@ -481,9 +481,9 @@ class ColorizeView(JobView):
 
     def _show_photograph(self, _: object = None) -> None:
         """Show the photograph field only if the model uses one."""
-        wanted = self.needs_photograph
+        shown = self.needs_photograph
         for part in (self.photograph, self._inputs.labelForField(self.photograph)):
-            part.setVisible(wanted)
+            part.setVisible(shown)
 
     def show_model(self, title: str, tissues: bool = True) -> None:
         """Show the "not for diagnosis" notice with the model that made the colors on screen.

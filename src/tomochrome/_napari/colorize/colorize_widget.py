@@ -103,14 +103,14 @@ class ColorizeWidget(JobPanel):
     def run(self) -> None:
         """Color the chosen layer in a worker thread."""
         layer, model, device = self.view.layer.layer(), self.view.model.name, self.view.device.name
-        fields, wanted = self.fields, self.view.needs_photograph
-        pictures = self.view.photograph.paths if wanted else None
+        fields, uses_photograph = self.fields, self.view.needs_photograph
+        pictures = self.view.photograph.paths if uses_photograph else None
         self._start(
             lambda as_hu: color_in_worker(
                 layer, model, device, fields, as_hu=as_hu, pictures=pictures
             ),
             self._finished,
-            lacks_photograph=wanted and pictures is None,
+            lacks_photograph=uses_photograph and pictures is None,
         )
 
     def compare(self) -> None:
@@ -188,7 +188,7 @@ class ColorizeWidget(JobPanel):
 
     def _show(self, ct_layer: Any, colored: Any) -> Coloring:
         """Show a result, replacing the previous one unless earlier results are to be kept."""
-        older = [known for known in self._colorings if known.ct_layer is ct_layer]
+        older = [coloring for coloring in self._colorings if coloring.ct_layer is ct_layer]
         tissues = older[-1].layer.data.settings.tissues if older else None
         # The user may have changed the fields since the run began.
         chroma = colored.data.chroma
@@ -202,9 +202,9 @@ class ColorizeWidget(JobPanel):
             for below in older:
                 below.layer.visible = False
             colored.opacity = self.view.color.opacity
-            above = [known.layer for known in older]
+            above = [coloring.layer for coloring in older]
             shown = Coloring.add(self.viewer, ct_layer, colored, above)
-            if shown.layer not in [known.layer for known in self._colorings]:
+            if shown.layer not in [coloring.layer for coloring in self._colorings]:
                 self._colorings.append(shown)  # `_layer_added` misses CTs of other readers
         self.view.layer.choose(ct_layer)
         self._message_of = ct_layer
@@ -246,8 +246,8 @@ class ColorizeWidget(JobPanel):
     def coloring(self) -> Coloring | None:
         """The newest coloring of the selected layer."""
         layer = self.view.layer.layer()
-        found = [known for known in self._colorings if known.ct_layer is layer]
-        return found[-1] if found else None
+        colorings = [coloring for coloring in self._colorings if coloring.ct_layer is layer]
+        return colorings[-1] if colorings else None
 
     def _changed(self) -> None:
         in_3d = self.viewer.dims.ndisplay == 3
@@ -321,8 +321,8 @@ class ColorizeWidget(JobPanel):
 
     def _update_mark(self) -> None:
         """Name the models of all colored layers, also of those of another scan or a closed one."""
-        known = [source_of(layer.metadata) for layer in self.viewer.layers]
-        made = [x.chroma for x in known if x is not None and x.chroma is not None]
+        sources = [source_of(layer.metadata) for layer in self.viewer.layers]
+        made = [x.chroma for x in sources if x is not None and x.chroma is not None]
         titles = dict.fromkeys(model_title(chroma.model) for chroma in made)
         self._mark.setText(f"Colors by {', '.join(titles)}: {NOT_FOR_DIAGNOSIS}" if made else "")
 
@@ -352,8 +352,8 @@ class ColorizeWidget(JobPanel):
 
     def _layer_added(self, _: object = None) -> None:
         """Register a coloring added by this panel or another."""
-        known = [coloring.layer for coloring in self._colorings]
-        new = [found for found in Coloring.find(self.viewer) if found.layer not in known]
+        layers = [coloring.layer for coloring in self._colorings]
+        new = [other for other in Coloring.find(self.viewer) if other.layer not in layers]
         if new:
             self._colorings += new
             self._layer_chosen()
@@ -362,7 +362,9 @@ class ColorizeWidget(JobPanel):
     def _layer_removed(self, event: Any) -> None:
         removed = event.value
         self._colorings = [
-            known for known in self._colorings if removed not in (known.layer, known.ct_layer)
+            coloring
+            for coloring in self._colorings
+            if removed not in (coloring.layer, coloring.ct_layer)
         ]
         if removed is self._target:
             self.jobs.cancel()

@@ -164,8 +164,8 @@ class GreySplit(QObject):
             return None
         if self._timer.isActive():
             return GreyPart(axis, math.inf) if self._grey_turn else None
-        found = self._edge() if self._handle is not None else None
-        return None if found is None else GreyPart(*found, above=self._mirrored(axis))
+        edge = self._edge() if self._handle is not None else None
+        return None if edge is None else GreyPart(*edge, above=self._mirrored(axis))
 
     def _show(self, side: GreyPart | None) -> None:
         picture = self._layer.data

@@ -186,8 +186,8 @@ class _List(QTreeWidget):
 
     def rows(self) -> list[_Row]:
         """Return the rows from top to bottom."""
-        found = [self.topLevelItem(index) for index in range(self.topLevelItemCount())]
-        return [row for row in found if isinstance(row, _Row)]
+        items = [self.topLevelItem(index) for index in range(self.topLevelItemCount())]
+        return [row for row in items if isinstance(row, _Row)]
 
     @property
     def alone(self) -> frozenset[Tissue]:

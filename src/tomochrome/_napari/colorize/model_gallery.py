@@ -115,8 +115,8 @@ class ModelGallery(QDialog):
         area.setWidgetResizable(True)
         area.setWidget(tiles)
         stacked(self, caution, warnings, hint, (area, 1))
-        wanted = tiles.sizeHint()
-        self.resize(min(wanted.width(), 1200) + 60, min(wanted.height(), 720) + 130)
+        needed = tiles.sizeHint()
+        self.resize(min(needed.width(), 1200) + 60, min(needed.height(), 720) + 130)
 
 
 def _tile(title: str, picture: Image, parent: QWidget) -> QToolButton:

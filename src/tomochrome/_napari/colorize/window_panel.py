@@ -116,20 +116,20 @@ class WindowPanel(QWidget):
         function = window.function
         if function == "LINEAR_EXACT" and self._is_ct and window.width >= 1:
             scanner = scanner_windows(self._volume) if self._volume else []
-            if window not in [replace(known, name=window.name) for known in scanner]:
+            if window not in [replace(each, name=window.name) for each in scanner]:
                 function = "LINEAR"
         return replace(window, function=function)
 
     def _name_of(self, window: Window) -> str:
         """Return the choice with this center and width, or an empty string."""
         for choice in map(self.preset.itemData, range(self.preset.count())):
-            known = None if choice == _CUSTOM else self._window_of_choice(choice)
+            preset = None if choice == _CUSTOM else self._window_of_choice(choice)
             if (
-                known is not None
-                and math.isclose(known.center, window.center, rel_tol=1e-6)
-                and math.isclose(known.width, window.width, rel_tol=1e-6)
+                preset is not None
+                and math.isclose(preset.center, window.center, rel_tol=1e-6)
+                and math.isclose(preset.width, window.width, rel_tol=1e-6)
             ):
-                if known.function == window.function:
+                if preset.function == window.function:
                     return str(choice)
                 if window.function == "SIGMOID":
                     return f"{choice}{_SIGMOID}"
@@ -148,8 +148,8 @@ class WindowPanel(QWidget):
         self._window, self._choice = window, choice
         self.center.set_value(window.center)
         self.width.set_value(window.width)
-        found = self.preset.findData(choice.removesuffix(_SIGMOID))
-        self.preset.setCurrentIndex(found if found >= 0 else self.preset.count() - 1)
+        index = self.preset.findData(choice.removesuffix(_SIGMOID))
+        self.preset.setCurrentIndex(index if index >= 0 else self.preset.count() - 1)
         self._fill_functions(window.function)
 
     # Choices
@@ -174,10 +174,10 @@ class WindowPanel(QWidget):
         if function == "LINEAR_EXACT":
             offered[0] = "LINEAR_EXACT"
         self.function.clear()
-        for known in offered:
+        for each in offered:
             # Images other than CT have only one linear function.
-            plain = known == "LINEAR_EXACT" and not self._is_ct
-            self.function.addItem(function_name("LINEAR" if plain else known), known)
+            plain = each == "LINEAR_EXACT" and not self._is_ct
+            self.function.addItem(function_name("LINEAR" if plain else each), each)
         self.function.setCurrentIndex(offered.index(function))
 
     def _set_ranges(self) -> None:

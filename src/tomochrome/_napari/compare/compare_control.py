@@ -313,13 +313,13 @@ class CompareControl(QObject):
     def _time_flicker(self, _: object = None) -> None:
         """Start or stop the flicker; not in 3D, where each change redraws the entire volume."""
         comparison = self.comparison
-        wanted = (
+        flickers = (
             comparison is not None
             and comparison.view.mode == FLICKER
             and comparison.layer.visible
             and self.viewer.dims.ndisplay == 2
         )
-        if wanted:
+        if flickers:
             self._flicker.start(round(1000 / max(0.1, self.panel.rate.value())))
         else:
             self._flicker.stop()

@@ -28,7 +28,7 @@ class Choice:
     """A layer of this plugin, or a map of a colored one, that can be exported."""
 
     layer: Any
-    known: LayerSource
+    source: LayerSource
     part: Part = "layer"
 
     @property
@@ -45,7 +45,7 @@ class Choice:
         """Return the formats that can store it."""
         if self.part == "layer" and self.layer.rgb:
             return FORMATS
-        hounsfield = self.part == "layer" and self.known.shown.unit == "HU"
+        hounsfield = self.part == "layer" and self.source.shown.unit == "HU"
         return tuple(f for f in FORMATS if not f.only_color and (hounsfield or not f.is_folder))
 
     def volume(self) -> Volume:
@@ -55,24 +55,24 @@ class Choice:
             return layer_volume(self.layer.data, meta)
         from tomochrome.geometry import reorient_like
 
-        chroma = self.known.chroma
+        chroma = self.source.chroma
         assert chroma is not None
         is_tissue = self.part == "tissue map"
         made = chroma.tissue_volume() if is_tissue else chroma.confidence_volume()
-        return reorient_like(made, self.known.stored)
+        return reorient_like(made, self.source.stored)
 
 
 def choices(layers: Sequence[Any]) -> list[Choice]:
     """Return everything that can be exported from a viewer's layers, topmost layer first."""
-    found: list[Choice] = []
+    listed: list[Choice] = []
     for layer in reversed(layers):
         source = source_of(layer.metadata)
         if source is None or layer._type_string != "image":
             continue
-        found.append(Choice(layer, source))
+        listed.append(Choice(layer, source))
         if source.chroma is not None:
-            found += [Choice(layer, source, "tissue map"), Choice(layer, source, "confidence map")]
-    return found
+            listed += [Choice(layer, source, "tissue map"), Choice(layer, source, "confidence map")]
+    return listed
 
 
 def export(choice: Choice, path: str, *, force: bool = False) -> None:
@@ -132,10 +132,10 @@ class ExportPanel(JobPanel):
         return self._choices[index] if 0 <= index < len(self._choices) else None
 
     @property
-    def wanted(self) -> Format | None:
+    def chosen_format(self) -> Format | None:
         """The selected format."""
-        found: Format | None = self.view.format.currentData()
-        return found
+        chosen: Format | None = self.view.format.currentData()
+        return chosen
 
     def choose(self, layer: Any) -> None:
         """Select a layer to export."""
@@ -163,57 +163,57 @@ class ExportPanel(JobPanel):
         view.run.setEnabled(bool(self._choices) and not self.running)
 
     def _offer_formats(self, _: object = None) -> None:
-        chosen, choice, box = self.wanted, self.choice, self.view.format
+        chosen, choice, box = self.chosen_format, self.choice, self.view.format
         with signals_blocked(box):
             box.clear()
-            for known in () if choice is None else choice.formats():
-                ending = "a folder" if known.is_folder else known.ending
-                name = known.name
-                if known.is_folder and choice is not None and choice.layer.rgb:
+            for each in () if choice is None else choice.formats():
+                ending = "a folder" if each.is_folder else each.ending
+                name = each.name
+                if each.is_folder and choice is not None and choice.layer.rgb:
                     name += ", Secondary Capture"
-                box.addItem(f"{name} ({ending})", known)
+                box.addItem(f"{name} ({ending})", each)
             box.setCurrentIndex(max(0, box.findData(chosen)))
         self._format_changed()
 
     def _format_changed(self, _: object = None) -> None:
         """Replace the extension of the destination by that of the format."""
-        text, wanted = self.view.path.text().strip(), self.wanted
-        if text and wanted is not None:
-            self.view.path.setText(wanted.complete(_without_ending(text)))
+        text, chosen = self.view.path.text().strip(), self.chosen_format
+        if text and chosen is not None:
+            self.view.path.setText(chosen.complete(_without_ending(text)))
 
     # Destination
 
     def ask_place(self) -> None:
         """Ask for the file or folder in a dialog."""
-        wanted, choice = self.wanted, self.choice
-        if wanted is None or choice is None:
+        chosen, choice = self.chosen_format, self.choice
+        if chosen is None or choice is None:
             return
         start = self.view.path.text().strip().rstrip("/") or choice.label.replace("/", "_")
-        pattern = "*" if wanted.is_folder else " ".join(f"*{end}" for end in wanted.endings)
+        pattern = "*" if chosen.is_folder else " ".join(f"*{end}" for end in chosen.endings)
         # Overwriting is confirmed when the export starts, because an extension may be added.
         name, _ = QFileDialog.getSaveFileName(
             self,
             "Export",
             start,
-            f"{wanted.name} ({pattern})",
+            f"{chosen.name} ({pattern})",
             options=QFileDialog.Option.DontConfirmOverwrite,
         )
         if name:
-            self.view.path.setText(wanted.complete(name))
+            self.view.path.setText(chosen.complete(name))
 
     # Running
 
     def run(self) -> None:
         """Write the selected content in a worker."""
-        choice, wanted, place = self.choice, self.wanted, self.view.path
-        if self.running or choice is None or wanted is None:
+        choice, chosen, place = self.choice, self.chosen_format, self.view.path
+        if self.running or choice is None or chosen is None:
             return
         if not place.text().strip():
             self.ask_place()
         text = place.text().strip()
         if not text:
             return
-        path = wanted.complete(str(Path(text).expanduser()))
+        path = chosen.complete(str(Path(text).expanduser()))
         place.setText(path)
         exists = Path(path).exists()
         if exists and not may_replace(path):
@@ -247,8 +247,8 @@ class ExportPanel(JobPanel):
 def _without_ending(text: str) -> str:
     """Return a path without the extension of an output format."""
     text = text.rstrip("/")
-    for known in FORMATS:
-        for ending in known.endings:
+    for output in FORMATS:
+        for ending in output.endings:
             if text.lower().endswith(ending):
                 return text[: -len(ending)]
     return text

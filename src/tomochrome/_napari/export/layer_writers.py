@@ -18,7 +18,7 @@ from tomochrome.volume import Volume
 _UNSAFE = str.maketrans(dict.fromkeys('/\\:*?"<>|', "_"))
 
 
-def write_layer(wanted: Format, path: str, data: Any, meta: Mapping[str, Any]) -> list[str]:
+def write_layer(output: Format, path: str, data: Any, meta: Mapping[str, Any]) -> list[str]:
     """Write a layer of this plugin on the CT's stored grid; return the paths written.
 
     An existing file with the given name is overwritten, because napari's save dialog has asked the
@@ -29,7 +29,7 @@ def write_layer(wanted: Format, path: str, data: Any, meta: Mapping[str, Any]) -
     its source, except for labels, which must be on the grid of an open layer. Raises `OutputError`
     if the position of the layer is not known, or the file cannot be written.
     """
-    return write_each(wanted, {wanted.complete(path): (data, meta)}, confirmed=[path])
+    return write_each(output, {output.complete(path): (data, meta)}, confirmed=[path])
 
 
 write_nifti = partial(write_layer, NIFTI)
@@ -60,7 +60,7 @@ def write_several(path: str, layer_data: Sequence[LayerTuple]) -> list[str]:
 
 
 def write_each(
-    wanted: Format,
+    output: Format,
     parts: Mapping[str, tuple[Any, Mapping[str, Any]]],
     *,
     confirmed: Collection[str] = (),
@@ -85,7 +85,7 @@ def write_each(
         with write_group(list(parts), force=True) as places:
             for place, (data, meta) in zip(places, parts.values(), strict=True):
                 volume = layer_volume(data, meta, grids)
-                end = "/" if wanted.is_folder else ""
+                end = "/" if output.is_folder else ""
                 io.write(volume, f"{place}{end}")
 
     try:
@@ -121,8 +121,8 @@ def open_grids() -> list[tuple[Any, LayerSource]]:
     from napari import current_viewer
 
     viewer = current_viewer()
-    found = [(x, source_of(x.metadata)) for x in (() if viewer is None else viewer.layers)]
-    return [(layer, known) for layer, known in found if known is not None]
+    layers = [(x, source_of(x.metadata)) for x in (() if viewer is None else viewer.layers)]
+    return [(layer, source) for layer, source in layers if source is not None]
 
 
 def layer_volume(
@@ -171,9 +171,9 @@ def _grid_under(
         return None
     keys = ("scale", "translate", "rotate", "shear", "affine", "units", "axis_labels")
     place = world_affine(Labels(data, **{key: meta[key] for key in keys if key in meta}))
-    for layer, known in grids:
-        same = tuple(data.shape) == known.shown.shape
+    for layer, source in grids:
+        same = tuple(data.shape) == source.shown.shape
         if same and np.allclose(world_affine(layer), place, rtol=0, atol=1e-3):
-            labels = known.shown.with_voxels(np.asarray(data), unit="tissue")
-            return LayerSource("derived", known.stored, replace(labels, outside=None))
+            labels = source.shown.with_voxels(np.asarray(data), unit="tissue")
+            return LayerSource("derived", source.stored, replace(labels, outside=None))
     return None

@@ -95,8 +95,8 @@ def _has_no_format(path: str, writer: Any, layers: list[Any]) -> bool:
     from npe2 import PluginManager
 
     kinds = [layer._type_string for layer in layers]
-    known, _ = PluginManager.instance().get_writer(path, kinds)
-    return not path.endswith("/") and (known is None or not Path(path).suffix)
+    writer_of_path, _ = PluginManager.instance().get_writer(path, kinds)
+    return not path.endswith("/") and (writer_of_path is None or not Path(path).suffix)
 
 
 def _report(path: Any, error: Exception) -> list[str]:

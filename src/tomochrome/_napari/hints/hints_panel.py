@@ -217,8 +217,8 @@ class HintsPanel(JobPanel):
             return
         self._request = layer, colored
         settings = None if colored is None else colored.data.settings
-        known = meanings(strokes)
-        self.start(lambda: hint_in_worker(layer, labels, known, colored, settings), self._finished)
+        named = meanings(strokes)
+        self.start(lambda: hint_in_worker(layer, labels, named, colored, settings), self._finished)
 
     def _check(self, layer: Any, colored: Any = None) -> None:
         if layer is None:
@@ -246,9 +246,9 @@ class HintsPanel(JobPanel):
 
     def _layer_chosen(self) -> None:
         self.view.colored.refresh()
-        found = self.view.colored.layers()
-        if self.view.colored.layer() is None and found:
-            self.view.colored.choose(found[0])
+        layers = self.view.colored.layers()
+        if self.view.colored.layer() is None and layers:
+            self.view.colored.choose(layers[0])
 
     def _strokes_chosen(self) -> None:
         self._painted.release()

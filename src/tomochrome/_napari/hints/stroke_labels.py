@@ -31,8 +31,8 @@ def add_color(strokes: Any, color: str) -> int:
     Raises `OptionError` if the layer's data type has no label left.
     """
     colors = own_colors(strokes)
-    for label, known in colors.items():
-        if known == color:
+    for label, existing in colors.items():
+        if existing == color:
             return label
     label = max(colors, default=KEEP_LABEL) + 1
     if label > np.iinfo(strokes.data.dtype).max:
@@ -49,10 +49,10 @@ def meanings(strokes: Any) -> dict[int, str]:
     return {KEEP_LABEL: KEEP, **own_colors(strokes)}
 
 
-def check_meanings(labels: Iterable[int], known: Mapping[int, str]) -> None:
+def check_meanings(labels: Iterable[int], allowed: Mapping[int, str]) -> None:
     """Check that each label is a tissue or one of the `meanings`; raises `OptionError`."""
     for label in map(int, labels):
-        if label not in known and not Tissue.AIR < label < KEEP_LABEL:
+        if label not in allowed and not Tissue.AIR < label < KEEP_LABEL:
             raise OptionError(
                 f"the stroke label {label} means no tissue; erase these strokes, or paint over "
                 "them with a choice of 'Paint with'"

@@ -103,12 +103,12 @@ class LayerChoice(ElidedComboBox):
     def refresh(self, _: object = None) -> None:
         """Update the list, also after a change of ``accepts`` or ``rank``."""
         before = self.layer()
-        found = [x for x in reversed(self._viewer.layers) if self._accepts(x)]
+        layers = [x for x in reversed(self._viewer.layers) if self._accepts(x)]
         if self._rank is not None:
-            found.sort(key=self._rank)
-        self._listed = [None, *found] if self._nothing else found
+            layers.sort(key=self._rank)
+        self._listed = [None, *layers] if self._nothing else layers
         self._names.release()
-        self._names.add(self.refresh, *(layer.events.name for layer in found))
+        self._names.add(self.refresh, *(layer.events.name for layer in layers))
         with signals_blocked(self):
             self.clear()
             for layer in self._listed:
@@ -151,7 +151,7 @@ class NamedChoice(ElidedComboBox):
     ) -> None:
         super().__init__(parent)
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
-        self._wanted = ""
+        self._awaited = ""
         self._tip = tip
         self.offer(choices)
         self.currentIndexChanged.connect(self._chosen)
@@ -164,10 +164,10 @@ class NamedChoice(ElidedComboBox):
             for number, choice in enumerate(choices):
                 self.addItem(choice.title, choice.name)
                 self.setItemData(number, choice.tip, Qt.ItemDataRole.ToolTipRole)
-            found = [self.findData(name) for name in (self._wanted, before)]
-            self.setCurrentIndex(next((index for index in found if index >= 0), 0))
-        if self.name == self._wanted:
-            self._wanted = ""
+            indices = [self.findData(name) for name in (self._awaited, before)]
+            self.setCurrentIndex(next((index for index in indices if index >= 0), 0))
+        if self.name == self._awaited:
+            self._awaited = ""
         self._show_tip()
 
     @property
@@ -177,22 +177,22 @@ class NamedChoice(ElidedComboBox):
 
     def choose(self, name: str) -> None:
         """Select a choice by id, now or as soon as it is offered."""
-        found = self.findData(name)
-        if found >= 0:
-            self.setCurrentIndex(found)
+        index = self.findData(name)
+        if index >= 0:
+            self.setCurrentIndex(index)
         else:
-            self._wanted = name
+            self._awaited = name
 
     def show_name(self, name: str) -> None:
         """Select a choice that is offered, without emitting a signal."""
-        found = self.findData(name)
-        if found >= 0:
+        index = self.findData(name)
+        if index >= 0:
             with signals_blocked(self):
-                self.setCurrentIndex(found)
+                self.setCurrentIndex(index)
             self._show_tip()
 
     def _chosen(self, _: int) -> None:
-        self._wanted = ""
+        self._awaited = ""
         self._show_tip()
 
     def _show_tip(self) -> None:
@@ -233,9 +233,9 @@ def usable_devices() -> tuple[str, ...]:
     from tomochrome.errors import DeviceError
     from tomochrome.runtime import DEVICE_NAMES, choose_device
 
-    found = []
+    devices = []
     for name in DEVICE_NAMES:
         with suppress(DeviceError):
             choose_device(name)
-            found.append(name)
-    return tuple(found)
+            devices.append(name)
+    return tuple(devices)

@@ -99,7 +99,7 @@ class WrappingRow(QLayout):
 
     def sizeHint(self) -> QSize:  # noqa: N802 - Qt's name
         """Return the size of a single line."""
-        sizes = [_wanted(item) for item, _ in self._shown()]
+        sizes = [_needed(item) for item, _ in self._shown()]
         width = sum(size.width() for size in sizes) + self._gap() * max(0, len(sizes) - 1)
         return QSize(width, max((size.height() for size in sizes), default=0))
 
@@ -140,7 +140,7 @@ class WrappingRow(QLayout):
         lines: list[list[tuple[QLayoutItem, int]]] = []
         used = 0
         for item, stretch in self._shown():
-            needed = _wanted(item).width()
+            needed = _needed(item).width()
             if not lines or used + gap + needed > width:
                 lines.append([])
                 used = needed
@@ -150,7 +150,7 @@ class WrappingRow(QLayout):
         return lines
 
 
-def _wanted(item: QLayoutItem) -> QSize:
+def _needed(item: QLayoutItem) -> QSize:
     """Return the hint of a button or label, and the minimum of what can be narrower."""
     widget = item.widget()
     narrow = isinstance(widget, (QComboBox, QLineEdit))
@@ -165,7 +165,7 @@ def _height(item: QLayoutItem, width: int) -> int:
 
 def _divide(width: int, line: list[tuple[QLayoutItem, int]]) -> list[int]:
     """Divide a width among the items of a line, none of which gets less than it needs."""
-    needed = [_wanted(item).width() for item, _ in line]
+    needed = [_needed(item).width() for item, _ in line]
     stretches = [stretch for _, stretch in line]
     fixed = {index for index, stretch in enumerate(stretches) if not stretch}
     while True:

@@ -258,10 +258,10 @@ class JobPanel(DockedPanel):
         def load() -> Any:
             may_load.wait(_MAX_WAIT_S)
             before = len(sys.modules)
-            found = find()
+            offer = find()
             if len(sys.modules) - before > _MANY_MODULES:
                 gc.collect()
-            return found
+            return offer
 
         self._settle_timer.timeout.connect(self._check_settled)
         self._settle_timer.start(_POLL_INTERVAL_MS)

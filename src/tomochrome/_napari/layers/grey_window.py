@@ -103,25 +103,25 @@ def show_window(layer: Any, window: Window, choice: str | None = None) -> None:
     else:
         layer.metadata[WINDOW_KEY] = Shown(window, choice)
     ours = layer.colormap.name in (GREY, SIGMOID, "gray")
-    wanted = keywords["colormap"]
-    if (ours or window.function == "SIGMOID") and layer.colormap.name != wanted.name:
+    colormap = keywords["colormap"]
+    if (ours or window.function == "SIGMOID") and layer.colormap.name != colormap.name:
         # Blocked, because the limits do not match the colormap yet.
         with layer.events.contrast_limits.blocker():
             layer.contrast_limits = keywords["contrast_limits"]
-        layer.colormap = wanted
+        layer.colormap = colormap
     if tuple(layer.contrast_limits) != tuple(keywords["contrast_limits"]):
         layer.contrast_limits = keywords["contrast_limits"]
 
 
 def open_range(layer: Any) -> None:
     """Extend napari's contrast slider to all values of a layer of this plugin, and its window."""
-    known = layer.metadata.get(RANGE_KEY)
-    if known is None or layer._type_string != "image" or layer.rgb:
+    values = layer.metadata.get(RANGE_KEY)
+    if values is None or layer._type_string != "image" or layer.rgb:
         return
     low, high = layer.contrast_limits
-    least, greatest = min(known[0], low), max(known[1], high)
-    if least < greatest:
-        layer.contrast_limits_range = (least, greatest)
+    minimum, maximum = min(values[0], low), max(values[1], high)
+    if minimum < maximum:
+        layer.contrast_limits_range = (minimum, maximum)
 
 
 def value_range(voxels: Any) -> tuple[float, float]:

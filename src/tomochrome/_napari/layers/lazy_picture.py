@@ -40,7 +40,7 @@ class RenderedByWorker(ABC):
     shape: Any
 
     def __init__(self) -> None:
-        self.wanted: Callable[[], None] = _nothing  #: called when 3D needs a new image
+        self.requested: Callable[[], None] = _nothing  #: called when 3D needs a new image
         self._rendering: Rendering | None = None
         self._fresh = False
         self._in_3d = False
@@ -75,7 +75,7 @@ class RenderedByWorker(ABC):
         """Return the RGBA image for 3D, and request a new one if it is missing or out of date."""
         self._in_3d = True
         if not self.is_rendered:
-            self.wanted()
+            self.requested()
         return np.zeros((1, 1, 1, 4), np.uint8) if self._rendering is None else self._rendering.rgba
 
     def keep(self, rendering: Rendering) -> None:
@@ -86,7 +86,7 @@ class RenderedByWorker(ABC):
         """Mark the 3D image as out of date, and request a new one in 3D."""
         self._fresh = False
         if self._in_3d:
-            self.wanted()
+            self.requested()
 
     def forget(self) -> None:
         """Free the memory of the 3D image."""
@@ -157,7 +157,7 @@ class LazyPicture(RenderedByWorker, ComputedArray):
     def __deepcopy__(self, memo: Any) -> LazyPicture:
         """Return an independent object for another layer that shares the volumes."""
         twin = copy.copy(self)
-        twin.wanted = _nothing
+        twin.requested = _nothing
         twin.forget()
         return twin
 

@@ -80,11 +80,11 @@ def source_of(metadata: Mapping[str, Any]) -> LayerSource | None:
     return value if isinstance(value, LayerSource) else None
 
 
-def grey_layer(layers: Any, layer: Any, known: LayerSource) -> Any:
+def grey_layer(layers: Any, layer: Any, source: LayerSource) -> Any:
     """Return the grey layer of a source: the layer itself, or the one below its colors."""
-    if known.role == "ct":
+    if source.role == "ct":
         return layer
-    return next((x for x in layers if x.data is known.shown.voxels), None)
+    return next((x for x in layers if x.data is source.shown.voxels), None)
 
 
 def colored_layers(layers: Any, grey: Any) -> list[Any]:

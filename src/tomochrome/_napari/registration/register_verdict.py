@@ -205,18 +205,18 @@ def verdict_of(
 
 def _doubts(report: Mapping[str, Any]) -> list[str]:
     before, after = report.get("before", {}), report.get("after", {})
-    found = []
+    doubts = []
     old, new = before.get("ncc"), after.get("ncc")
     mi = before.get("mutual_information"), after.get("mutual_information")
     same = old is not None and new is not None and new < old + _MIN_GAIN
     if same and not _overlap_was_small(report) and None not in mi and mi[1] < mi[0] + _MIN_GAIN:
-        found.append("The match is hardly better than before.")
+        doubts.append("The match is hardly better than before.")
     if new is not None and new < _POOR_NCC:
-        found.append(f"The images still match poorly (correlation {new:.2f}).")
+        doubts.append(f"The images still match poorly (correlation {new:.2f}).")
     rough = report.get("jacobian", {}).get("sd_log")
     if rough is not None and rough > _ROUGH:
-        found.append("The deformation is rough: some regions shrink or expand considerably.")
+        doubts.append("The deformation is rough: some regions shrink or expand considerably.")
     error = report.get("inverse_consistency_mm", {}).get("mean")
     if error is not None and error > _INCONSISTENT_MM:
-        found.append(f"The mean inverse consistency error is {error:.1f} mm.")
-    return found
+        doubts.append(f"The mean inverse consistency error is {error:.1f} mm.")
+    return doubts

@@ -230,9 +230,9 @@ def is_movable(layer: Any) -> bool:
 
 def belongs_to(layer: Any, image: Any) -> bool:
     """Whether a layer belongs to an image: its coloring, or labels or RGB on the same grid."""
-    known, of_image = source_of(layer.metadata), source_of(image.metadata)
-    if known is not None and of_image is not None and known.role == "color":
-        return known.stored is of_image.stored
+    source, of_image = source_of(layer.metadata), source_of(image.metadata)
+    if source is not None and of_image is not None and source.role == "color":
+        return source.stored is of_image.stored
     drawn = layer._type_string == "labels" or getattr(layer, "rgb", False)
     if not drawn or layer.ndim != image.ndim:
         return False
@@ -357,8 +357,8 @@ class RegisterView(JobView):
             self.message.say("")
         else:
             self.curve.add(result.samples)
-            found = result.alignment
-            self.result.show_report(found.report, found.warnings, loaded=found.loaded)
+            alignment = result.alignment
+            self.result.show_report(alignment.report, alignment.warnings, loaded=alignment.loaded)
             self.message.say(result.message, "plain")
         self.use.show_result(result)
         self.landmarks.set_alignment(None if result is None else result.alignment)

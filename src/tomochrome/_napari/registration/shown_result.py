@@ -112,9 +112,9 @@ class ShownResult:
     def follow(self) -> None:
         """Show the newest result of the selected pair; called when the selection changes."""
         self.view.landmarks.follow_pair()
-        found = self.of(*self.view.two)
-        if self.current is None or self.current not in found:
-            self._show(found[-1] if found else None)
+        results = self.of(*self.view.two)
+        if self.current is None or self.current not in results:
+            self._show(results[-1] if results else None)
         self.view.landmarks.refresh()
 
     def of(self, fixed: Any, moving: Any) -> list[PairResult]:
@@ -170,8 +170,8 @@ class ShownResult:
 
     def earlier(self, fixed: Any, moving: Any) -> PairResult | None:
         """Return the result that a new one replaces: the current one of the pair, or the newest."""
-        found = self.of(fixed, moving)
-        return self.current if self.current in found else (found[-1] if found else None)
+        results = self.of(fixed, moving)
+        return self.current if self.current in results else (results[-1] if results else None)
 
     def number_for(self, fixed: Any, moving: Any, *, keep: bool) -> int:
         """Return the number of the next result of a pair."""
@@ -234,9 +234,9 @@ class ShownResult:
         return all(any(layer is x for x in own) for layer in self.view.compare.two)
 
     def _choose_kept(self, index: int) -> None:
-        found = self.of(*self.view.two)
-        if 0 <= index < len(found) and found[index] is not self.current:
-            self._show(found[index])
+        results = self.of(*self.view.two)
+        if 0 <= index < len(results) and results[index] is not self.current:
+            self._show(results[index])
 
     def _compare_with(self, *, moved: bool) -> None:
         """Compare the fixed image with the moving image before or after registration."""

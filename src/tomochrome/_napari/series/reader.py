@@ -98,8 +98,8 @@ def _is_readable(path: Path) -> bool:
 
 def _is_readable_file(path: Path) -> bool:
     name = path.name.lower()
-    known = name == "dicomdir" or name.endswith((*VOLUME_ENDINGS, *_DICOM_ENDINGS))
-    return known or _has_format(path, "dicom")
+    by_name = name == "dicomdir" or name.endswith((*VOLUME_ENDINGS, *_DICOM_ENDINGS))
+    return by_name or _has_format(path, "dicom")
 
 
 def _has_format(path: Path, kind: str) -> bool:

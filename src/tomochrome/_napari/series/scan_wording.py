@@ -102,8 +102,8 @@ def orientation_of(affine: NDArray[np.float64]) -> str:
 
 def unit_of(unit: Unit) -> str:
     """Return a unit in words."""
-    known = {"HU": "Hounsfield units", "RGBA": "colors"}
-    return known.get(unit, "unknown (not Hounsfield units)")
+    names = {"HU": "Hounsfield units", "RGBA": "colors"}
+    return names.get(unit, "unknown (not Hounsfield units)")
 
 
 def modality_of(modality: str) -> str:

@@ -102,7 +102,7 @@ class SeriesModel(QAbstractListModel):
         return [row.item for row in self._rows]
 
     @property
-    def found(self) -> Sequence[Item]:
+    def all_items(self) -> Sequence[Item]:
         """All items, including those that do not match."""
         return self._all
 
@@ -140,13 +140,13 @@ class SeriesModel(QAbstractListModel):
             return wording.title_of(item)
         if role == Qt.ItemDataRole.ToolTipRole:
             return tool_tip(item)
-        known = {
+        values = {
             Role.ITEM: item,
             Role.PICTURE: self._pictures.get(item),
             Role.OPENED: item in self._opened,
             Role.HEADING: row.heading,
         }
-        return known.get(role)  # type: ignore[call-overload]
+        return values.get(role)  # type: ignore[call-overload]
 
     def flags(self, index: QModelIndex) -> Qt.ItemFlag:
         """Make only items that can be opened selectable."""
@@ -390,7 +390,7 @@ class SeriesList(QListView):
         self.series = SeriesModel(self)
         self.setModel(self.series)
         delegate = SeriesDelegate(self)
-        self.series.modelReset.connect(lambda: delegate.forget_all_but(self.series.found))
+        self.series.modelReset.connect(lambda: delegate.forget_all_but(self.series.all_items))
         self.setItemDelegate(delegate)
         self.setSelectionMode(QAbstractItemView.SelectionMode.ExtendedSelection)
         self.setVerticalScrollMode(QAbstractItemView.ScrollMode.ScrollPerPixel)

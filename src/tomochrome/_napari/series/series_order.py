@@ -64,14 +64,14 @@ def arranged(
     the beginning of a word, or an entire number, in the item's title, modality, size, verdict,
     number or heading. ``identities`` are those of the patients, if they are to be shown.
     """
-    wanted = search.casefold().split()
+    searched = search.casefold().split()
     studies = _studies(items)
     headings = {study: _heading(study, studies, identities or {}) for study in studies}
     alone = len(studies) == 1 and not identities
     rows = []
     for study, members in studies.items():
         heading = headings[study]
-        shown = [item for item in members if _matches(item, heading, wanted)]
+        shown = [item for item in members if _matches(item, heading, searched)]
         for number, item in enumerate(sorted(shown, key=lambda item: _rank(item, order))):
             rows.append(Row(item, () if number or alone else heading))
     return rows
@@ -133,11 +133,11 @@ def _voxels(item: Item) -> int:
     return slices * rows * columns
 
 
-def _matches(item: Item, heading: tuple[str, ...], wanted: Sequence[str]) -> bool:
-    words = _words(" ".join(heading)) | _item_words(item) if wanted else frozenset()
+def _matches(item: Item, heading: tuple[str, ...], searched: Sequence[str]) -> bool:
+    words = _words(" ".join(heading)) | _item_words(item) if searched else frozenset()
     return all(
         part in words if part.isdecimal() else any(word.startswith(part) for word in words)
-        for part in wanted
+        for part in searched
     )
 
 

@@ -85,8 +85,8 @@ def _merge(first: Found | None, second: Found) -> Found:
     """Merge the search results of two paths, without duplicates."""
     if first is None:
         return second
-    known = {(item.path, item.name) for item in first.items}
-    items = [item for item in second.items if (item.path, item.name) not in known]
+    listed = {(item.path, item.name) for item in first.items}
+    items = [item for item in second.items if (item.path, item.name) not in listed]
     skipped = dict.fromkeys((*first.skipped, *second.skipped))
     return replace(first, items=(*first.items, *items), skipped=tuple(skipped))
 
@@ -118,13 +118,13 @@ def _identities(first: Mapping[str, Item]) -> dict[str, Mapping[str, str]]:
     """Read the patient's identity for each study, leaving out studies that cannot be read."""
     from tomochrome.io.dicom.headers import identity_of
 
-    found = {}
+    identities = {}
     for done, (study, item) in enumerate(first.items()):
         check()
         report(done, len(first), "reading patient names")
         with suppress(TomochromeError):
-            found[study] = identity_of(item)
-    return found
+            identities[study] = identity_of(item)
+    return identities
 
 
 class Previews(JobRunner):
@@ -254,9 +254,9 @@ class PickerView(JobView):
         self.names.setVisible(any(item.patient for item in self._found))
 
     def _show_summary(self) -> None:
-        shown, found = len(self.series.series.items), len(self._found)
-        if shown < found:
-            self.summary.setText(f"{shown} of {found} match the search.")
+        shown, total = len(self.series.series.items), len(self._found)
+        if shown < total:
+            self.summary.setText(f"{shown} of {total} match the search.")
         else:
             self.summary.setText(_count(self._found))
 
@@ -315,14 +315,14 @@ def _count(items: tuple[Item, ...]) -> str:
         return "No scan that can be opened was found here."
     patients, studies = counts(items)
     noun = "series" if all(item.study for item in items) else "series and volumes"
-    found = f"{len(items)} {noun}"
+    summary = f"{len(items)} {noun}"
     if studies > 1:
         of = f" of {patients} patients" if patients > 1 else " of one patient"
-        found += f", {studies} studies{of}"
+        summary += f", {studies} studies{of}"
     readable = sum(map(can_be_opened, items))
     if readable < len(items):
-        found += f"; {readable} can be opened"
-    return f"{found}. Double-click one to open it."
+        summary += f"; {readable} can be opened"
+    return f"{summary}. Double-click one to open it."
 
 
 class SeriesPicker(JobPanel):
@@ -476,7 +476,7 @@ class SeriesPicker(JobPanel):
             return
         self.viewer.add_layer(layer)
         prepare_viewer(self.viewer)
-        if item in self.view.series.series.found:
+        if item in self.view.series.series.all_items:
             self.view.series.series.mark_opened(item)
         if not self._failed:
             self.say(f"Opened {layer.name}.")

@@ -247,14 +247,14 @@ class Orientation(ViewerFollower):
     def _look(self, viewer: Any) -> None:
         """Set the camera orientation for the displayed axes."""
         axes, camera = scan_axes(viewer.dims.order, viewer.dims.ndisplay), viewer.scene.camera
-        wanted = self._before if axes is None else camera_orientation(axes)
+        orientation = self._before if axes is None else camera_orientation(axes)
         if self._by_user:
             if axes is None or viewer.dims.ndisplay == 2:
                 return
             vertical, horizontal = map(str, camera.orientation2d)
-            wanted = (unmirrored_depth(axes, vertical, horizontal), vertical, horizontal)
+            orientation = (unmirrored_depth(axes, vertical, horizontal), vertical, horizontal)
         with self._by_plugin():
-            camera.orientation = wanted
+            camera.orientation = orientation
 
     def _show_front(self, viewer: Any) -> None:
         axes, camera = scan_axes(viewer.dims.order, 3), viewer.scene.camera

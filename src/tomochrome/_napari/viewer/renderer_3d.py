@@ -60,12 +60,12 @@ class _Drawing:
         """Free the memory of the 3D image, here and in napari's texture."""
         self.jobs.drop()
         self.text = ""
-        wanted, self.picture.wanted = self.picture.wanted, _nothing
+        requested, self.picture.requested = self.picture.requested, _nothing
         self.picture.forget()
         if self.in_3d:
             self.layer.refresh(extent=False, highlight=False, thumbnail=False)
             self.picture.forget()
-        self.picture.wanted = wanted
+        self.picture.requested = requested
 
     @property
     def picture(self) -> RenderedByWorker:
@@ -84,7 +84,7 @@ class Renderer3D(ViewerFollower, QObject):
     """
 
     text_changed = Signal(str)  #: progress message, empty if there is none
-    _wanted = Signal(object)
+    _requested = Signal(object)
 
     def __init__(self, viewer: Any) -> None:
         QObject.__init__(self)
@@ -93,7 +93,7 @@ class Renderer3D(ViewerFollower, QObject):
         self.text = ""  #: the current message
         self._label: QLabel | None = None
         # napari may slice in another thread; the signal is received in the GUI thread.
-        self._wanted.connect(self._start)
+        self._requested.connect(self._start)
         before_napari(viewer.dims.events.ndisplay, self._axes_changed)
         viewer.layers.events.removed.connect(self._removed)
         self.each_layer(self._follow)
@@ -120,12 +120,12 @@ class Renderer3D(ViewerFollower, QObject):
         picture = layer.data
         layer_ref, self_ref = weakref.ref(layer), weakref.ref(self)
 
-        def wanted() -> None:
+        def requested() -> None:
             layer, renderer = layer_ref(), self_ref()
             if layer is not None and renderer is not None:
-                renderer._wanted.emit(layer)
+                renderer._requested.emit(layer)
 
-        picture.wanted = wanted
+        picture.requested = requested
         if picture.in_3d and not picture.is_rendered:
             self._start(layer)
 
@@ -134,7 +134,7 @@ class Renderer3D(ViewerFollower, QObject):
         if drawing is None:
             return
         drawing.jobs.drop()
-        drawing.picture.wanted = _nothing
+        drawing.picture.requested = _nothing
         drawing.picture.forget()
         self._disconnect(drawing)
 
@@ -206,7 +206,7 @@ class Renderer3D(ViewerFollower, QObject):
         self._say()
 
     def _say(self) -> None:
-        texts = [known.text for known in self._drawings.values() if known.text]
+        texts = [drawing.text for drawing in self._drawings.values() if drawing.text]
         text = texts[-1] if texts else ""
         if text == self.text:
             return

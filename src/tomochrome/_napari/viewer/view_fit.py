@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from tomochrome._napari.kit.events import ViewerFollower, before_napari
 from tomochrome._napari.layers.volume_layers import LayerSource, source_of
 
-_ALL: Final = 0.99  #: fraction of a scan that is opened, along each side, that must be in view
-_MOST: Final = 0.5  #: the same for a layer that was made from others
+#: Fraction along each side that must be in view, of a scan that is opened.
+_MIN_SHARE_OF_OPENED: Final = 0.99
+_MIN_SHARE_OF_DERIVED: Final = 0.5  #: the same for a layer that was made from others
 _MIN_SIZE: Final = 0.25  #: fraction of the view that the scan must fill along one side
 
 
@@ -67,7 +68,7 @@ class BringIntoView(ViewerFollower):
         if opened:
             self._latest = weakref.WeakSet([layer])
             self._unmoved = {}  # the other of 2D and 3D has to show it, too
-        self._show(layer, _ALL if opened else _MOST)
+        self._show(layer, _MIN_SHARE_OF_OPENED if opened else _MIN_SHARE_OF_DERIVED)
 
     def _show(self, layer: Any, share: float) -> None:
         if not is_seen(self.viewer, layer, share):
@@ -86,7 +87,7 @@ class BringIntoView(ViewerFollower):
         for layer in [layer for layer in self._latest if layer in viewer.layers]:
             if now == 3 or now not in self._unmoved:
                 move_planes(viewer, layer)
-                self._show(layer, _ALL)
+                self._show(layer, _MIN_SHARE_OF_OPENED)
         if now == 2 and self._unmoved.get(2) and self._unmoved.get(3):
             self._fit(self._fits[2].layers)
 
@@ -141,14 +142,14 @@ def _same_camera(first: _Fit, second: _Fit) -> bool:
     return first.order == second.order and all(np.allclose(a, b) for a, b in pairs)
 
 
-def is_opened(known: LayerSource) -> bool:
+def is_opened(source: LayerSource) -> bool:
     """Whether a layer with this source is a scan that was opened, not one made from others."""
-    return known.opened and known.chroma is None
+    return source.opened and source.chroma is None
 
 
-def _is_copy(viewer: Any, layer: Any, known: LayerSource) -> bool:
+def _is_copy(viewer: Any, layer: Any, source: LayerSource) -> bool:
     """Whether the viewer holds another layer of the same source, of which this is a duplicate."""
-    return any(source_of(x.metadata) is known for x in viewer.layers if x is not layer)
+    return any(source_of(x.metadata) is source for x in viewer.layers if x is not layer)
 
 
 def move_planes(viewer: Any, layer: Any) -> None:
@@ -160,7 +161,7 @@ def move_planes(viewer: Any, layer: Any) -> None:
             viewer.dims.set_point(axis, (low + high) / 2)
 
 
-def is_seen(viewer: Any, layer: Any, share: float = _ALL) -> bool:
+def is_seen(viewer: Any, layer: Any, share: float = _MIN_SHARE_OF_OPENED) -> bool:
     """Whether a layer is in view, and large enough.
 
     Parameters

@@ -70,14 +70,14 @@ class GreyIn3D(ViewerFollower):
         viewer = self.viewer
         if has_comparison(viewer.layers):
             return
-        wanted = covered(viewer.layers) if viewer.dims.ndisplay == 3 else []
+        below = covered(viewer.layers) if viewer.dims.ndisplay == 3 else []
         self._setting = True
         try:
             for layer in [*self._hidden]:
-                if layer not in wanted:
+                if layer not in below:
                     self._hidden.discard(layer)
                     layer.visible = True
-            for layer in wanted:
+            for layer in below:
                 if layer.visible and layer not in self._by_user:
                     self._hidden.add(layer)
                     layer.visible = False

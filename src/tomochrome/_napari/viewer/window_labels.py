@@ -64,7 +64,7 @@ def function_name(function: WindowFunction) -> str:
 def add_choice(box: QComboBox, choice: str, name: str, numbers: str = "") -> None:
     """Add a window to a combo box: its name, its numbers, and its key as a tooltip."""
     box.addItem(f"{name}  {numbers}".strip(), choice)
-    key = next((key for key, known in KEYS.items() if known == choice), "")
+    key = next((key for key, preset in KEYS.items() if preset == choice), "")
     if key:
         box.setItemData(box.count() - 1, f"Key {key}", Qt.ItemDataRole.ToolTipRole)
 

@@ -185,11 +185,11 @@ class WipeHandle:
     # Position in displayed world coordinates (row, column)
 
     def _ends(self) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
-        viewer, layer, found = self._viewer, self._layer, self._edge()
+        viewer, layer, edge = self._viewer, self._layer, self._edge()
         shown = _displayed(viewer, layer)
-        if found is None or shown is None or found[0] not in shown:
+        if edge is None or shown is None or edge[0] not in shown:
             return None
-        axis, index = found
+        axis, index = edge
         along = shown[0] if axis == shown[1] else shown[1]
         at = np.array(self._index(viewer.dims.point))
         ends = []
@@ -244,9 +244,9 @@ class WipeHandle:
         return distance * self.line.zoom <= _REACH_PX
 
     def _follow(self, position: Any) -> None:
-        found = self._edge()
-        if found is not None:
-            axis = found[0]
+        edge = self._edge()
+        if edge is not None:
+            axis = edge[0]
             index = float(self._index(position)[axis])
             self._moved(axis, min(max(index, -0.5), self._layer.data.shape[axis] - 0.5))
             self.update()
