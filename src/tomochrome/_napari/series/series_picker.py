@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -75,10 +75,6 @@ def _open_calls() -> list[Any]:
     drop.
     """
     return [bar for bar in progress._all_instances if str(bar.desc).startswith("Opening Files")]
-
-
-def _nothing() -> None:
-    """Stand for a reference to nothing."""
 
 
 def _merge(first: Found | None, second: Found) -> Found:
@@ -338,7 +334,7 @@ class SeriesPicker(JobPanel):
         self._searching = False
         self._failed: list[str] = []
         self.found: Found | None = None  #: what is listed
-        self._opening: Callable[[], Any] = _nothing  # the call of napari that listed the series
+        self._calls: weakref.WeakSet[Any] = weakref.WeakSet()  # that opened what is listed
         self.previews = Previews(self)
         self.previews.made.connect(self.view.series.series.set_picture)
         view = self.view
@@ -385,9 +381,9 @@ class SeriesPicker(JobPanel):
     def show_dropped(self, found: Found) -> None:
         """List the series found at a dropped path, merged with those of the same drop."""
         calls = _open_calls()
-        same = any(call is self._opening() for call in calls)
-        self.show_found(_merge(self.found, found) if same else found)
-        self._opening = weakref.ref(calls[0]) if calls else _nothing
+        same_drop = any(call in self._calls for call in calls)
+        self.show_found(_merge(self.found, found) if same_drop else found)
+        self._calls = weakref.WeakSet(calls)
         self.view.series.setFocus()
 
     def _found(self, result: tuple[Found, Item | None]) -> None:
