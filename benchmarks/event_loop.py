@@ -187,7 +187,7 @@ class Session:
 
     def drawn(self, layer: Any) -> None:
         """Run the event loop until the finest 3D image is displayed."""
-        from tomochrome._napari.renderer_3d import levels
+        from tomochrome._napari.viewer.renderer_3d import levels
 
         finest = levels(layer.data.shape[:3], tuple(layer.scale))[-1]
         data = layer.data

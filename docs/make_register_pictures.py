@@ -14,7 +14,7 @@ import napari
 from drawing import FOLDER, PLUGIN, rest, save, section, side_by_side, wait_until
 from napari.layers import Layer
 
-from tomochrome._napari.layers import source_of, volume_layer
+from tomochrome._napari.layers.volume_layers import source_of, volume_layer
 from tomochrome.compare import checkerboard
 from tomochrome.phantom import make_patient
 from tomochrome.volume import Volume

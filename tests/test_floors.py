@@ -57,6 +57,18 @@ TWICE = {
     "transform.py",
     "values.py",
 }
+#: The same for the folders of `_napari`.
+NAPARI_FOLDERS = (
+    "layers",
+    "kit",
+    "export",
+    "viewer",
+    "series",
+    "compare",
+    "colorize",
+    "registration",
+    "hints",
+)
 WINDOW_SYSTEM = {"napari", "qtpy", "PyQt5", "PyQt6", "PySide6", "vispy", "magicgui", "superqt"}
 
 
@@ -88,6 +100,17 @@ def test_a_package_imports_only_from_packages_below(path: Path) -> None:
     used = {name.split(".")[1] for name in imports(path) if name.startswith("tomochrome.")}
     used &= set(PACKAGES)
     assert used <= allowed, f"{package} imports from {sorted(used - allowed)}"
+
+
+@pytest.mark.parametrize("folder", NAPARI_FOLDERS)
+def test_a_folder_of_napari_imports_only_from_those_before_it(folder: str) -> None:
+    package = SRC / "_napari"
+    folders = {path.name for path in package.iterdir() if (path / "__init__.py").exists()}
+    assert folders == set(NAPARI_FOLDERS)
+    allowed = NAPARI_FOLDERS[: NAPARI_FOLDERS.index(folder) + 1]
+    used = {name for path in (package / folder).glob("*.py") for name in imports(path)}
+    names = {name.split(".")[2] for name in used if name.startswith("tomochrome._napari.")}
+    assert names <= set(allowed)
 
 
 @pytest.mark.parametrize("path", PHANTOM, ids=lambda p: p.name)
@@ -163,7 +186,9 @@ def loaded_by(statement: str, warnings: str = "error") -> set[str]:
     return set(done.stdout.split())
 
 
-@pytest.mark.parametrize("panel", ["colorize_widget", "hints_panel", "register_widget"])
+@pytest.mark.parametrize(
+    "panel", ["colorize.colorize_widget", "hints.hints_panel", "registration.register_widget"]
+)
 def test_a_panel_opens_without_what_only_its_work_needs(panel: str) -> None:
     """It takes twice as long with ``scipy.ndimage``, which a worker imports afterwards."""
     pytest.importorskip("napari")

@@ -6,7 +6,7 @@ import time
 
 import numpy as np
 
-from tomochrome._napari.layers import source_of
+from tomochrome._napari.layers.volume_layers import source_of
 from tomochrome.color import light
 from tomochrome.runtime import check, report
 

@@ -14,8 +14,8 @@ from gui_work import GuiWork
 from named_series import write_named_series
 from quick_colorize import simple_colorize
 
-from tomochrome._napari.layers import volume_layer
-from tomochrome._napari.named_choice import Offer
+from tomochrome._napari.kit.choice_boxes import Offer
+from tomochrome._napari.layers.volume_layers import volume_layer
 from tomochrome.volume import Provenance, ScannerWindow, Volume, default_affine
 
 HANG_MS = 120_000
@@ -49,7 +49,7 @@ def qtbot(qtbot):
 @pytest.fixture(autouse=True)
 def loading_at_once(monkeypatch):
     """Let panels import the engine at once, without waiting for the canvas."""
-    monkeypatch.setattr("tomochrome._napari.panel._MAX_WAIT_S", 0.0)
+    monkeypatch.setattr("tomochrome._napari.kit.panel_bases._MAX_WAIT_S", 0.0)
 
 
 @pytest.fixture(autouse=True)
@@ -141,13 +141,15 @@ def make_panel(small_ct, monkeypatch):
         models=("tissue", "other"), palettes=("natural", "vivid"),
         alphas=("body", "opaque", "bone"), devices=("auto", "cpu"),
     )  # fmt: skip
-    monkeypatch.setattr("tomochrome._napari.colorize_widget.colorize_offer", lambda *_: offer)
+    monkeypatch.setattr(
+        "tomochrome._napari.colorize.colorize_widget.colorize_offer", lambda *_: offer
+    )
     monkeypatch.setattr(import_module("tomochrome.colorization"), "colorize", simple_colorize)
 
     def make(viewer):
         from napari.layers import Layer
 
-        from tomochrome._napari.colorize_widget import ColorizeWidget
+        from tomochrome._napari.colorize.colorize_widget import ColorizeWidget
 
         viewer.add_layer(Layer.create(*volume_layer(small_ct)))
         widget = ColorizeWidget(viewer)

@@ -23,7 +23,7 @@ LONG = (
     ("tomochrome.registration.pairwise", "register"),
     ("tomochrome.color.view:LitVolume", "lit_in_3d"),
     ("tomochrome.color.view:LitVolume", "prepare"),
-    ("tomochrome._napari.lazy_picture:LazyPicture", "compute_all"),
+    ("tomochrome._napari.layers.lazy_picture:LazyPicture", "compute_all"),
 )
 #: Packages that take long to import.
 LARGE = ("torch", "monai", "numba", "SimpleITK", "pydicom", "nibabel")

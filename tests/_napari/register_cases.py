@@ -9,7 +9,7 @@ import numpy as np
 from napari.layers import Layer
 from scipy.spatial.transform import Rotation
 
-from tomochrome._napari.layers import volume_layer
+from tomochrome._napari.layers.volume_layers import volume_layer
 from tomochrome.runtime import check, report
 from tomochrome.transform import Transform
 from tomochrome.volume import Provenance, Volume, default_affine

@@ -11,10 +11,10 @@ from napari.components import ViewerModel
 from napari.layers import Image, Labels, Layer
 from quick_colorize import FORCED
 
-from tomochrome._napari.ct_source import check_layer
-from tomochrome._napari.layer_choice import LayerChoice
-from tomochrome._napari.layers import source_of, volume_layer
-from tomochrome._napari.writer import layer_volume
+from tomochrome._napari.export.layer_writers import layer_volume
+from tomochrome._napari.kit.choice_boxes import LayerChoice
+from tomochrome._napari.layers.layer_volumes import check_layer
+from tomochrome._napari.layers.volume_layers import source_of, volume_layer
 from tomochrome.errors import NotCTError
 from tomochrome.volume import Provenance, Volume
 

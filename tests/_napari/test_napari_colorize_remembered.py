@@ -6,8 +6,8 @@ import pytest
 from colorize_panel_cases import colorize
 from qtpy.QtCore import QSettings
 
-from tomochrome._napari import colorize_view as settings
-from tomochrome._napari.colorize_widget import ColorizeWidget
+from tomochrome._napari.colorize import colorize_view as settings
+from tomochrome._napari.colorize.colorize_widget import ColorizeWidget
 
 pytestmark = pytest.mark.gui
 

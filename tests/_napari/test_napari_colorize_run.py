@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from colorize_panel_cases import TITLE, bound_keys, colorize, lit, slow_color
 
-from tomochrome._napari.layers import source_of
+from tomochrome._napari.layers.volume_layers import source_of
 
 pytestmark = pytest.mark.gui
 
@@ -29,7 +29,7 @@ def test_the_result_is_the_core_lit_volume_over_the_ct(panel, qtbot):
 
 
 def test_a_cancelled_run_ends_and_leaves_nothing(panel, qtbot, monkeypatch):
-    monkeypatch.setattr("tomochrome._napari.colorize_widget.color_in_worker", slow_color)
+    monkeypatch.setattr("tomochrome._napari.colorize.colorize_widget.color_in_worker", slow_color)
     before = list(panel.viewer.layers)
     panel.run()
     thread = panel.jobs.job._thread
@@ -57,7 +57,7 @@ def test_no_result_is_shown_after_a_cancel(panel, qtbot, finished):
 
 
 def test_a_layer_closed_during_the_run_cancels_it(panel, qtbot, monkeypatch):
-    monkeypatch.setattr("tomochrome._napari.colorize_widget.color_in_worker", slow_color)
+    monkeypatch.setattr("tomochrome._napari.colorize.colorize_widget.color_in_worker", slow_color)
     panel.run()
     qtbot.wait(50)
     panel.viewer.layers.clear()
@@ -92,7 +92,7 @@ def test_an_unexpected_error_gives_a_message_and_a_log_entry(panel, qtbot, monke
     def broken(*_, **__):
         raise ZeroDivisionError("by zero")
 
-    monkeypatch.setattr("tomochrome._napari.colorize_widget.color_in_worker", broken)
+    monkeypatch.setattr("tomochrome._napari.colorize.colorize_widget.color_in_worker", broken)
     panel.run()
     qtbot.waitUntil(lambda: not panel.running, timeout=5000)
     assert "by zero" in panel.view.message.text()
@@ -117,7 +117,7 @@ def test_a_second_run_replaces_the_first_and_its_memory_returns(panel, qtbot):
 
 
 def test_earlier_results_are_kept_when_asked_and_another_panel_finds_the_newest(panel, qtbot):
-    from tomochrome._napari.colorize_widget import ColorizeWidget
+    from tomochrome._napari.colorize.colorize_widget import ColorizeWidget
 
     first = colorize(panel, qtbot)
     panel.view.keep.setChecked(True)
@@ -143,7 +143,7 @@ def test_earlier_results_are_kept_when_asked_and_another_panel_finds_the_newest(
 def test_closing_the_window_cancels_the_run_and_disconnects(
     qtbot, open_viewer, make_panel, monkeypatch
 ):
-    monkeypatch.setattr("tomochrome._napari.colorize_widget.color_in_worker", slow_color)
+    monkeypatch.setattr("tomochrome._napari.colorize.colorize_widget.color_in_worker", slow_color)
     with open_viewer() as viewer:
         panel = make_panel(viewer)
         panel.run()

@@ -11,10 +11,10 @@ from napari.layers import Image, Layer
 from qtpy.QtWidgets import QLabel
 from quick_colorize import simple_colorize
 
-from tomochrome._napari.controls import ScrollColumn
-from tomochrome._napari.layers import volume_layer
-from tomochrome._napari.named_choice import NamedChoice, device_choices
-from tomochrome._napari.readout import IN_3D, Readout, value_at
+from tomochrome._napari.kit.choice_boxes import NamedChoice, device_choices
+from tomochrome._napari.kit.controls import ScrollColumn
+from tomochrome._napari.layers.volume_layers import volume_layer
+from tomochrome._napari.viewer.readout import IN_3D, Readout, value_at
 from tomochrome.color.codes import FreeColors
 
 pytestmark = pytest.mark.gui

@@ -9,17 +9,17 @@ import numpy as np
 import pytest
 from register_cases import body, shift
 
-from tomochrome._napari.compare_layer import ComparePicture
-from tomochrome._napari.compare_modes import (
+from tomochrome._napari.compare.compare_layer import ComparePicture
+from tomochrome._napari.compare.compare_modes import (
     MODES,
     Fields,
-    Screen,
     has_unlike_windows,
     make_view,
     parse_levels,
     remarks,
 )
-from tomochrome._napari.register_layers import GridPicture
+from tomochrome._napari.registration.deformation_layers import GridPicture
+from tomochrome._napari.viewer.orientation import Screen
 from tomochrome.compare import Pair, view
 from tomochrome.compare.region import Region
 from tomochrome.errors import OptionError
@@ -78,7 +78,7 @@ def test_levels_are_parsed_from_free_text():
 def test_a_block_is_transparent_until_a_worker_has_computed_it(pair):
     picture = ComparePicture(view("blend", pair))
     asked = []
-    picture.wanted = lambda: asked.append(True)
+    picture.requested = lambda: asked.append(True)
     assert not picture[:, :, :].any()
     assert picture.tile == (picture.shape[:3], tuple((n - 1) / 2 for n in picture.shape[:3]))
     assert asked == [True]
@@ -136,7 +136,7 @@ def test_dark_voxels_are_transparent_in_3d(pair):
 
 def test_a_duplicate_stays_as_it_is(pair):
     picture = ComparePicture(make_view(Fields(mode="wipe left | right"), pair))
-    picture.wanted = threading.Lock().acquire  # cannot be copied, like a window
+    picture.requested = threading.Lock().acquire  # cannot be copied, like a window
     before = picture[3].copy()
     twin = copy.deepcopy(picture)
     picture.view.settings = picture.view.settings.moved(0, 0.1)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tomochrome._napari.controls import StageBar
-from tomochrome._napari.register_view import STAGES
+from tomochrome._napari.kit.controls import StageBar
+from tomochrome._napari.registration.register_view import STAGES
 
 pytestmark = pytest.mark.gui
 

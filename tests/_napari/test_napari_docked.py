@@ -6,7 +6,7 @@ import pytest
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QLabel
 
-from tomochrome._napari.panel import DockedPanel
+from tomochrome._napari.kit.panel_bases import DockedPanel
 
 pytestmark = pytest.mark.gui
 

@@ -11,9 +11,9 @@ import pytest
 from qtpy.QtWidgets import QFileDialog, QMessageBox
 
 from tomochrome import io
-from tomochrome._napari import export as export_module
-from tomochrome._napari.export import ExportPanel
-from tomochrome._napari.layers import source_of
+from tomochrome._napari.export import export_panel as export_module
+from tomochrome._napari.export.export_panel import ExportPanel
+from tomochrome._napari.layers.volume_layers import source_of
 from tomochrome.errors import ExistsError
 from tomochrome.formats import DICOM, FORMATS, NIFTI, NRRD, SHEET
 
@@ -35,7 +35,7 @@ def choose(export, part, wanted):
     labels = [choice.part for choice in export._choices]
     export.view.content.setCurrentIndex(labels.index(part))
     export.view.format.setCurrentIndex(export.view.format.findData(wanted))
-    assert export.wanted is wanted
+    assert export.chosen_format is wanted
 
 
 def run(export, qtbot):
@@ -150,8 +150,8 @@ def test_the_format_changes_the_ending_and_the_dialog_its_filter(exporting, monk
 def test_a_comparison_is_offered_too(exporting, window, small_ct, qtbot, tmp_path):
     from napari.layers import Layer
 
-    from tomochrome._napari.compare_layer import make_in_worker
-    from tomochrome._napari.compare_modes import Fields
+    from tomochrome._napari.compare.compare_layer import make_in_worker
+    from tomochrome._napari.compare.compare_modes import Fields
 
     ct = next(x for x in window.layers if source_of(x.metadata).role == "ct")
     made = make_in_worker(ct, ct, Fields(), (None, None))

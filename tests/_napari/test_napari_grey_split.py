@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from colorize_panel_cases import colorize, lit, on_screen
 
-from tomochrome._napari.grey_split import FLICKER, OFF, WIPE
-from tomochrome._napari.layers import volume_layer
-from tomochrome._napari.wipe_handle import WipeLine
-from tomochrome._napari.writer import layer_volume
+from tomochrome._napari.colorize.grey_split import FLICKER, OFF, WIPE
+from tomochrome._napari.export.layer_writers import layer_volume
+from tomochrome._napari.layers.volume_layers import volume_layer
+from tomochrome._napari.viewer.wipe_handle import WipeLine
 
 pytestmark = pytest.mark.gui
 

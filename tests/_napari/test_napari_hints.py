@@ -10,10 +10,10 @@ from napari.layers import Layer
 from qtpy.QtGui import QColor
 from skimage.color import rgb2lab
 
-from tomochrome._napari.coloring import Coloring
-from tomochrome._napari.hints_panel import BEFORE_KEY, HintsPanel
-from tomochrome._napari.layers import source_of, volume_layer, world_affine
-from tomochrome._napari.stroke_labels import COLORS_KEY
+from tomochrome._napari.colorize.coloring import Coloring
+from tomochrome._napari.hints.hints_panel import BEFORE_KEY, HintsPanel
+from tomochrome._napari.hints.stroke_labels import COLORS_KEY
+from tomochrome._napari.layers.volume_layers import source_of, volume_layer, world_affine
 from tomochrome.color.palettes import palette
 from tomochrome.colorization.meanings import KEEP_LABEL
 from tomochrome.tissue import N_TISSUES, Tissue
@@ -85,7 +85,7 @@ def test_box_and_label_follow_each_other(hints):
 @pytest.fixture
 def ask(monkeypatch):
     """Set the color that the color dialog returns."""
-    dialog = "tomochrome._napari.hints_panel.QColorDialog.getColor"
+    dialog = "tomochrome._napari.hints.hints_panel.QColorDialog.getColor"
     return lambda text: monkeypatch.setattr(dialog, lambda **_: QColor(text))
 
 

@@ -12,9 +12,9 @@ from qtpy.QtGui import QColor
 from register_cases import body, oblique
 
 from tomochrome import io
-from tomochrome._napari.hints_panel import HintsPanel
-from tomochrome._napari.layers import source_of, volume_layer
-from tomochrome._napari.viewer_setup import prepare_viewer
+from tomochrome._napari.hints.hints_panel import HintsPanel
+from tomochrome._napari.layers.volume_layers import source_of, volume_layer
+from tomochrome._napari.viewer.viewer_setup import prepare_viewer
 from tomochrome.cli import main
 from tomochrome.tissue import Tissue
 
@@ -42,7 +42,7 @@ def test_strokes_saved_in_napari_keep_their_voxels(window, tmp_path, monkeypatch
     prepare_viewer(window)
     ct = window.add_layer(Layer.create(*volume_layer(io.read(path), "scan")))
     panel = HintsPanel(window)
-    dialog = "tomochrome._napari.hints_panel.QColorDialog.getColor"
+    dialog = "tomochrome._napari.hints.hints_panel.QColorDialog.getColor"
     monkeypatch.setattr(dialog, lambda **_: QColor("#2040c0"))
     panel.view.color.click()
     strokes = panel.view.strokes.layer()

@@ -11,8 +11,8 @@ import pytest
 from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QApplication, QProgressDialog, QPushButton
 
-from tomochrome._napari import jobs
-from tomochrome._napari.jobs import Job, JobRunner, run_waiting
+from tomochrome._napari.kit import jobs
+from tomochrome._napari.kit.jobs import Job, JobRunner, run_waiting
 from tomochrome.errors import Cancelled, InputError
 from tomochrome.runtime import check, current, report
 

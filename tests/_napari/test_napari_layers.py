@@ -8,10 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from napari.layers import Image, Labels, Layer
 
-from tomochrome._napari import samples
-from tomochrome._napari.ct_source import UnknownUnitError, check_layer, ct_source
-from tomochrome._napari.grey_window import limits
-from tomochrome._napari.layers import (
+from tomochrome._napari.layers.grey_window import limits
+from tomochrome._napari.layers.layer_volumes import UnknownUnitError, check_layer, ct_source
+from tomochrome._napari.layers.volume_layers import (
     AXIS_LABELS,
     display_name,
     layer_transform,
@@ -20,6 +19,7 @@ from tomochrome._napari.layers import (
     volume_layer,
     world_affine,
 )
+from tomochrome._napari.series import samples
 from tomochrome.errors import NotCTError
 from tomochrome.geometry import LPS_FROM_RAS
 from tomochrome.volume import Provenance, ScannerWindow, Volume, default_affine

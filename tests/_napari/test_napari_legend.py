@@ -8,8 +8,8 @@ from colorize_panel_cases import colorize, lit, on_screen
 from napari.layers import Layer
 from qtpy.QtCore import Qt
 
-from tomochrome._napari.layers import volume_layer
-from tomochrome._napari.legend import _BODY, _NAME, _PLANE, _SHOWN, Legend, percent
+from tomochrome._napari.colorize.legend import _BODY, _NAME, _PLANE, _SHOWN, Legend, percent
+from tomochrome._napari.layers.volume_layers import volume_layer
 from tomochrome.color import TissueSelection
 from tomochrome.color.palettes import palette
 from tomochrome.tissue import N_TISSUES, Tissue

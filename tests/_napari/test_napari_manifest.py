@@ -10,9 +10,9 @@ import pytest
 from npe2 import PluginManager, PluginManifest
 
 from tomochrome import io
-from tomochrome._napari.layers import source_of, volume_layer
-from tomochrome._napari.reader import get_reader, read_layers
-from tomochrome._napari.writer import write_nifti
+from tomochrome._napari.export.layer_writers import write_nifti
+from tomochrome._napari.layers.volume_layers import source_of, volume_layer
+from tomochrome._napari.series.reader import get_reader, read_layers
 from tomochrome.errors import InputError, OutputError
 from tomochrome.formats import FORMATS
 
@@ -115,14 +115,20 @@ def test_the_pattern_of_the_manual_answers_the_question_for_every_folder(tmp_pat
 
 
 def test_menus_readers_and_panels_import_nothing_slow():
-    code = (
-        "import sys, tomochrome._napari.reader, tomochrome._napari.writer, "
-        "tomochrome._napari.samples, tomochrome._napari.picker, tomochrome._napari.scan_panel, "
-        "tomochrome._napari.register_widget, tomochrome._napari.export, "
-        "tomochrome._napari.hints_panel, tomochrome._napari.photograph_panel\n"
-        "slow = ('torch', 'monai', 'SimpleITK', 'pydicom', 'nibabel', 'tomochrome.io')\n"
-        "print([m for m in slow if m in sys.modules])"
+    modules = (
+        "series.reader",
+        "series.samples",
+        "series.series_picker",
+        "series.scan_panel",
+        "export.layer_writers",
+        "export.export_panel",
+        "registration.register_widget",
+        "hints.hints_panel",
+        "colorize.photograph_panel",
     )
+    slow = ("torch", "monai", "SimpleITK", "pydicom", "nibabel", "tomochrome.io")
+    code = "\n".join(f"import tomochrome._napari.{module}" for module in modules)
+    code += f"\nimport sys\nprint([m for m in {slow} if m in sys.modules])"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert result.stdout.strip() == "[]", result.stdout + result.stderr
 

@@ -8,11 +8,11 @@ from colorize_panel_cases import slow_color
 from qtpy.QtWidgets import QApplication
 from quick_colorize import simple_colorize
 
-from tomochrome._napari.colorize_view import remembered
-from tomochrome._napari.controls import MessageLabel
-from tomochrome._napari.layers import source_of
-from tomochrome._napari.named_choice import Offer
-from tomochrome._napari.theme import colors_of, is_dark
+from tomochrome._napari.colorize.colorize_view import remembered
+from tomochrome._napari.kit.choice_boxes import Offer
+from tomochrome._napari.kit.controls import MessageLabel
+from tomochrome._napari.kit.theme import colors_of, is_dark
+from tomochrome._napari.layers.volume_layers import source_of
 from tomochrome.color import light
 from tomochrome.colorization import find_model
 from tomochrome.errors import ModelError
@@ -26,7 +26,7 @@ NAMES = ("tissue", "transfer-function")
 @pytest.fixture
 def galleries(panel, monkeypatch):
     """Fast replacements for the engine, and a function that lists the open windows."""
-    from tomochrome._napari.model_gallery import ModelGallery
+    from tomochrome._napari.colorize.model_gallery import ModelGallery
 
     def color(volume, model, *, threads=None, **how):
         if str(model).endswith("damaged"):

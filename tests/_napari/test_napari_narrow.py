@@ -12,17 +12,17 @@ from qtpy.QtGui import QFontInfo, QGuiApplication
 from qtpy.QtWidgets import QDockWidget, QLabel, QPushButton, QTabBar, QWidget
 from quick_colorize import simple_colorize
 
-from tomochrome._napari.controls import MessageLabel, NumberBox, Section, ValueSlider
-from tomochrome._napari.export import ExportPanel
-from tomochrome._napari.layers import volume_layer
-from tomochrome._napari.narrow import (
+from tomochrome._napari.export.export_panel import ExportPanel
+from tomochrome._napari.kit.controls import MessageLabel, NumberBox, Section, ValueSlider
+from tomochrome._napari.kit.narrow_widgets import (
     MAX_MINIMUM_PX,
     ElidedButton,
     ElidedComboBox,
     WrappingRow,
     elided,
 )
-from tomochrome._napari.panel import DockedPanel
+from tomochrome._napari.kit.panel_bases import DockedPanel
+from tomochrome._napari.layers.volume_layers import volume_layer
 
 pytestmark = pytest.mark.gui
 

@@ -11,8 +11,8 @@ import pytest
 from napari.components import ViewerModel
 from napari.layers import Image, Layer
 
-from tomochrome._napari.layers import volume_layer
-from tomochrome._napari.orientation import (
+from tomochrome._napari.layers.volume_layers import volume_layer
+from tomochrome._napari.viewer.orientation import (
     LPS_OF_AXES,
     camera_orientation,
     front_view,
@@ -20,7 +20,7 @@ from tomochrome._napari.orientation import (
     screen_directions,
     unmirrored_depth,
 )
-from tomochrome._napari.viewer_setup import prepare_viewer
+from tomochrome._napari.viewer.viewer_setup import prepare_viewer
 
 ORDERS = list(permutations(range(3)))
 LEFT, POSTERIOR, HEAD = np.eye(3)

@@ -8,8 +8,13 @@ from napari.components import ViewerModel
 from napari.layers import Image, Layer
 
 from marker_cases import STORED, marked, stored_as, turned
-from tomochrome._napari.layers import METADATA_KEY, LayerSource, source_of, volume_layer
-from tomochrome._napari.viewer_setup import prepare_viewer
+from tomochrome._napari.layers.volume_layers import (
+    METADATA_KEY,
+    LayerSource,
+    source_of,
+    volume_layer,
+)
+from tomochrome._napari.viewer.viewer_setup import prepare_viewer
 from tomochrome.volume import Volume
 
 

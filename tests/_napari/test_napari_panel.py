@@ -10,9 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from npe2 import DynamicPlugin
+from qtpy.QtWidgets import QLabel
 from scipy.ndimage import gaussian_filter
 from toy_panel import SmoothPanel, smooth
 
+from tomochrome._napari.kit.narrow_widgets import MAX_MINIMUM_PX
 from tomochrome.runtime import check, report
 
 pytestmark = pytest.mark.gui
@@ -55,6 +57,20 @@ def test_the_fields_are_the_functions_parameters_and_its_layers_are_added(toy, w
     assert toy.form.image.choices == tuple(window.layers)
 
 
+def test_the_fields_look_like_those_of_other_panels(toy, window, qtbot):
+    """magicgui's own form is cut off in a narrow panel, and its fields are not aligned."""
+    image, sigma = toy.form.image.native, toy.form.sigma.native
+    window.layers["grey"].name = "a grey image with a name that no panel has space for, part 2"
+    toy.reset_choices()
+    qtbot.waitUntil(lambda: image.x() == sigma.x() > 0)
+    labels = {label.text(): label for label in toy.findChildren(QLabel)}
+    assert {"Image", "Sigma"} <= labels.keys()
+    assert toy.minimumSizeHint().width() < MAX_MINIMUM_PX
+    drawn = image.grab().toImage()
+    image.setCurrentText("photo")
+    assert drawn != image.grab().toImage()
+
+
 def test_an_input_error_is_one_sentence(toy, window, qtbot):
     toy.form.image.value = window.layers["photo"]
     message = run(toy, qtbot)
@@ -82,7 +98,7 @@ def test_progress_and_cancel_work(toy, monkeypatch, qtbot):
     assert begun.wait(20)
     qtbot.waitUntil(lambda: toy.view.progress.text() == "Smoothing  25%")
     assert not toy.view.run.isEnabled()
-    assert not toy.form.native.isEnabled()
+    assert not toy.form.image.native.isEnabled()
     toy.view.cancel.click()
     qtbot.waitUntil(lambda: not toy.running)
     assert toy.view.message.text() == "Cancelled; nothing was changed."

@@ -11,8 +11,8 @@ from PIL import Image
 from qtpy.QtCore import QSettings
 from quick_colorize import simple_colorize
 
-from tomochrome._napari.named_choice import Offer, colorize_offer
-from tomochrome._napari.photograph_choice import PhotographChoice
+from tomochrome._napari.colorize.colorize_view import PhotographChoice, colorize_offer
+from tomochrome._napari.kit.choice_boxes import Offer
 from tomochrome.notices import Notice
 from tomochrome.tissue import Tissue
 
@@ -53,7 +53,7 @@ def test_only_a_model_that_needs_a_photograph_asks_for_one(
 
     monkeypatch.setattr(import_module("tomochrome.colorization"), "colorize", color)
     chosen = picture(tmp_path / ("a long name of a photograph of a section" + ".png"), PHOTOGRAPH)
-    dialog = "tomochrome._napari.photograph_choice.QFileDialog.getOpenFileName"
+    dialog = "tomochrome._napari.colorize.colorize_view.QFileDialog.getOpenFileName"
     monkeypatch.setattr(dialog, lambda *_: ("", ""))
     row.photograph.click()
     assert row.paths is None
@@ -83,7 +83,7 @@ def test_an_optional_picture_belongs_to_its_photograph(qtbot, tmp_path, monkeypa
     assert clear.isHidden()
     row.photograph.choose(photograph)
     assert row.paths == (photograph, None, None)
-    dialog = "tomochrome._napari.photograph_choice.QFileDialog.getOpenFileName"
+    dialog = "tomochrome._napari.colorize.colorize_view.QFileDialog.getOpenFileName"
     monkeypatch.setattr(dialog, lambda *_: (str(chosen), ""))
     choice.click()
     assert [k for k, path in enumerate(row.paths) if path == chosen] == [index]

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 import tomochrome as tc
-from tomochrome._napari.layers import volume_layer
-from tomochrome._napari.photograph_panel import PhotographPanel, photograph_of
+from tomochrome._napari.colorize.photograph_panel import PhotographPanel, photograph_of
+from tomochrome._napari.layers.volume_layers import volume_layer
 from tomochrome.errors import InputError
 from tomochrome.volume import Volume
 

@@ -14,12 +14,11 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QLabel
 
 from tomochrome import io
-from tomochrome._napari import picker as picker_module
-from tomochrome._napari.picker import SeriesPicker, show_picker
-from tomochrome._napari.reader import read_layers
-from tomochrome._napari.series_list import SeriesList
-from tomochrome._napari.series_model import Role, SeriesModel, tool_tip
-from tomochrome._napari.series_order import can_be_opened
+from tomochrome._napari.series import series_picker as picker_module
+from tomochrome._napari.series.reader import read_layers
+from tomochrome._napari.series.series_list import Role, SeriesList, SeriesModel, tool_tip
+from tomochrome._napari.series.series_order import can_be_opened
+from tomochrome._napari.series.series_picker import SeriesPicker, show_picker
 from tomochrome.io import Found, Item, Skipped
 from tomochrome.notices import Notice
 from tomochrome.runtime import check, report

@@ -9,10 +9,10 @@ import pytest
 from napari.utils.notifications import notification_manager
 
 from tomochrome import io
-from tomochrome._napari import opening
-from tomochrome._napari.layers import display_name, source_of, volume_layer
-from tomochrome._napari.reader import get_reader, read_layers
-from tomochrome._napari.readout import value_at
+from tomochrome._napari.layers.volume_layers import display_name, source_of, volume_layer
+from tomochrome._napari.series import opening
+from tomochrome._napari.series.reader import get_reader, read_layers
+from tomochrome._napari.viewer.readout import value_at
 from tomochrome.errors import TomochromeError
 from tomochrome.geometry.orient import reorient
 from tomochrome.io.dicom import write_series

@@ -8,15 +8,16 @@ from napari.components import ViewerModel
 from napari.layers import Image, Labels, Points, Shapes
 from register_cases import SHIFT, body, layer_of, oblique, shift
 
-from tomochrome._napari.layers import layer_position, source_of
-from tomochrome._napari.register_layers import jacobian_layer, moved_drawing, moved_volume
-from tomochrome._napari.register_place import (
+from tomochrome._napari.layers.layer_volumes import (
     check_grey_layer,
     check_two,
     check_volume_layer,
     mask_of,
     place,
 )
+from tomochrome._napari.layers.volume_layers import layer_position, source_of
+from tomochrome._napari.registration.deformation_layers import jacobian_layer
+from tomochrome._napari.registration.register_work import moved_drawing, moved_volume
 from tomochrome.errors import InputError
 from tomochrome.volume import Volume
 

@@ -9,8 +9,8 @@ from loop_cases import rest, wait_until
 from napari.layers import Layer
 from npe2 import PluginManager
 
-from tomochrome._napari.compare_layer import ComparePicture
-from tomochrome._napari.layers import volume_layer
+from tomochrome._napari.compare.compare_layer import ComparePicture
+from tomochrome._napari.layers.volume_layers import volume_layer
 from tomochrome.phantom import make_patient
 
 pytestmark = [pytest.mark.gui, pytest.mark.slow, pytest.mark.timeout(1800)]

@@ -12,12 +12,17 @@ import pytest
 from napari.layers import Layer
 from quick_colorize import simple_colorize
 
-from tomochrome._napari import renderer_3d
-from tomochrome._napari.colored_picture import ColoredPicture
-from tomochrome._napari.coloring import Coloring
-from tomochrome._napari.layers import color_layer, layer_transform, source_of, volume_layer
-from tomochrome._napari.renderer_3d import levels, renderer_of
-from tomochrome._napari.viewer_setup import prepare_viewer
+from tomochrome._napari.colorize.colored_picture import ColoredPicture
+from tomochrome._napari.colorize.coloring import Coloring
+from tomochrome._napari.layers.volume_layers import (
+    color_layer,
+    layer_transform,
+    source_of,
+    volume_layer,
+)
+from tomochrome._napari.viewer import renderer_3d
+from tomochrome._napari.viewer.renderer_3d import levels, renderer_of
+from tomochrome._napari.viewer.viewer_setup import prepare_viewer
 from tomochrome.color import Lighting, LitVolume
 from tomochrome.geometry.block_grids import block_affine
 from tomochrome.runtime import check

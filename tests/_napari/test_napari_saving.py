@@ -12,9 +12,14 @@ from napari.utils.notifications import notification_manager
 from qtpy.QtWidgets import QFileDialog, QMessageBox
 
 from tomochrome import io
-from tomochrome._napari.layers import color_layer, layer_transform, source_of, volume_layer
-from tomochrome._napari.viewer_setup import prepare_viewer
-from tomochrome._napari.writer import layer_volume
+from tomochrome._napari.export.layer_writers import layer_volume
+from tomochrome._napari.layers.volume_layers import (
+    color_layer,
+    layer_transform,
+    source_of,
+    volume_layer,
+)
+from tomochrome._napari.viewer.viewer_setup import prepare_viewer
 
 pytestmark = pytest.mark.gui
 

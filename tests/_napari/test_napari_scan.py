@@ -12,12 +12,13 @@ from napari.layers import Image, Layer, Points
 from napari.utils._proxies import PublicOnlyProxy
 from qtpy.QtWidgets import QLabel
 
-from tomochrome._napari import opening, wording
-from tomochrome._napari.controls import MessageLabel
-from tomochrome._napari.grey_window import value_range
-from tomochrome._napari.layers import volume_layer
-from tomochrome._napari.scan_panel import ScanPanel
-from tomochrome._napari.wording import orientation_of
+from tomochrome._napari.kit.controls import MessageLabel
+from tomochrome._napari.layers.grey_window import value_range
+from tomochrome._napari.layers.volume_layers import volume_layer
+from tomochrome._napari.series import opening
+from tomochrome._napari.series import scan_wording as wording
+from tomochrome._napari.series.scan_panel import ScanPanel
+from tomochrome._napari.series.scan_wording import orientation_of
 from tomochrome.geometry.orient import reorient
 from tomochrome.io import write
 from tomochrome.notices import Notice
@@ -205,7 +206,7 @@ def test_it_follows_the_selection_and_forgets_a_closed_layer(scan, small_ct):
 
 
 def test_the_name_of_the_patient_is_never_shown(scan, cd, identity):
-    from tomochrome._napari.reader import read_layers
+    from tomochrome._napari.series.reader import read_layers
 
     (parts,) = read_layers(str(cd / "DOE_one"))
     scan.viewer.add_layer(Layer.create(*parts))
@@ -252,7 +253,7 @@ def test_closing_disconnects(window, qtbot, small_ct):
 
 def test_both_numbers_are_given_where_slices_are_missing(scan, tmp_path, small_ct, capsys):
     from tomochrome import io
-    from tomochrome._napari.series_model import facts as listed
+    from tomochrome._napari.series.series_list import facts as listed
     from tomochrome.cli import main
 
     folder = tmp_path / "gaps"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tomochrome._napari.series_order import arranged, best, counts
+from tomochrome._napari.series.series_order import arranged, best, counts
 from tomochrome.io import Item
 from tomochrome.volume import default_affine
 

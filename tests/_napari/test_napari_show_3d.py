@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from colorize_panel_cases import colorize
 
-from tomochrome._napari import colorize_view as settings
-from tomochrome._napari.colorize_widget import ColorizeWidget
-from tomochrome._napari.named_choice import Offer
+from tomochrome._napari.colorize import colorize_view as settings
+from tomochrome._napari.colorize.colorize_widget import ColorizeWidget
+from tomochrome._napari.kit.choice_boxes import Offer
 from tomochrome.color import ALPHA_PRESETS
 
 pytestmark = pytest.mark.gui

@@ -10,8 +10,9 @@ import pytest
 from napari.layers import Layer
 
 from marker_cases import CHANNEL, NAMED, OFFSETS, STORED, marked, stored_as, turned
-from tomochrome._napari.layers import volume_layer
-from tomochrome._napari.viewer_setup import is_settled, prepare_viewer
+from tomochrome._napari.kit.events import is_settled
+from tomochrome._napari.layers.volume_layers import volume_layer
+from tomochrome._napari.viewer.viewer_setup import prepare_viewer
 
 pytestmark = pytest.mark.gui
 

@@ -11,7 +11,7 @@ import pytest
 from qtpy.QtGui import QOpenGLContext
 from vispy.gloo import gl, glir
 
-from tomochrome._napari.viewer_setup import prepare_viewer
+from tomochrome._napari.viewer.viewer_setup import prepare_viewer
 
 pytestmark = pytest.mark.gui
 

@@ -11,12 +11,12 @@ from napari.utils.theme import get_theme
 from qtpy.QtGui import QColor, QImage, QPalette
 from qtpy.QtWidgets import QAbstractButton, QComboBox, QLabel
 
-from tomochrome._napari.controls import MessageLabel
-from tomochrome._napari.picker import show_picker
-from tomochrome._napari.register_result import ResultPanel
-from tomochrome._napari.scan_panel import ScanPanel
-from tomochrome._napari.series_list import background_of, text_colors
-from tomochrome._napari.theme import ON_DARK, ON_LIGHT, is_dark
+from tomochrome._napari.kit.controls import MessageLabel
+from tomochrome._napari.kit.theme import ON_DARK, ON_LIGHT, is_dark
+from tomochrome._napari.registration.result_panel import ResultPanel
+from tomochrome._napari.series.scan_panel import ScanPanel
+from tomochrome._napari.series.series_list import background_of, text_colors
+from tomochrome._napari.series.series_picker import show_picker
 from tomochrome.io import Found, Item
 from tomochrome.notices import Notice
 
@@ -103,7 +103,7 @@ def test_every_tone_is_legible(colors):
 def test_all_texts_on_the_panels_are_legible(window, themed, qtbot, small_ct, theme):
     from napari.layers import Layer
 
-    from tomochrome._napari.layers import volume_layer
+    from tomochrome._napari.layers.volume_layers import volume_layer
 
     window.add_layer(Layer.create(*volume_layer(small_ct)))
     themed("light" if theme == "dark" else "dark")

@@ -12,9 +12,9 @@ from napari.layers import Layer, Points
 from qtpy.QtWidgets import QLabel
 from quick_colorize import simple_colorize
 
-from tomochrome._napari.layers import source_of, volume_layer
-from tomochrome._napari.view_fit import is_seen
-from tomochrome._napari.viewer_setup import prepare_viewer
+from tomochrome._napari.layers.volume_layers import source_of, volume_layer
+from tomochrome._napari.viewer.view_fit import is_seen
+from tomochrome._napari.viewer.viewer_setup import prepare_viewer
 from tomochrome.volume import default_affine
 
 pytestmark = pytest.mark.gui
@@ -177,8 +177,8 @@ def test_a_scan_that_is_in_view_leaves_the_view_alone(model, small_ct):
 
 
 def test_what_is_made_from_a_scan_leaves_the_view_alone(model, small_ct):
-    from tomochrome._napari.coloring import finished_layer
-    from tomochrome._napari.ct_source import ct_source
+    from tomochrome._napari.colorize.coloring import finished_layer
+    from tomochrome._napari.layers.layer_volumes import ct_source
     from tomochrome.color import Lighting
 
     layer = add(model, small_ct)

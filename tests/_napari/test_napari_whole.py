@@ -12,7 +12,7 @@ from gui_work import Imports
 from loop_cases import rest, wait_until
 from npe2 import PluginManager
 
-from tomochrome._napari.layers import source_of
+from tomochrome._napari.layers.volume_layers import source_of
 from tomochrome.color import light
 from tomochrome.color.table import TABLE
 from tomochrome.colorization import model_title, models

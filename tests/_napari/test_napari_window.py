@@ -9,13 +9,13 @@ import pytest
 from napari.layers import Image, Layer, Points
 from skimage.color import rgb2lab
 
-from tomochrome._napari.grey_window import limits, show_window, window_of
-from tomochrome._napari.layer_choice import LayerChoice
-from tomochrome._napari.layers import volume_layer
-from tomochrome._napari.viewer_setup import prepare_viewer
-from tomochrome._napari.window_labels import KEYS, window_label
-from tomochrome._napari.window_mouse import dragged
-from tomochrome._napari.window_panel import WindowPanel
+from tomochrome._napari.colorize.window_panel import WindowPanel
+from tomochrome._napari.kit.choice_boxes import LayerChoice
+from tomochrome._napari.layers.grey_window import limits, show_window, window_of
+from tomochrome._napari.layers.volume_layers import volume_layer
+from tomochrome._napari.viewer.viewer_setup import prepare_viewer
+from tomochrome._napari.viewer.window_labels import KEYS, window_label
+from tomochrome._napari.viewer.window_mouse import dragged
 from tomochrome.volume import ScannerWindow, Volume
 from tomochrome.windowing import PRESETS, Window, auto_window, luminance, parse_window
 

@@ -8,8 +8,8 @@ import numpy as np
 from napari.layers import Image
 from scipy.ndimage import gaussian_filter
 
-from tomochrome._napari.layers import LayerTuple, layer_transform
-from tomochrome._napari.panel import FormPanel
+from tomochrome._napari.kit.panel_bases import FormPanel
+from tomochrome._napari.layers.volume_layers import LayerTuple, layer_transform
 from tomochrome.errors import InputError
 from tomochrome.runtime import check, report
 

@@ -18,9 +18,9 @@ from qtpy.QtWidgets import QApplication, QLabel
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from marker_cases import marked, turned
-from tomochrome._napari.layers import volume_layer
-from tomochrome._napari.viewer_setup import prepare_viewer
-from tomochrome._napari.wipe_handle import WipeHandle
+from tomochrome._napari.layers.volume_layers import volume_layer
+from tomochrome._napari.viewer.viewer_setup import prepare_viewer
+from tomochrome._napari.viewer.wipe_handle import WipeHandle
 
 
 class Stress:

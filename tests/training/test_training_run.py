@@ -233,8 +233,7 @@ def test_sampled_voxels_estimate_the_loss():
 
 
 def test_weights_of_voxels_leave_some_out_and_count_others_more():
-    from tomochrome.color.palette import palette
-
+    from tomochrome.color.palettes import palette
     from tomochrome.training.tissue_loss import TissueLoss
 
     loss = TissueLoss(np.ones(N_TISSUES, np.float32), palette("natural").ab, 1.0)

@@ -41,7 +41,7 @@ class ColorSamples(RandomSamples):
     Attributes
     ----------
     region
-        Body region of the last sample, as in `gan_networks.REGIONS`; ``"unknown"`` if it is none
+        Body region of the last sample, as in `color_networks.REGIONS`; ``"unknown"`` if it is none
         of these.
     """
 

@@ -9,8 +9,8 @@ from napari.layers import Layer
 from napari.utils._proxies import PublicOnlyProxy
 from register_cases import SHIFT, QuickRegister, body
 
-from tomochrome._napari.layers import volume_layer
-from tomochrome._napari.named_choice import Offer
+from tomochrome._napari.kit.choice_boxes import Offer
+from tomochrome._napari.layers.volume_layers import volume_layer
 
 
 @pytest.fixture
@@ -24,11 +24,13 @@ def engine(monkeypatch):
 @pytest.fixture(scope="module")
 def docked(window, qapp):
     """The panel in the module's viewer: docking one for every test takes seconds."""
-    from tomochrome._napari.register_widget import RegisterWidget
+    from tomochrome._napari.registration.register_widget import RegisterWidget
 
     offer = Offer(("symnet", "none"), ("auto", "cpu"))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("tomochrome._napari.register_widget.register_offer", lambda *_: offer)
+        patch.setattr(
+            "tomochrome._napari.registration.register_widget.register_offer", lambda *_: offer
+        )
         widget = RegisterWidget(PublicOnlyProxy(window))  # as napari passes it
     window.window.add_dock_widget(widget, name="Register & checkerboard")
     while widget.loading.running:

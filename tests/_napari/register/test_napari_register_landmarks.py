@@ -9,8 +9,8 @@ from panel_cases import compare, names, register, settle
 from register_cases import SHIFT, body, layer_of
 from vispy.app.canvas import MouseEvent
 
-from tomochrome._napari.register_landmarks import show_numbers
-from tomochrome._napari.register_placing import PROMPT
+from tomochrome._napari.registration.landmark_panel import show_numbers
+from tomochrome._napari.registration.landmark_placing import PROMPT
 
 pytestmark = pytest.mark.gui
 

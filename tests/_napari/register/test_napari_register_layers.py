@@ -10,7 +10,7 @@ from napari.layers import Layer
 from panel_cases import compare, names, on_screen, register, settle
 from register_cases import SHIFT, body
 
-from tomochrome._napari.layers import volume_layer
+from tomochrome._napari.layers.volume_layers import volume_layer
 from tomochrome.color import LitVolume
 from tomochrome.volume import default_affine
 
@@ -59,7 +59,7 @@ def twin(panel, monkeypatch):
     """A colored layer of the first body."""
     from quick_colorize import simple_colorize
 
-    from tomochrome._napari.coloring import color_in_worker
+    from tomochrome._napari.colorize.coloring import color_in_worker
     from tomochrome.color import Lighting
 
     monkeypatch.setattr(import_module("tomochrome.colorization"), "colorize", simple_colorize)

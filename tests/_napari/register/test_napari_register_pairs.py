@@ -12,7 +12,12 @@ from napari.layers import Layer
 from panel_cases import choose, names, register, settle
 from register_cases import SHIFT, body
 
-from tomochrome._napari.layers import color_layer, layer_transform, source_of, volume_layer
+from tomochrome._napari.layers.volume_layers import (
+    color_layer,
+    layer_transform,
+    source_of,
+    volume_layer,
+)
 from tomochrome.registration.verdict import verdict_of
 
 pytestmark = pytest.mark.gui

@@ -9,7 +9,7 @@ from panel_cases import names, register, settle
 from qtpy.QtWidgets import QFileDialog, QMessageBox
 from register_cases import SHIFT, body
 
-from tomochrome._napari.layers import source_of
+from tomochrome._napari.layers.volume_layers import source_of
 from tomochrome.transform import Transform
 
 pytestmark = pytest.mark.gui

@@ -13,7 +13,7 @@ from qtpy.QtCore import Qt
 from qtpy.QtGui import QColor
 from register_cases import REPORT, SHIFT, body
 
-from tomochrome._napari.narrow import MAX_MINIMUM_PX
+from tomochrome._napari.kit.narrow_widgets import MAX_MINIMUM_PX
 from tomochrome.color.space import LINEAR_OF_8BIT, TO_XYZ
 from tomochrome.transform import Transform
 
@@ -73,7 +73,7 @@ def test_no_name_says_more_than_the_layers_own(panel, qtbot, engine):
 
 def test_what_is_shown_can_be_saved(panel, qtbot, engine, tmp_path):
     from tomochrome import io
-    from tomochrome._napari.writer import layer_volume
+    from tomochrome._napari.export.layer_writers import layer_volume
 
     register(panel, qtbot)
     for name in ("Comparison", "follow-up · moved"):

@@ -1,0 +1,1 @@
+"""Coloring of scans and photographs: panels, the colored layer, its window and its legend."""

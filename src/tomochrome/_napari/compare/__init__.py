@@ -1,0 +1,1 @@
+"""Comparison of two layers: its modes, its layer, its fields and their control."""

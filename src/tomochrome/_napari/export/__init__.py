@@ -1,0 +1,1 @@
+"""Writing of layers: writers for napari, File > Save, and the Export panel."""

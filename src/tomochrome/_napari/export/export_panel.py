@@ -1,0 +1,254 @@
+"""The "Export" panel: writes a layer of this plugin, or one of its maps, in any output format."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+from qtpy.QtWidgets import QFileDialog, QLineEdit, QPushButton, QWidget
+from superqt.utils import signals_blocked
+
+from tomochrome._napari.export.layer_writers import layer_volume, may_replace
+from tomochrome._napari.kit.controls import form
+from tomochrome._napari.kit.events import Connections
+from tomochrome._napari.kit.narrow_widgets import ElidedComboBox, WrappingRow
+from tomochrome._napari.kit.panel_bases import JobPanel, JobView, caution
+from tomochrome._napari.layers.volume_layers import LayerSource, source_of
+from tomochrome.errors import ExistsError, OutputError
+from tomochrome.formats import FORMATS, Format
+from tomochrome.volume import Volume
+
+Part = Literal["layer", "tissue map", "confidence map"]
+
+
+@dataclass(frozen=True, eq=False)
+class Choice:
+    """A layer of this plugin, or a map of a colored one, that can be exported."""
+
+    layer: Any
+    source: LayerSource
+    part: Part = "layer"
+
+    @property
+    def label(self) -> str:
+        """Text shown in the panel."""
+        name = str(self.layer.name)
+        return name if self.part == "layer" else f"{name}: {self.part}"
+
+    def same(self, other: Choice) -> bool:
+        """Whether this is the same part of the same layer."""
+        return self.layer is other.layer and self.part == other.part
+
+    def formats(self) -> tuple[Format, ...]:
+        """Return the formats that can store it."""
+        if self.part == "layer" and self.layer.rgb:
+            return FORMATS
+        hounsfield = self.part == "layer" and self.source.shown.unit == "HU"
+        return tuple(f for f in FORMATS if not f.only_color and (hounsfield or not f.is_folder))
+
+    def volume(self) -> Volume:
+        """Return the volume to write, on the stored grid of the scan."""
+        if self.part == "layer":
+            meta = {"name": self.layer.name, "metadata": self.layer.metadata}
+            return layer_volume(self.layer.data, meta)
+        from tomochrome.geometry import reorient_like
+
+        chroma = self.source.chroma
+        assert chroma is not None
+        is_tissue = self.part == "tissue map"
+        made = chroma.tissue_volume() if is_tissue else chroma.confidence_volume()
+        return reorient_like(made, self.source.stored)
+
+
+def choices(layers: Sequence[Any]) -> list[Choice]:
+    """Return everything that can be exported from a viewer's layers, topmost layer first."""
+    listed: list[Choice] = []
+    for layer in reversed(layers):
+        source = source_of(layer.metadata)
+        if source is None or layer._type_string != "image":
+            continue
+        listed.append(Choice(layer, source))
+        if source.chroma is not None:
+            listed += [Choice(layer, source, "tissue map"), Choice(layer, source, "confidence map")]
+    return listed
+
+
+def export(choice: Choice, path: str, *, force: bool = False) -> None:
+    """Write a choice in the format of ``path``, in a worker. Raises as `tomochrome.write`."""
+    from tomochrome import io
+
+    io.check_output(path, force=force)
+    volume = choice.volume()
+    io.write(volume, path, force=force)
+
+
+class ExportView(JobView):
+    """The fields: content, format and destination."""
+
+    def __init__(self, parent: QWidget) -> None:
+        super().__init__(parent, "Export")
+        self.content, self.format = ElidedComboBox(self), ElidedComboBox(self)
+        self.content.setToolTip(
+            "Tomochrome layers, and the tissue and confidence maps of colored ones"
+        )
+        self.path = QLineEdit(self)
+        self.path.setPlaceholderText("File, or folder for DICOM")
+        self.browse = QPushButton("Browse…", self)
+        self.locked = self.content, self.format, self.path, self.browse
+        where = WrappingRow((self.path, 1), self.browse)
+        fields = form(("Content", self.content), ("Format", self.format), ("Save as", where))
+        self.fill(parent, caution(self), fields, self.buttons, self.progress, self.message)
+
+
+class ExportPanel(JobPanel):
+    """Writes the selected content in a worker."""
+
+    tab: ClassVar[str] = "Export"
+    job_name = "The export"
+
+    def __init__(self, napari_viewer: Any) -> None:
+        self._choices: list[Choice] = []
+        self._names = Connections()
+        super().__init__(napari_viewer)
+        self.view.content.currentIndexChanged.connect(self._offer_formats)
+        self.view.format.currentIndexChanged.connect(self._format_changed)
+        self.view.browse.clicked.connect(self.ask_place)
+        events = self.viewer.layers.events
+        self.connections.add(self._refill, events.inserted, events.removed)
+        self._refill()
+
+    def make_view(self) -> ExportView:
+        """Create the fields."""
+        return ExportView(self)
+
+    # Choices
+
+    @property
+    def choice(self) -> Choice | None:
+        """The selected content."""
+        index = self.view.content.currentIndex()
+        return self._choices[index] if 0 <= index < len(self._choices) else None
+
+    @property
+    def chosen_format(self) -> Format | None:
+        """The selected format."""
+        chosen: Format | None = self.view.format.currentData()
+        return chosen
+
+    def choose(self, layer: Any) -> None:
+        """Select a layer to export."""
+        for index, choice in enumerate(self._choices):
+            if choice.layer is layer and choice.part == "layer":
+                self.view.content.setCurrentIndex(index)
+
+    def _refill(self, _: object = None) -> None:
+        before, had_choices, view = self.choice, bool(self._choices), self.view
+        self._choices = choices(list(self.viewer.layers))
+        self._names.release()
+        self._names.add(
+            self._refill, *(x.layer.events.name for x in self._choices if x.part == "layer")
+        )
+        with signals_blocked(view.content):
+            view.content.clear()
+            view.content.addItems([choice.label for choice in self._choices])
+            kept = [i for i, c in enumerate(self._choices) if before is not None and c.same(before)]
+            view.content.setCurrentIndex(kept[0] if kept else 0 if self._choices else -1)
+        self._offer_formats()
+        if not self._choices:
+            self.say("Open or color a scan first; there is nothing to export.")
+        elif not had_choices:
+            self.say("")
+        view.run.setEnabled(bool(self._choices) and not self.running)
+
+    def _offer_formats(self, _: object = None) -> None:
+        chosen, choice, box = self.chosen_format, self.choice, self.view.format
+        with signals_blocked(box):
+            box.clear()
+            for each in () if choice is None else choice.formats():
+                ending = "a folder" if each.is_folder else each.ending
+                name = each.name
+                if each.is_folder and choice is not None and choice.layer.rgb:
+                    name += ", Secondary Capture"
+                box.addItem(f"{name} ({ending})", each)
+            box.setCurrentIndex(max(0, box.findData(chosen)))
+        self._format_changed()
+
+    def _format_changed(self, _: object = None) -> None:
+        """Replace the extension of the destination by that of the format."""
+        text, chosen = self.view.path.text().strip(), self.chosen_format
+        if text and chosen is not None:
+            self.view.path.setText(chosen.complete(_without_ending(text)))
+
+    # Destination
+
+    def ask_place(self) -> None:
+        """Ask for the file or folder in a dialog."""
+        chosen, choice = self.chosen_format, self.choice
+        if chosen is None or choice is None:
+            return
+        start = self.view.path.text().strip().rstrip("/") or choice.label.replace("/", "_")
+        pattern = "*" if chosen.is_folder else " ".join(f"*{end}" for end in chosen.endings)
+        # Overwriting is confirmed when the export starts, because an extension may be added.
+        name, _ = QFileDialog.getSaveFileName(
+            self,
+            "Export",
+            start,
+            f"{chosen.name} ({pattern})",
+            options=QFileDialog.Option.DontConfirmOverwrite,
+        )
+        if name:
+            self.view.path.setText(chosen.complete(name))
+
+    # Running
+
+    def run(self) -> None:
+        """Write the selected content in a worker."""
+        choice, chosen, place = self.choice, self.chosen_format, self.view.path
+        if self.running or choice is None or chosen is None:
+            return
+        if not place.text().strip():
+            self.ask_place()
+        text = place.text().strip()
+        if not text:
+            return
+        path = chosen.complete(str(Path(text).expanduser()))
+        place.setText(path)
+        exists = Path(path).exists()
+        if exists and not may_replace(path):
+            return
+        self.start(
+            lambda: export(choice, path, force=exists),
+            lambda _: self.view.message.say(f"Saved {path}", "good"),
+        )
+
+    def show_error(self, error: Exception) -> None:
+        """Show the error, without the hint to ``--force`` of the command line."""
+        if isinstance(error, ExistsError):
+            error = OutputError(f"'{error.args[0]}' already exists; choose another name")
+        super().show_error(error)
+
+    def was_cancelled(self) -> None:
+        """Report that the export was cancelled."""
+        self.say("Cancelled; nothing was saved.")
+
+    def ended(self) -> None:
+        """Enable the fields again."""
+        super().ended()
+        self.view.run.setEnabled(bool(self._choices))
+
+    def cleanup(self) -> None:
+        """Stop the export and disconnect from the layers."""
+        self._names.release()
+        super().cleanup()
+
+
+def _without_ending(text: str) -> str:
+    """Return a path without the extension of an output format."""
+    text = text.rstrip("/")
+    for output in FORMATS:
+        for ending in output.endings:
+            if text.lower().endswith(ending):
+                return text[: -len(ending)]
+    return text

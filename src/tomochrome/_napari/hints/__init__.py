@@ -1,0 +1,1 @@
+"""Color hints: strokes that correct the colors of a scan."""

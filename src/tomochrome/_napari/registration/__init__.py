@@ -1,0 +1,1 @@
+"""Registration of two layers: its panel, its work, its result and landmarks."""

@@ -1,0 +1,125 @@
+"""Opening what was found at a path: which item to open, reading it, and its warnings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tomochrome._napari.kit.messages import is_note
+from tomochrome._napari.layers.volume_layers import (
+    VOLUME_ENDINGS,
+    LayerTuple,
+    display_name,
+    volume_layer,
+)
+from tomochrome._napari.series.scan_wording import describe_skipped
+from tomochrome.errors import InputError
+from tomochrome.notices import sentence
+from tomochrome.runtime import check
+from tomochrome.volume import Volume
+
+if TYPE_CHECKING:
+    from tomochrome.io import Found, Item
+
+_SERIOUS = ("irregular", "tilted", "incomplete", "not-ct")
+
+
+@dataclass(frozen=True, eq=False)
+class Opened:
+    """A volume that was read: the layer to add, and a message to show before it is added."""
+
+    layer: LayerTuple
+    warning: str = ""  #: one message, possibly empty
+    serious: bool = False  #: whether the geometry or the modality is not as expected
+
+
+def find_or_read(path: Path) -> Opened | Found:
+    """Open the volume at a path, or return the search result if there are several.
+
+    Raises `TomochromeError` if nothing at the path can be read.
+    """
+    from tomochrome import io
+
+    if path.name.lower().endswith(VOLUME_ENDINGS) and path.is_file():
+        # `find` decodes such a file, and reading it afterwards would decode it again.
+        try:
+            return opened(io.read(path))
+        except InputError:
+            pass  # it holds several volumes or is damaged: `find` reports which
+    found = io.find(path)
+    item = only_choice(found, path)
+    if item is None:
+        return found
+    return with_remark(open_item(item), other_items(found))
+
+
+def only_choice(found: Found, path: Path) -> Item | None:
+    """Return the item to open without asking: the only readable CT, or the only item.
+
+    Raises `InputError` if nothing was found; the message gives the reason.
+    """
+    from tomochrome.io.reading import choose
+
+    if len(found.items) < 2:
+        return choose(found, path)
+    readable = [item for item in found.items if not item.refusal and item.verdict != "not-ct"]
+    unreadable = [item for item in found.items if item.refusal and item.verdict != "not-ct"]
+    # If another CT cannot be read, let the user choose.
+    return readable[0] if len(readable) == 1 and not unreadable else None
+
+
+def other_items(found: Found) -> str:
+    """Return a sentence about the other items at a path of which one was opened."""
+    others = len(found.items) - 1
+    series = f"{others} other series (not CT)" if others > 0 else ""
+    files, reasons = describe_skipped(found.skipped)
+    if reasons:
+        reason = reasons[0][1].rstrip(".")
+        files = f"{files} ({reason}{', …' if len(reasons) > 1 else ''})"
+    also = "; ".join(part for part in (series, files) if part)
+    return f"Also found: {also}." if also else ""
+
+
+def with_remark(opened: Opened, remark: str) -> Opened:
+    """Append a sentence to the message."""
+    if not remark:
+        return opened
+    name = opened.layer[1]["name"]
+    message = f"{opened.warning} {remark}" if opened.warning else f"{name}: {remark}"
+    return replace(opened, warning=message)
+
+
+def open_item(item: Item) -> Opened:
+    """Read an item and make its layer. Runs in a worker, accesses no widget."""
+    from tomochrome import io
+
+    volume = io.read(item)
+    check()
+    name = display_name(volume)
+    if item.phase and item.phase not in name:
+        name = f"{name} ({item.phase})"
+    return opened(volume, name)
+
+
+def opened(volume: Volume, name: str = "") -> Opened:
+    """Make the layer of a volume, and the message with its warnings.
+
+    The message leaves out what only the Scan panel notes, see `is_note`.
+    """
+    name = name or display_name(volume)
+    told = [notice for notice in volume.provenance.warnings if not is_note(notice)]
+    warnings = " ".join(dict.fromkeys(map(sentence, told)))
+    return Opened(
+        volume_layer(volume, name),
+        f"{name}: {warnings}" if warnings else "",
+        volume.provenance.verdict in _SERIOUS,
+    )
+
+
+def announce(opened: Opened) -> None:
+    """Show the message about a volume, if any, as a napari notification."""
+    from napari.utils.notifications import show_info, show_warning
+
+    if opened.warning:
+        (show_warning if opened.serious else show_info)(opened.warning)

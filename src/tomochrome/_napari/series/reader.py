@@ -1,0 +1,138 @@
+"""Reading DICOM (folders, files, DICOMDIR, zip), NIfTI, Analyze, NRRD and MetaImage."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from tomochrome._napari.layers.volume_layers import VOLUME_ENDINGS, LayerTuple
+
+PathOrPaths = str | Sequence[str]
+
+_DICOM_ENDINGS = (".dcm", ".ima", ".dicom")
+_MAX_FILES = 200
+#: npe2's value for "read, but no layer to add".
+_NOTHING: list[LayerTuple] = [(None,)]  # type: ignore[list-item]
+
+
+def get_reader(path: PathOrPaths) -> Callable[[PathOrPaths], list[LayerTuple]] | None:
+    """Return the function that reads ``path``, or None if this plugin does not read it.
+
+    Only names and the first bytes of files are checked. Several files are not accepted: the
+    reader needs the folder to find the slices that belong together.
+    """
+    single = _single(path)
+    return read_layers if single is not None and _is_readable(single) else None
+
+
+def read_layers(path: PathOrPaths) -> list[LayerTuple]:
+    """Read the volume at a path in a worker thread and return its layer.
+
+    If there are several volumes, the picker opens in the current viewer instead. In this case, and
+    if the user cancels, ``[(None,)]`` is returned, which adds no layer.
+
+    Raises `TomochromeError` if the path cannot be read, or holds several volumes and there is no
+    viewer.
+    """
+    from napari import current_viewer
+
+    from tomochrome._napari.kit.jobs import run_waiting
+    from tomochrome._napari.viewer.viewer_setup import prepare_viewer
+    from tomochrome.errors import Cancelled, InputError
+
+    single = _single(path)
+    if single is None:
+        raise InputError("several files were given at once; open the folder that contains them")
+
+    def work() -> Any:
+        # Imported in the worker, because readers and decoders load slowly.
+        from tomochrome._napari.series.opening import find_or_read
+
+        return _load_units(), find_or_read(single)
+
+    viewer = current_viewer()
+    if viewer is not None:
+        prepare_viewer(viewer)  # first, so that its overlays are drawn while the file is read
+    try:
+        units, result = run_waiting(work, "Opening the scan")
+    except Cancelled:
+        return _NOTHING
+    from tomochrome._napari.series.opening import Opened, announce
+
+    _use_units(units)
+    if isinstance(result, Opened):
+        announce(result)
+        return [result.layer]
+    return _let_choose(viewer, result, single)
+
+
+def _let_choose(viewer: Any, found: Any, path: Path) -> list[LayerTuple]:
+    """Show the picker in the viewer; without a viewer, open the only choice or raise an error."""
+    if viewer is None:
+        from tomochrome._napari.series.opening import open_item
+        from tomochrome.io.reading import choose
+
+        return [open_item(choose(found, path)).layer]
+    from tomochrome._napari.series.series_picker import show_picker
+
+    show_picker(viewer, found)
+    return _NOTHING
+
+
+def _single(path: PathOrPaths) -> Path | None:
+    if isinstance(path, str):
+        return Path(path)
+    return Path(path[0]) if len(path) == 1 else None
+
+
+def _is_readable(path: Path) -> bool:
+    if path.is_dir():
+        files = (entry for entry in path.rglob("*") if entry.is_file())
+        return any(map(_is_readable_file, islice(files, _MAX_FILES)))
+    is_zip = path.name.lower().endswith(".zip")  # its content is checked on reading
+    return path.is_file() and (_is_readable_file(path) or (is_zip and _has_format(path, "zip")))
+
+
+def _is_readable_file(path: Path) -> bool:
+    name = path.name.lower()
+    by_name = name == "dicomdir" or name.endswith((*VOLUME_ENDINGS, *_DICOM_ENDINGS))
+    return by_name or _has_format(path, "dicom")
+
+
+def _has_format(path: Path, kind: str) -> bool:
+    """Whether the first bytes of a file are those of a format, see `tomochrome.io.sniff`."""
+    from tomochrome.io.sniff import sniff
+
+    with suppress(OSError):
+        return sniff(path) == kind
+    return False
+
+
+def _load_units() -> Any:
+    """Return a registry of pint's default units, or None if the application has loaded one.
+
+    napari needs it for the first layer, and loading takes a few tenths of a second. Call this
+    function in a worker and `_use_units` in the GUI thread: pint's application registry must not
+    be loaded by two threads at once.
+    """
+    from pint import UnitRegistry
+
+    return UnitRegistry() if _units_missing() else None
+
+
+def _use_units(registry: Any) -> None:
+    """Make it the application registry, unless that has been loaded or replaced meanwhile."""
+    import pint
+
+    if registry is not None and _units_missing():
+        pint.set_application_registry(registry)
+
+
+def _units_missing() -> bool:
+    import pint
+    from pint.registry import LazyRegistry
+
+    return isinstance(pint.application_registry.get(), LazyRegistry)

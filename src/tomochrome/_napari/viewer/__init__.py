@@ -1,0 +1,1 @@
+"""The viewer's own behavior with a scan: orientation, overlays, windows, readout and 3D."""

@@ -1,0 +1,240 @@
+"""Orientation letters at the edges of the canvas, and a scale bar in millimeters.
+
+The letters are napari text overlays, so they appear in every screenshot and exported figure.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+from napari.components.overlays import TextOverlay
+from napari.layers import Image
+from psygnal import EmitLoopError
+from qtpy.QtCore import QTimer
+
+from tomochrome._napari.kit.events import ViewerFollower
+from tomochrome._napari.layers.volume_layers import source_of, world_affine
+from tomochrome._napari.viewer.orientation import is_scan, scan_axes, screen_directions
+from tomochrome.geometry import edge_letters
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+#: napari's position of the overlay at each edge.
+POSITIONS: Final = {
+    "left": "middle_left",
+    "right": "middle_right",
+    "top": "top_center",
+    "bottom": "bottom_center",
+}
+#: Names of the overlays: this prefix and the edge.
+PREFIX: Final = "orientation_"
+_GLYPHS: Final = "RLAPHF 0123456789m"
+_FONT_SIZE: Final = 15
+_PAUSE_MS: Final = 10
+_NARROW: Final = 390  # pixels; narrower, the scale bar covers the letter at the top
+#: Positions of the scale bar: napari's own, ours (notifications cover the corner below), and ours
+#: in a narrow canvas, where napari stacks it with the letter of this position.
+_BAR_ALONE: Final = "bottom_right"
+_BAR_WITH_SCAN: Final = "top_right"
+_BAR_NARROW: Final = "top_center"
+#: Text without a scan: the overlays are kept, because creating them is slow.
+_BLANK: Final = " "
+_CLEAR: Final = (0.0, 0.0, 0.0, 0.0)
+
+
+def lettered_layer(layers: Any) -> Any:
+    """Return the layer whose orientation is shown, or None without a scan.
+
+    This is the selected layer if it is a visible scan, otherwise the topmost visible scan,
+    otherwise the topmost scan.
+    """
+    active = layers.selection.active
+    if active is not None and active.visible and is_scan(active):
+        return active
+    scans = [layer for layer in layers if is_scan(layer)]
+    return ([layer for layer in scans if layer.visible] or scans or [None])[-1]
+
+
+def patient_from_world(layer: Any) -> NDArray[np.float64]:
+    """Return the 3x3 matrix from directions in napari's world to patient directions, both LPS.
+
+    napari shows an oblique scan upright, but its letters are those of its true affine.
+    """
+    source = source_of(layer.metadata)
+    assert source is not None
+    return np.asarray(source.shown.affine @ np.linalg.inv(world_affine(layer)))[:3, :3]
+
+
+class CanvasOverlays(ViewerFollower):
+    """The letters and the scale bar of a viewer while it holds a scan of this plugin.
+
+    The scale bar is turned on with the first scan and off with the last, unless the user has
+    turned it on or off, and is at the top, where no notification covers it.
+    """
+
+    def __init__(self, viewer: Any) -> None:
+        super().__init__(viewer)
+        self._overlays = {edge: _overlay(place) for edge, place in POSITIONS.items()}
+        self._bar = viewer.canvas.overlays.scale_bar
+        self._holds = False
+        self._switching_bar = False
+        self._bar_is_automatic = True
+        self._bar_place = _BAR_ALONE  # where this class has put it
+        self._steps: deque[Callable[[], None]] = deque()
+        # A viewer model without a window draws nothing, so all steps can run at once.
+        self._timer = QTimer() if hasattr(viewer, "window") else None
+        if self._timer is not None:
+            self._timer.setInterval(_PAUSE_MS)
+            self._timer.timeout.connect(self._next_step)
+        for edge, overlay in self._overlays.items():
+            viewer.canvas.overlays[PREFIX + edge] = overlay
+        self._load_glyphs(viewer)
+        for overlay in self._overlays.values():
+            self._soon(partial(setattr, overlay, "visible", True))
+            self._soon(partial(setattr, overlay, "box", True))
+        self._bar.events.visible.connect(self._bar_switched)
+        viewer.canvas.events.size.connect(self._place_bar)
+        self._follow(viewer)
+        self.update()
+
+    def _load_glyphs(self, viewer: Any) -> None:
+        """Render the glyphs one by one: each takes 60 ms, and the first drawing needs ten."""
+        with suppress(AttributeError):  # no window, or another version of napari
+            info = viewer.window._qt_viewer.canvas.font_info()
+            font = info.font_manager.get_font(info.face)
+            for glyph in _GLYPHS:
+                self._soon(partial(font.__getitem__, glyph))
+
+    @property
+    def settled(self) -> bool:
+        """Whether all letters have been drawn."""
+        return not self._steps
+
+    def _follow(self, viewer: Any) -> None:
+        camera, dims, layers = viewer.scene.camera, viewer.dims, viewer.layers
+        for emitter in (
+            camera.events.angles,
+            camera.events.orientation,
+            dims.events.order,
+            dims.events.ndisplay,
+            viewer.canvas.grid.events.enabled,
+            layers.events.inserted,
+            layers.events.removed,
+            layers.events.reordered,
+            layers.selection.events.active,
+        ):
+            emitter.connect(self.update, position="last")
+        for emitter in (dims.events.ndisplay, layers.events.inserting, layers.events.removing):
+            emitter.connect(self._lift_boxes, position="first")
+        self.each_layer(self._follow_transform)
+
+    def _follow_transform(self, layer: Any) -> None:
+        if is_scan(layer):
+            events = layer.events
+            for emitter in (events.visible, events.affine, events.rotate, events.scale):
+                emitter.connect(self.update)
+
+    def _lift_boxes(self, _: object = None) -> None:
+        """Hide the boxes behind the letters before napari rebuilds its scene.
+
+        napari would recompile the shaders of all boxes in one pass of the event loop, which takes
+        100 ms. They are shown again one after the other.
+        """
+        for overlay in self._overlays.values() if self._timer is not None else ():
+            if overlay.box:
+                overlay.box = False
+                self._soon(partial(setattr, overlay, "box", True))
+
+    def update(self, _: object = None) -> None:
+        """Show the letters for the current view."""
+        viewer = self.viewer
+        layer = lettered_layer(viewer.layers)
+        self._switch_bar(layer is not None)
+        side_by_side = viewer.canvas.grid.enabled
+        letters = self._common_letters(viewer) if side_by_side else self._letters(viewer, layer)
+        for edge, overlay in self._overlays.items():
+            text = letters.get(edge) or _BLANK
+            if text != overlay.text:
+                overlay.text = text
+                overlay.box_color = _CLEAR if text == _BLANK else None
+
+    def _letters(self, viewer: Any, layer: Any) -> dict[str, str]:
+        axes, camera = scan_axes(viewer.dims.order, viewer.dims.ndisplay), viewer.scene.camera
+        if layer is None or axes is None:
+            return {}
+        view, up = None, None
+        if viewer.dims.ndisplay == 3:
+            view, up = camera.view_direction, camera.up_direction
+        right, up = screen_directions(axes, camera.orientation, view, up)
+        matrix = patient_from_world(layer)
+        return edge_letters(matrix @ right, matrix @ up)
+
+    def _common_letters(self, viewer: Any) -> dict[str, str]:
+        """Return letters valid for all images: all cells of napari's grid show the same ones."""
+        shown = [layer for layer in viewer.layers if layer.visible and isinstance(layer, Image)]
+        each = [self._letters(viewer, layer if is_scan(layer) else None) for layer in shown]
+        return each[0] if each and all(letters == each[0] for letters in each) else {}
+
+    # The scale bar
+
+    def _switch_bar(self, holds: bool) -> None:
+        if holds != self._holds:
+            self._holds = holds
+            self._soon(self._set_bar)
+
+    def _set_bar(self) -> None:
+        self._place_bar()
+        if self._bar_is_automatic:
+            self._switching_bar = True
+            try:
+                self._bar.visible = self._holds
+            finally:
+                self._switching_bar = False
+
+    def _place_bar(self, _: object = None) -> None:
+        """Keep the bar clear of notifications and of the letters, unless the user has moved it."""
+        if self._bar.position != self._bar_place:
+            return
+        place = _BAR_ALONE
+        if self._holds:
+            is_narrow = self.viewer.canvas.size[1] < _NARROW
+            place = _BAR_NARROW if is_narrow else _BAR_WITH_SCAN
+        self._bar.position = self._bar_place = place
+
+    def _bar_switched(self, _: object = None) -> None:
+        if not self._switching_bar:
+            self._bar_is_automatic = False
+
+    # Steps run one after the other, because drawing an overlay for the first time is slow
+
+    def _soon(self, step: Callable[[], None]) -> None:
+        if self._timer is None:
+            step()
+            return
+        self._steps.append(step)
+        if not self._timer.isActive():
+            self._timer.start()
+
+    def _next_step(self) -> None:
+        if self._steps:
+            with suppress(RuntimeError, EmitLoopError):  # the window may be closed already
+                self._steps.popleft()()
+        elif self._timer is not None:
+            self._timer.stop()
+
+
+def _overlay(position: str) -> TextOverlay:
+    return TextOverlay(
+        text=_BLANK,
+        position=position,
+        font_size=_FONT_SIZE,
+        box=False,
+        box_color=_CLEAR,
+        gridded=True,
+    )

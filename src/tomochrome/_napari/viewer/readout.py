@@ -1,0 +1,128 @@
+"""Cursor readout: the value in the status bar, and also the tissue in the panel."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import Any
+
+import numpy as np
+from qtpy.QtWidgets import QApplication, QLabel, QMainWindow, QWidget
+
+from tomochrome._napari.kit.controls import stacked
+from tomochrome._napari.layers.volume_layers import source_of
+from tomochrome.volume import Volume
+
+_NAME = "tomochrome-value"
+_WIDTH_OF = "-1024.0 HU  "
+_HINT = "Point at a voxel to see its value"
+IN_3D = "Values are shown in 2D only"
+
+
+class CursorReadout(QWidget):
+    """Value and tissue at the cursor, with probability and confidence."""
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.finding, self.certainty = QLabel(self), QLabel(self)
+        self.finding.setStyleSheet("font-weight: 600;")
+        self.certainty.setToolTip(
+            "Probability of this tissue according to the model, and confidence of the model"
+        )
+        for label in (self.finding, self.certainty):
+            label.setWordWrap(True)  # a long text must not widen the panel
+        stacked(self, self.finding, self.certainty, margins=0).setSpacing(1)
+        self.say()
+
+    def say(self, finding: str = _HINT, certainty: str = "") -> None:
+        """Show the texts for the voxel under the cursor; by default a hint."""
+        self.finding.setText(finding)
+        self.certainty.setText(certainty)
+
+
+def show_readout(viewer: Any) -> None:
+    """Add the readout to the status bar of a viewer with a window, once."""
+    window = _main_window(viewer)
+    if window is not None and window.findChild(QLabel, _NAME) is None:
+        window.statusBar().addPermanentWidget(Readout(viewer))
+
+
+def _main_window(viewer: Any) -> QMainWindow | None:
+    """Return the main window of a viewer, or None if it is ambiguous.
+
+    napari has no public attribute for it.
+    """
+    windows = [
+        window
+        for window in QApplication.topLevelWidgets()
+        if isinstance(window, QMainWindow)
+        and window.isVisible()
+        and window.windowTitle().startswith(viewer.title)
+    ]
+    if len(windows) > 1 and QApplication.activeWindow() in windows:
+        return QApplication.activeWindow()
+    return windows[0] if len(windows) == 1 else None
+
+
+class Readout(QLabel):
+    """Shows the value of the scan under the cursor.
+
+    napari's own status text shows the value of the selected layer only, which is red, green and
+    blue for a colored layer; a radiologist needs the Hounsfield units.
+    """
+
+    def __init__(self, viewer: Any) -> None:
+        super().__init__()
+        self.setObjectName(_NAME)
+        self.setToolTip("Value of the scan under the cursor")
+        self.setMinimumWidth(self.fontMetrics().horizontalAdvance(_WIDTH_OF))
+        self._viewer = viewer
+        layers = viewer.layers
+        for emitter in (
+            viewer.cursor.events.position,
+            viewer.dims.events.ndisplay,
+            layers.events.removed,
+            layers.selection.events.active,
+        ):
+            emitter.connect(self._point)
+
+    def _point(self, _: object = None) -> None:
+        with suppress(RuntimeError):  # the window may be closed already
+            viewer = self._viewer
+            in_2d = viewer.dims.ndisplay == 2
+            self.setText(value_at(viewer.layers, viewer.cursor.position) if in_2d else "")
+
+
+def value_at(layers: Any, position: Any) -> str:
+    """Return the value of a visible scan of this plugin at a world position, or "".
+
+    The selected layer has priority, then the topmost layer.
+    """
+    chosen = layers.selection.active
+    for layer in [*([] if chosen is None else [chosen]), *reversed(layers)]:
+        source = source_of(layer.metadata) if layer.visible else None
+        if source is None or source.shown.is_rgba:
+            continue
+        voxel = voxel_in(layer, position)
+        if voxel is not None:
+            return describe_values(source.shown, voxel)
+    return ""
+
+
+def voxel_in(layer: Any, position: Any) -> tuple[int, int, int] | None:
+    """Return the voxel (z, y, x) of a layer at a world position, or None outside the layer."""
+    index = np.rint(layer.world_to_data(position)).astype(int)[-3:]
+    if (index < 0).any() or (index >= layer.data.shape[:3]).any():
+        return None
+    z, y, x = (int(value) for value in index)
+    return z, y, x
+
+
+def describe_values(volume: Volume, index: tuple[int, ...]) -> str:
+    """Format the value of a voxel (z, y, x) with its unit."""
+    if volume.outside is not None and volume.outside[index]:
+        return "outside the scan"
+    value = float(volume.voxels[index])
+    if not np.isfinite(value):
+        return "no value"
+    text = f"{value:.0f}" if value.is_integer() else f"{value:.4g}"
+    return f"{text} HU" if volume.unit == "HU" else f"{text} (not HU)"
