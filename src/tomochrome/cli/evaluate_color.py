@@ -191,7 +191,7 @@ class Truth:
         from tomochrome.errors import GeometryError, OptionError
         from tomochrome.evaluate import ColorTruth
         from tomochrome.io import read
-        from tomochrome.io.photograph import is_photograph, read_label_picture, read_photograph
+        from tomochrome.io.picture_files import is_photograph, read_label_picture, read_photograph
 
         path, mask_path, at = files
         if not is_photograph(path):

@@ -86,7 +86,7 @@ def _scans(
 
     from tomochrome.errors import OptionError
     from tomochrome.io import read
-    from tomochrome.io.photograph import is_photograph
+    from tomochrome.io.picture_files import is_photograph
     from tomochrome.phantom import make_patient
 
     if args.ct is not None:

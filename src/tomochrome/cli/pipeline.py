@@ -13,7 +13,7 @@ from tomochrome.cli.options import Request, check_device
 from tomochrome.cli.session import Clock, Session, size, took
 from tomochrome.errors import OptionError, OutputError
 from tomochrome.formats import format_of
-from tomochrome.runtime.files import write_group
+from tomochrome.runtime.whole_files import write_group
 
 if TYPE_CHECKING:
     from tomochrome.color import Chroma
@@ -203,7 +203,7 @@ def color(
     from tomochrome.color.lighting import mean_chroma
     from tomochrome.colorization import colorize
     from tomochrome.io import read
-    from tomochrome.io.dicom.write import check_slices
+    from tomochrome.io.dicom.dicom_write import check_slices
     from tomochrome.windowing import parse_window
 
     clock = Clock()

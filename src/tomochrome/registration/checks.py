@@ -138,7 +138,7 @@ def check_numbers(volume: Volume, role: str) -> None:
     InputError
         If its provenance has a warning about such voxels.
     """
-    from tomochrome.io.values import replacing_advice  # panels import this module
+    from tomochrome.io.image_values import replacing_advice  # panels import this module
 
     for notice in volume.provenance.warnings:
         if notice.code == "no-number":

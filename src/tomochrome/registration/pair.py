@@ -20,7 +20,7 @@ from tomochrome.errors import GeometryError, InputError
 from tomochrome.geometry.affine import apply, corners, decompose
 from tomochrome.geometry.blur import blur
 from tomochrome.geometry.resample import spacing_grid
-from tomochrome.io.values import replacing_advice
+from tomochrome.io.image_values import replacing_advice
 from tomochrome.registration.levels import valid_voxels
 from tomochrome.registration.velocity import Shape
 from tomochrome.runtime import check, quietly

@@ -171,7 +171,7 @@ def register(
     """
     from tomochrome.registration.pair import check_volume
     from tomochrome.registration.refine import DEFAULT_ITERATIONS
-    from tomochrome.runtime.threads import compute_threads
+    from tomochrome.runtime.device import compute_threads
 
     check_options(init, similarity, refine)
     clock, start = _Clock(), time.perf_counter()
