@@ -42,11 +42,11 @@ def galleries(panel, monkeypatch):
 
 def test_the_slice_in_view_by_every_model_and_a_click_chooses(panel, qtbot, monkeypatch, galleries):
     shown = []
-    from tomochrome.io import contact_sheet
+    from tomochrome.io import slice_pictures
 
-    tiles = contact_sheet.tile_pictures
+    tiles = slice_pictures.tile_pictures
     monkeypatch.setattr(
-        contact_sheet, "tile_pictures", lambda v, side: shown.append(v) or tiles(v, side)
+        slice_pictures, "tile_pictures", lambda v, side: shown.append(v) or tiles(v, side)
     )
     panel.viewer.dims.set_current_step(0, 7)
     panel.view.compare.click()

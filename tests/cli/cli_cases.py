@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tomochrome.cli import main
-from tomochrome.io.dicom.write import write_series
+from tomochrome.io.dicom.dicom_write import write_series
 from tomochrome.volume import Volume, default_affine
 
 SHAPE = (6, 48, 56)

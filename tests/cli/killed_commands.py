@@ -317,7 +317,7 @@ WARM = (
     "tomochrome.compare.region",
     "tomochrome.evaluate.registration", "tomochrome.geometry.box_kernels",
     "tomochrome.geometry.sampling_kernels",
-    "tomochrome.io.dicom.secondary_capture", "tomochrome.io.dicom.write", "tomochrome.io.points",
+    "tomochrome.io.dicom.dicom_write", "tomochrome.io.dicom.dicom_write", "tomochrome.io.points",
     "tomochrome.phantom", "tomochrome.registration.refine",
     "tomochrome.registration.pairwise", "tomochrome.registration.report",
     "tomochrome.registration.unfold", "tomochrome.windowing.content",
@@ -355,9 +355,9 @@ def run(base: Path, wanted: dict[str, dict[int, int]]) -> None:
     """Send signals to the commands whose names begin with a wanted word, so many times each."""
     global PATIENT_SHAPE
     from tomochrome import phantom
-    from tomochrome.runtime import files, work_folder
+    from tomochrome.runtime import whole_files, work_folder
 
-    for module in (files, work_folder):  # a killed process loses nothing that was written
+    for module in (whole_files, work_folder):  # a killed process loses nothing that was written
         module.sync = module.sync_entries = lambda _: None
     warm_up(training="train" in wanted)
     write_inputs(base / "in")

@@ -76,7 +76,7 @@ def two_series(folder: Path) -> Path:
 
 
 def write_other(folder: Path) -> None:
-    from tomochrome.io.dicom.write import write_series
+    from tomochrome.io.dicom.dicom_write import write_series
 
     write_series(small_ct(), folder, series_uid="1.2.826.0.1.3680043.8.498.78")
 

@@ -18,7 +18,7 @@ from tomochrome.colorization.side_by_side import (
 )
 from tomochrome.errors import Cancelled, ModelError, NotCTError, OptionError
 from tomochrome.geometry.orient import closest_axial
-from tomochrome.io.contact_sheet import tile_pictures
+from tomochrome.io.slice_pictures import tile_pictures
 from tomochrome.runtime import Task, running
 from tomochrome.volume import Volume
 from tomochrome.windowing import luminance, parse_window

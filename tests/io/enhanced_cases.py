@@ -21,7 +21,7 @@ from pydicom.uid import (
 )
 
 from tomochrome.io.dicom.header import Header
-from tomochrome.io.dicom.headers import read_headers
+from tomochrome.io.dicom.header_reader import read_headers
 from tomochrome.volume import Volume
 
 

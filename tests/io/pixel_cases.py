@@ -11,7 +11,7 @@ from pydicom.encaps import encapsulate
 from pydicom.pixels.utils import pixel_array
 from pydicom.uid import ExplicitVRBigEndian, ImplicitVRLittleEndian, RLELossless
 
-from tomochrome.io.dicom.headers import read_header
+from tomochrome.io.dicom.header_reader import read_header
 from tomochrome.io.dicom.warning_capture import captured_warnings
 
 PYDICOM = Path(pydicom.__file__).parent / "data" / "test_files"

@@ -9,7 +9,7 @@ from PIL import Image
 
 from tomochrome.errors import Cancelled, OutputError
 from tomochrome.geometry.orient import reorient
-from tomochrome.io import check_output, cine, write
+from tomochrome.io import check_output, slice_pictures, write
 from tomochrome.runtime.task import Task, running
 from tomochrome.volume import Provenance, Volume, default_affine
 
@@ -34,7 +34,7 @@ def red(frame: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize("order", [(0, 1, 2), (2, 0, 1)])
 def test_frames_run_from_head_to_feet_upright(order, flips) -> None:
     volume = reorient(colored(), order, flips)
-    found = [np.asarray(frame) for frame in cine.frames(volume, 200)]
+    found = [np.asarray(frame) for frame in slice_pictures.frames(volume, 200)]
     assert len(found) == 5
     assert {side % 2 for frame in found for side in frame.shape[:2]} == {0}
     height, width = found[0].shape[:2]
@@ -49,7 +49,9 @@ def test_frames_run_from_head_to_feet_upright(order, flips) -> None:
 
 def test_a_gif_shows_what_was_drawn(tmp_path) -> None:
     write(colored(), tmp_path / "cine.gif")
-    drawn = [np.asarray(frame) for frame in cine.frames(colored(), cine.GIF_SIDE)]
+    drawn = [
+        np.asarray(frame) for frame in slice_pictures.frames(colored(), slice_pictures.GIF_SIDE)
+    ]
     with Image.open(tmp_path / "cine.gif") as image:
         assert image.n_frames == 5
         assert image.info["loop"] == 0
@@ -57,21 +59,23 @@ def test_a_gif_shows_what_was_drawn(tmp_path) -> None:
         assert b"not for diagnosis" in image.info["comment"]
         for number, frame in enumerate(drawn):
             image.seek(number)
-            assert image.info["duration"] == cine.FRAME_MS
+            assert image.info["duration"] == slice_pictures.FRAME_MS
             shown = np.asarray(image.convert("RGB")).astype(int)
             assert np.abs(shown - frame).mean() < 0.5
 
 
 def test_a_video_shows_what_was_drawn(tmp_path) -> None:
     write(colored(), tmp_path / "cine.mp4")
-    drawn = [np.asarray(frame) for frame in cine.frames(colored(), cine.VIDEO_SIDE)]
+    drawn = [
+        np.asarray(frame) for frame in slice_pictures.frames(colored(), slice_pictures.VIDEO_SIDE)
+    ]
     with av.open(str(tmp_path / "cine.mp4")) as container:
         assert "not for diagnosis" in container.metadata["comment"]
         (stream,) = container.streams
         assert stream.codec_context.name == "h264"
         assert stream.codec_context.pix_fmt == "yuv420p"
         assert int(stream.codec_context.colorspace) == 1  # Rec. 709
-        assert 1000 / stream.average_rate == cine.FRAME_MS
+        assert 1000 / stream.average_rate == slice_pictures.FRAME_MS
         shown = [frame.to_ndarray(format="rgb24").astype(int) for frame in container.decode(stream)]
     assert len(shown) == len(drawn)
     for found, frame in zip(shown, drawn, strict=True):

@@ -233,7 +233,7 @@ def test_in_every_encoding(tmp_path: Path, syntax) -> None:
 
 
 def test_a_decoder_that_crashes_loses_one_slice(tmp_path: Path, monkeypatch) -> None:
-    from tomochrome.io.dicom import stored
+    from tomochrome.io.dicom import stored_values
     from tomochrome.runtime import sandbox
 
     folder = series(tmp_path / "s", ct(SHAPE), compress="j2k")
@@ -245,21 +245,21 @@ def test_a_decoder_that_crashes_loses_one_slice(tmp_path: Path, monkeypatch) -> 
             raise sandbox.SandboxError("'x' cannot be read: the decoder crashed", "crash")
         return call(function, frame, *args, **options)
 
-    monkeypatch.setattr(stored.sandbox, "call", crash)
+    monkeypatch.setattr(stored_values.sandbox, "call", crash)
     volume = read(folder)
     assert volume.provenance.verdict == "incomplete"
     assert any("crashed" in text for text in texts(volume.provenance.warnings))
 
 
 def test_a_lack_of_memory_is_not_the_fault_of_a_slice(tmp_path: Path, monkeypatch) -> None:
-    from tomochrome.io.dicom import stored
+    from tomochrome.io.dicom import stored_values
     from tomochrome.runtime import sandbox
 
     def fail(*args, **options):
         raise sandbox.SandboxError("there is not enough memory", "memory")
 
     folder = series(tmp_path / "s", ct(SHAPE), compress="j2k")
-    monkeypatch.setattr(stored.sandbox, "call", fail)
+    monkeypatch.setattr(stored_values.sandbox, "call", fail)
     with pytest.raises(InputError, match="memory"):
         read(folder)
 

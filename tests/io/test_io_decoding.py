@@ -22,9 +22,9 @@ from pydicom.uid import JPEG2000Lossless, RLELossless
 from tomochrome.errors import Cancelled, InputError
 from tomochrome.io.dicom import decode
 from tomochrome.io.dicom.frames import Source
-from tomochrome.io.dicom.headers import read_header, read_headers
+from tomochrome.io.dicom.header_reader import read_header, read_headers
 from tomochrome.io.dicom.pixels import read_slices, stored_values
-from tomochrome.io.dicom.stored import read_compressed
+from tomochrome.io.dicom.stored_values import read_compressed
 from tomochrome.io.dicom.warning_capture import captured_warnings
 from tomochrome.runtime import Task, running, sandbox
 
@@ -206,7 +206,7 @@ def test_damaged_streams_end_in_a_sentence_or_in_pixels(name: str, monkeypatch, 
         code = source.read_code(0)
     damaged = list(mutations(code, 60))
     monkeypatch.setattr(Source, "read_code", lambda self, frame: damaged[frame])
-    from tomochrome.io.dicom.stored import read_compressed
+    from tomochrome.io.dicom.stored_values import read_compressed
 
     with closing(Source(header)) as source, captured_warnings():
         for i in range(len(damaged)):

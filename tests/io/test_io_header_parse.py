@@ -18,9 +18,9 @@ from effort import calls_of
 from tomochrome.errors import InputError
 from tomochrome.io import find, read
 from tomochrome.io.dicom import parse
+from tomochrome.io.dicom.elements import tag_of
 from tomochrome.io.dicom.header import Header
-from tomochrome.io.dicom.headers import _WANTED, HeaderReader, read_header
-from tomochrome.io.dicom.values import tag_of
+from tomochrome.io.dicom.header_reader import _WANTED, HeaderReader, read_header
 from tomochrome.io.dicom.warning_capture import captured_warnings
 
 WANTED = tuple(map(tag_of, _WANTED))

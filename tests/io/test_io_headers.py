@@ -14,9 +14,9 @@ from pydicom.dataset import Dataset
 
 from effort import calls_of
 from tomochrome.io import find, read
-from tomochrome.io.dicom import parse, values
-from tomochrome.io.dicom.headers import read_header, read_headers
-from tomochrome.io.dicom.title import Secrets, clean_title
+from tomochrome.io.dicom import elements, parse
+from tomochrome.io.dicom.header_reader import read_header, read_headers
+from tomochrome.io.dicom.patient import Secrets, clean_title
 from tomochrome.io.dicom.warning_capture import captured_warnings
 
 FILES = [
@@ -82,10 +82,10 @@ def test_any_bytes_give_a_value_or_none(data, vr):
     raw = pydicom.dataelem.RawDataElement(
         pydicom.tag.Tag("PixelSpacing"), vr, len(data), data, 0, False, True
     )
-    found = values.floats({int(raw.tag): raw}, "PixelSpacing")
+    found = elements.floats({int(raw.tag): raw}, "PixelSpacing")
     assert found is None or np.isfinite(found).all()
-    assert isinstance(values.text({int(raw.tag): raw}, "PixelSpacing"), str)
-    assert isinstance(values.words({int(raw.tag): raw}, "PixelSpacing"), str)
+    assert isinstance(elements.text({int(raw.tag): raw}, "PixelSpacing"), str)
+    assert isinstance(elements.words({int(raw.tag): raw}, "PixelSpacing"), str)
 
 
 @settings(deadline=None, max_examples=100)
@@ -101,18 +101,18 @@ def test_numbers_come_back_from_text_and_from_bytes(numbers, little):
         raw = pydicom.dataelem.RawDataElement(
             pydicom.tag.Tag("PixelSpacing"), vr, len(data), data, 0, vr is None, little
         )
-        assert values.floats({int(raw.tag): raw}, "PixelSpacing") == tuple(numbers)
+        assert elements.floats({int(raw.tag): raw}, "PixelSpacing") == tuple(numbers)
 
 
 def test_elements_in_sequences_are_read_alike():
     inner = Dataset()
     inner.PixelSpacing = ["0.5", "0.25"]
     inner.WindowCenterWidthExplanation = ["a", "b"]
-    assert values.floats(inner, "PixelSpacing", 2) == (0.5, 0.25)
-    assert values.words(inner, "WindowCenterWidthExplanation") == "a\\b"
+    assert elements.floats(inner, "PixelSpacing", 2) == (0.5, 0.25)
+    assert elements.words(inner, "WindowCenterWidthExplanation") == "a\\b"
     outer = Dataset()
     outer.PixelMeasuresSequence = [inner]
-    (item,) = values.items(outer, "PixelMeasuresSequence")
+    (item,) = elements.items(outer, "PixelMeasuresSequence")
     assert item is inner
 
 

@@ -10,8 +10,7 @@ from io_cases import ct
 from scipy import ndimage
 
 from tomochrome.io import find, read
-from tomochrome.io.hounsfield import Histogram, find_shift, why_no_groups
-from tomochrome.io.units import infer_unit, unit_of
+from tomochrome.io.units import Histogram, find_shift, infer_unit, unit_of, why_no_groups
 
 SHAPE = (12, 48, 40)
 REAL = (

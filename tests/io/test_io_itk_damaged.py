@@ -16,7 +16,7 @@ from itk_cases import image, meta, nrrd_file, refused
 
 from tomochrome.errors import Cancelled
 from tomochrome.geometry import to_sitk
-from tomochrome.io import bounds, itk_image, read, sandboxed_itk
+from tomochrome.io import image_file, itk_image, read, sandboxed_itk
 from tomochrome.io.image_file import describe, read_volume
 from tomochrome.io.image_formats import open_image
 from tomochrome.runtime import Task, current, running
@@ -116,7 +116,7 @@ def test_claims_beyond_the_file_are_refused_before_memory_is_taken(tmp_path, cap
         }.items():
             path.write_bytes(content.replace(f"{key}9 1 1".encode(), f"{key}{sizes}".encode()))
             refused(path, words, capfd)
-    monkeypatch.setattr(bounds, "LARGE_BYTES", 1 << 20)
+    monkeypatch.setattr(image_file, "LARGE_BYTES", 1 << 20)
     for ending in (".mha", ".nrrd"):
         SimpleITK.WriteImage(
             image(np.zeros((128, 128, 128), np.int16)), str(tmp_path / f"b{ending}"), True

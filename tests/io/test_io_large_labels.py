@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tomochrome.io import read, write
-from tomochrome.io.values import rescaled
+from tomochrome.io.image_values import rescaled
 
 LARGE = {
     "int32": [16_777_217, 16_777_216, -2_147_483_647, 614_454_277],

@@ -13,7 +13,7 @@ from pydicom.uid import (
 )
 
 from tomochrome.errors import InputError
-from tomochrome.io.dicom.headers import read_header
+from tomochrome.io.dicom.header_reader import read_header
 
 
 def classic(path, offsets=None, count=7, **values):

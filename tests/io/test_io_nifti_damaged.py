@@ -13,7 +13,7 @@ from io_cases import reads_or_refuses
 from nifti_cases import hounsfield, patched, refused, saved
 
 from tomochrome.errors import Cancelled, InputError
-from tomochrome.io import bounds, find, read
+from tomochrome.io import find, image_file, read
 from tomochrome.runtime import Task, current, running
 
 
@@ -57,7 +57,7 @@ def test_claims_beyond_the_file_are_refused_before_memory_is_taken(tmp_path, nam
 
 
 def test_decompression_bombs_are_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(bounds, "LARGE_BYTES", 1 << 20)
+    monkeypatch.setattr(image_file, "LARGE_BYTES", 1 << 20)
     path = saved(tmp_path / "bomb.nii.gz", np.zeros((128, 128, 128), np.int16))
     refused(path, "decompression bomb")
 

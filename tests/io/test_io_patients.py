@@ -11,7 +11,7 @@ from io_cases import change, series
 
 from said import without_chance
 from tomochrome.io import find
-from tomochrome.io.dicom.headers import identity_of
+from tomochrome.io.dicom.header_reader import identity_of
 
 SECRETS = ("Muster", "MUSTER", "4711", "19640812", "20190314", "A-99")
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from pixel_cases import PYDICOM, oracle, picture, plain
 
 from tomochrome.errors import InputError
-from tomochrome.io.dicom.headers import read_header
+from tomochrome.io.dicom.header_reader import read_header
 from tomochrome.io.dicom.pixels import read_slices
 from tomochrome.io.dicom.rescale import DoesNotFitError, rescale
 

@@ -23,7 +23,7 @@ from pydicom.uid import (
 
 from tomochrome.errors import InputError
 from tomochrome.io.dicom.frames import Source
-from tomochrome.io.dicom.headers import read_header
+from tomochrome.io.dicom.header_reader import read_header
 from tomochrome.io.dicom.pixels import read_slices, stored_values
 
 GREY = [

@@ -75,7 +75,7 @@ def test_an_arm_at_the_edge_of_the_block_is_body():
 
 def test_photographs_of_the_visible_human(shared_data):
     """White in the grey scale has the same gains in all of them, and their tissue is never blue."""
-    from tomochrome.io.photograph import read_photograph
+    from tomochrome.io.picture_files import read_photograph
 
     paths = sorted((shared_data / "cryosection" / "sections").glob("avf*.png"))[::6]
     assert len(paths) == 5

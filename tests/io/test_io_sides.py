@@ -15,7 +15,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from marker_cases import CHANNEL, NAMED, OFFSETS, STORED, marked, places, stored_as, turned
 from tomochrome.io import write
-from tomochrome.io.contact_sheet import CAPTION, COLUMNS, GAP, contact_sheet
+from tomochrome.io.slice_pictures import CAPTION, COLUMNS, GAP, contact_sheet
 
 SOME = list(dict.fromkeys([*NAMED.values(), *random.Random(11).sample(STORED, 5)]))
 TILE = (320, 283)  # width and height of a tile of the markers' sheet

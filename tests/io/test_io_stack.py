@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from io_cases import ORIENTATIONS, ct, series
 
 from tomochrome.geometry.affine import apply, is_orthogonal
-from tomochrome.io.dicom.headers import read_header
+from tomochrome.io.dicom.header_reader import read_header
 from tomochrome.io.dicom.regular import MOST_BRIDGED_MM, MOST_GROWTH, MOST_SLICES, MOST_VOXELS
 from tomochrome.io.dicom.stack import stack
 from tomochrome.notices import texts

@@ -16,8 +16,8 @@ from tomochrome.colorization import colorize
 from tomochrome.errors import InputError, NotCTError
 from tomochrome.geometry import same_grid, to_nifti_affine, to_sitk
 from tomochrome.io import find, read
+from tomochrome.io.image_values import rescaled
 from tomochrome.io.units import infer_unit, looks_like_hounsfield, unit_of, why_not_hu
-from tomochrome.io.values import rescaled
 from tomochrome.volume import Provenance, Volume
 
 

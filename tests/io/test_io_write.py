@@ -15,7 +15,7 @@ from PIL import Image
 from tomochrome.errors import Cancelled, OutputError
 from tomochrome.geometry import from_sitk, same_grid, to_nifti_affine
 from tomochrome.io import check_output, read, write
-from tomochrome.io.contact_sheet import contact_sheet
+from tomochrome.io.slice_pictures import contact_sheet
 from tomochrome.runtime import Task, running
 from tomochrome.volume import Provenance, Volume, default_affine
 

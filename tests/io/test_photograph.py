@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from tomochrome.errors import InputError
-from tomochrome.io.photograph import is_photograph, read_label_picture, read_photograph
+from tomochrome.io.picture_files import is_photograph, read_label_picture, read_photograph
 
 PIXELS = np.random.default_rng(1).integers(0, 256, (7, 5, 3), np.uint8)
 

@@ -14,9 +14,9 @@ from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 
-from tomochrome.runtime import clear_leftovers, files, work_folder
+from tomochrome.runtime import clear_leftovers, whole_files, work_folder
 
-WATCHED = {module.__file__ for module in (files, work_folder)}
+WATCHED = {module.__file__ for module in (whole_files, work_folder)}
 UNWATCHED = {"_identity", "Move.state", "Move.planned", "Move.__init__", "_exists", "_take"}
 """Functions that only look, or whose callers are watched."""
 GROUPS = {
@@ -86,7 +86,7 @@ def prepared(base: Path, names: tuple[str, ...], old: set[str]) -> Path:
 
 
 def write(folder: Path, names: tuple[str, ...]) -> None:
-    with files.write_group([folder / name for name in names], force=True) as places:
+    with whole_files.write_group([folder / name for name in names], force=True) as places:
         for place in places:
             put(place, "new")
 
@@ -144,7 +144,7 @@ def kill_the_clearing(base: Path, names: tuple[str, ...], old: set[str]) -> None
 
 
 def main(base: Path, way: str) -> None:
-    for module in (files, work_folder):  # a killed process loses nothing that was written
+    for module in (whole_files, work_folder):  # a killed process loses nothing that was written
         module.sync = module.sync_entries = lambda _: None
     if way == "in three steps":
         work_folder.exchange = lambda *_: False

@@ -182,7 +182,7 @@ def _report(error: Exception) -> int:
         return _print_error("there is not enough memory for this volume")
     if isinstance(error, OSError):
         where = f" '{error.filename}'" if error.filename else ""
-        from tomochrome.runtime.files import system_reason
+        from tomochrome.runtime.whole_files import system_reason
 
         return _print_error(f"cannot access{where or ' a file'}: {system_reason(error)}")
     return _print_error(

@@ -88,7 +88,7 @@ def _scans(
     from tomochrome.errors import OptionError
     from tomochrome.evaluate.model_evaluation import Coloring, Truth, TruthFiles
     from tomochrome.io import read
-    from tomochrome.io.photograph import is_photograph
+    from tomochrome.io.picture_files import is_photograph
     from tomochrome.phantom import make_patient
 
     if args.ct is not None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from tomochrome.errors import InputError, OutputError
 from tomochrome.runtime import check_writable, clear_leftovers, write_group, write_whole
-from tomochrome.runtime.files import is_inside
+from tomochrome.runtime.whole_files import is_inside
 
 if TYPE_CHECKING:
     import numpy as np

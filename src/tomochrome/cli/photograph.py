@@ -68,7 +68,7 @@ def run(args: argparse.Namespace, session: Session) -> Outcome:
 
     from tomochrome.colorization.photograph_coloring import DEFAULT_MODEL, colorize_photograph
     from tomochrome.evaluate.photograph_figures import photograph_figures
-    from tomochrome.io.photograph import read_photograph
+    from tomochrome.io.picture_files import read_photograph
 
     check_inputs((*args.images, args.mask), args.output)
     names = _outputs(args)
@@ -130,7 +130,7 @@ def _with_mask(
     """Return a photograph, white-balanced by its grey scale if it has one, and its mask."""
     from tomochrome.color.convert import srgb_to_lab
     from tomochrome.colorization.reference_photograph import foreground
-    from tomochrome.io.photograph import read_label_picture
+    from tomochrome.io.picture_files import read_label_picture
     from tomochrome.io.section_photograph import clean_section
 
     balanced, tissue = clean_section(photograph)

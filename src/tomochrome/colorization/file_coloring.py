@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from tomochrome.errors import OptionError, OutputError
 from tomochrome.formats import format_of
 from tomochrome.notices import Notice
-from tomochrome.runtime.files import is_inside, write_group
+from tomochrome.runtime.whole_files import is_inside, write_group
 
 if TYPE_CHECKING:
     from tomochrome.color import TissueSelection
@@ -293,7 +293,7 @@ def colorize_file(
     from tomochrome.color.lighting import mean_chroma
     from tomochrome.colorization.predict import colorize
     from tomochrome.io import read, write
-    from tomochrome.io.dicom.write import check_slices
+    from tomochrome.io.dicom.dicom_write import check_slices
     from tomochrome.windowing import parse_window
 
     source = source if isinstance(source, Source) else Source(Path(source))

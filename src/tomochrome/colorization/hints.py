@@ -32,7 +32,7 @@ from tomochrome.geometry import closest_axial, reorient_like
 from tomochrome.geometry.orient import axis_map, reorient
 from tomochrome.notices import Notice
 from tomochrome.runtime import ThreadPool, check, report, thread_count
-from tomochrome.runtime.threads import compute_threads
+from tomochrome.runtime.device import compute_threads
 from tomochrome.tissue import N_TISSUES, Tissue
 from tomochrome.volume import Volume
 

@@ -82,7 +82,7 @@ def colorize(
     from tomochrome.color.chroma import Chroma
     from tomochrome.colorization.scan import prepare
     from tomochrome.geometry.orient import reorient_like
-    from tomochrome.runtime.threads import compute_threads
+    from tomochrome.runtime.device import compute_threads
 
     if batch is not None and batch < 1:
         raise OptionError(f"the batch size must be at least 1, not {batch}")

@@ -99,7 +99,7 @@ class Reference:
     def read(
         cls, photograph: Picture, labels: Picture | None = None, mask: Picture | None = None
     ) -> Reference:
-        """Return a reference from files or arrays; see `tomochrome.io.photograph`.
+        """Return a reference from files or arrays; see `tomochrome.io.picture_files`.
 
         Parameters
         ----------
@@ -111,7 +111,7 @@ class Reference:
         InputError
             If a file cannot be read, or the images do not match.
         """
-        from tomochrome.io.photograph import read_label_picture, read_photograph
+        from tomochrome.io.picture_files import read_label_picture, read_photograph
 
         def load(value: Picture | None, read: Any) -> Any:
             return value if value is None or isinstance(value, np.ndarray) else read(value)

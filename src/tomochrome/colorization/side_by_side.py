@@ -57,7 +57,7 @@ class Comparison:
 
     def sheet(self) -> Image:
         """Return a contact sheet of all images, with letters, a scale bar and a caption."""
-        from tomochrome.io.contact_sheet import contact_sheet
+        from tomochrome.io.slice_pictures import contact_sheet
 
         photograph = () if self.reference is None else (("Reference photograph", self.reference),)
         return contact_sheet(self.pictures, self.titles, photograph)

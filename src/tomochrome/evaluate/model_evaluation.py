@@ -30,7 +30,7 @@ from tomochrome.evaluate.color_truth import ColorTruth
 from tomochrome.evaluate.coloring_figures import ColorFigures, Tally, color_figures
 from tomochrome.geometry import same_grid
 from tomochrome.io import read
-from tomochrome.io.photograph import is_photograph, read_label_picture, read_photograph
+from tomochrome.io.picture_files import is_photograph, read_label_picture, read_photograph
 from tomochrome.phantom import make_patient
 from tomochrome.runtime import check
 from tomochrome.tissue import N_TISSUES, NO_TISSUE

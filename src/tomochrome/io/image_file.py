@@ -1,7 +1,11 @@
-"""Volumes and items read from an image file of any format (NIfTI, NRRD, MetaImage)."""
+"""Volumes and items read from an image file of any format (NIfTI, NRRD, MetaImage).
+
+The sizes that a header declares are checked before memory is allocated for them.
+"""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
@@ -12,13 +16,11 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from tomochrome.errors import GeometryError, InputError, TomochromeError
+from tomochrome.errors import ChoiceError, GeometryError, InputError, TomochromeError
 from tomochrome.io.archive import display_path
-from tomochrome.io.bounds import damaged
+from tomochrome.io.image_values import Values, labels, rescaled
 from tomochrome.io.series_item import Item
 from tomochrome.io.units import MODALITIES
-from tomochrome.io.values import Values, labels, rescaled
-from tomochrome.io.volume_selection import Part, choose_part, item_of
 from tomochrome.notices import Notice
 from tomochrome.runtime import quietly
 from tomochrome.runtime.sandbox import SandboxError
@@ -27,6 +29,19 @@ from tomochrome.volume import Provenance, Verdict, Volume
 Read = Callable[[int, int], Iterator[Iterable[NDArray[Any]]]]
 """Called with the first index and a count; yields each volume as slices or as one array."""
 LABELS: Final = {"nifti": "NIfTI"}
+
+MAX_VOLUME_BYTES: Final = 4 << 30
+"""Stored size of one volume: 2,000 slices of 1024 x 1024 voxels of 16 bits."""
+MAX_VOLUMES: Final = 10_000  # per file: a functional MR study has about a thousand
+DEFLATE_MOST: Final = 1032
+"""Highest compression ratio of deflate (RFC 1951: 258 bytes in 2 bits)."""
+MOST_RATIO: Final = 200
+"""Highest plausible compression ratio of a large volume that is neither empty nor a bomb."""
+LARGE_BYTES: Final = 1 << 30
+
+_SHOWN: Final = 8
+NUMBERED: Final = re.compile(r"(?P<file>.*)#(?P<number>\d{1,9})", re.DOTALL)
+"""The name of one of several volumes: ``file.nii.gz#2``, ``#2``."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -227,3 +242,159 @@ def _intensities(image: ImageFile, raw: Iterable[NDArray[Any]]) -> Values:
     if image.modality not in ("unknown", "CT"):
         meaning = f"the file says that it is {MODALITIES[image.modality]}, not CT"
     return labels(values, meaning) if meaning else values
+
+
+def damaged(where: str, kind: str) -> InputError:
+    """Return the error for a file that cannot be parsed."""
+    return InputError(
+        f"'{where}' cannot be read as {kind}, because it is damaged, truncated or incomplete; "
+        "copy it again"
+    )
+
+
+def check_claims(
+    where: str,
+    shape: tuple[int, ...],
+    volume_bytes: int,
+    volumes: int,
+    stored: int,
+    *,
+    packed: bool,
+) -> None:
+    """Refuse a header that claims more data than the file can hold or the limits allow.
+
+    Parameters
+    ----------
+    where
+        The file, for the error message.
+    shape
+        Voxels along (z, y, x), for the error message.
+    volume_bytes, volumes
+        Uncompressed bytes of one volume, and the number of volumes.
+    stored
+        Bytes available in the file for the voxels.
+    packed
+        Whether the voxels are compressed (deflate).
+
+    Raises
+    ------
+    InputError
+        If the sizes do not fit the file or exceed the limits; the message gives the sizes.
+    """
+    claimed = volume_bytes * volumes
+    if volume_bytes > MAX_VOLUME_BYTES or volumes > MAX_VOLUMES:
+        raise InputError(
+            f"'{where}' claims {volumes} volumes of {' x '.join(map(str, shape[::-1]))} voxels, "
+            f"{volume_bytes / 2**30:.3g} GiB each, more than this reader allows; save a part of it"
+        )
+    if claimed > max(stored, 0) * (DEFLATE_MOST if packed else 1):
+        raise InputError(
+            f"'{where}' is truncated or damaged: its header claims {claimed} bytes of voxels, and "
+            f"the file has {max(stored, 0)}{' (compressed)' if packed else ''}; copy it again"
+        )
+    if packed and volume_bytes > LARGE_BYTES and claimed > MOST_RATIO * stored:
+        raise InputError(
+            f"'{where}' would expand more than {MOST_RATIO} times, as a decompression bomb does; "
+            "unpack it yourself first, if you trust it"
+        )
+
+
+@dataclass(frozen=True)
+class Part:
+    """One volume of a file: the ``source`` of an item.
+
+    Parameters
+    ----------
+    path
+        The file.
+    index, count
+        Index of the volume, from 0, and number of volumes in the file.
+    """
+
+    path: Path
+    index: int = 0
+    count: int = 1
+
+    @property
+    def phase(self) -> str:
+        """``"2 of 10"``, or empty if the file holds one volume."""
+        return f"{self.index + 1} of {self.count}" if self.count > 1 else ""
+
+    @property
+    def prefix(self) -> str:
+        """``"volume 2 of 10 of "``, or empty."""
+        return f"volume {self.phase} of " if self.phase else ""
+
+
+def name_of(path: Path, index: int) -> str:
+    """Return the ``series`` argument of `read` that selects a volume of a file."""
+    return f"{display_path(path)}#{index + 1}"
+
+
+def choices(path: Path, count: int) -> str:
+    """Return the names of the volumes in a file as a comma-separated list."""
+    names = [f"'{name_of(path, index)}'" for index in range(min(count, _SHOWN))]
+    more = f" and so on to '{name_of(path, count - 1)}'" if count > _SHOWN else ""
+    return ", ".join(names) + more
+
+
+def choose_part(path: Path, index: int | None, count: int) -> Part:
+    """Return the volume of a file to read.
+
+    Raises
+    ------
+    InputError
+        If the file holds several volumes and ``index`` is None, or the index is out of range.
+    """
+    if index is None and count > 1:
+        raise ChoiceError(
+            f"'{display_path(path)}' holds {count} volumes in one file", choices(path, count)
+        )
+    if not 0 <= (index or 0) < count:
+        raise InputError(
+            f"'{display_path(path)}' has no volume {(index or 0) + 1}; choose one of "
+            f"{choices(path, count)}"
+        )
+    return Part(path, index or 0, count)
+
+
+def chosen(path: Path, series: str | None) -> int | None:
+    """Return the index that ``series`` names, or None if it names the file or is None.
+
+    Accepts the name of an item (``file.nii.gz#2``), its number (``#2``), and the file itself.
+
+    Raises
+    ------
+    InputError
+        If it names something else.
+    """
+    files = {str(path), display_path(path), path.name, ""}
+    if series is None or series in files:
+        return None
+    match = NUMBERED.fullmatch(series)
+    if match and match["file"] in files and int(match["number"]) > 0:
+        return int(match["number"]) - 1
+    raise InputError(
+        f"'{display_path(path)}' contains no series '{series}'; omit it, or give the number of a "
+        f"volume ('{name_of(path, 0)}')"
+    )
+
+
+def item_of(volume: Volume, part: Part) -> Item:
+    """Return an item that describes a volume read from a file."""
+    voxels, provenance = volume.voxels, volume.provenance
+    return Item(
+        path=provenance.source,
+        kind=provenance.kind,
+        modality=provenance.modality,
+        phase=part.phase,
+        key=name_of(part.path, part.index) if part.count > 1 else "",
+        shape=volume.shape,
+        spacing=volume.spacing,
+        affine=volume.affine,
+        value_range=(float(voxels.min()), float(voxels.max())),
+        unit="HU" if volume.unit == "HU" else "unknown",
+        verdict=provenance.verdict,
+        warnings=provenance.warnings,
+        source=part,
+    )

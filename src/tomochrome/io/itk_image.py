@@ -27,8 +27,7 @@ from tomochrome.errors import InputError
 from tomochrome.geometry.affine import compose
 from tomochrome.io import sandboxed_itk
 from tomochrome.io.archive import display_path
-from tomochrome.io.bounds import check_claims, damaged
-from tomochrome.io.image_file import ImageFile
+from tomochrome.io.image_file import ImageFile, check_claims, damaged
 from tomochrome.io.units import MODALITIES
 from tomochrome.notices import Notice
 from tomochrome.runtime import report

@@ -11,18 +11,17 @@ from typing import BinaryIO, Final
 
 from tomochrome.errors import InputError, NotAnImageError
 from tomochrome.io import archive
-from tomochrome.io.dicom import dicomdir, load, series
+from tomochrome.io.dicom import dicomdir, series
 from tomochrome.io.dicom.damage import damage_of
 from tomochrome.io.dicom.group import group
 from tomochrome.io.dicom.header import Header
-from tomochrome.io.dicom.headers import HeaderReader
+from tomochrome.io.dicom.header_reader import HeaderReader
 from tomochrome.io.dicom.parse import HEAD_BYTES
 from tomochrome.io.dicom.warning_capture import captured_warnings
 from tomochrome.io.image_file import describe
-from tomochrome.io.image_formats import is_known, open_image
+from tomochrome.io.image_formats import is_known, judge, open_image
 from tomochrome.io.nifti_pair import is_pair
 from tomochrome.io.series_item import Found, Item, Skipped
-from tomochrome.io.sniff import judge
 from tomochrome.io.walk import open_regular, walk
 from tomochrome.notices import Notice
 from tomochrome.runtime import check, quietly, report
@@ -143,7 +142,7 @@ def _with_range(item: Item) -> Item:
     if item.refusal:
         return item
     try:
-        volume = load.read_item(item)
+        volume = series.read_item(item)
         voxels, provenance = volume.voxels, volume.provenance
         return replace(
             item,

@@ -11,14 +11,12 @@ from pathlib import Path
 
 from tomochrome.errors import ChoiceError, InputError, TomochromeError
 from tomochrome.io.archive import display_path, with_display_paths
-from tomochrome.io.dicom import load
-from tomochrome.io.image_file import read_volume
-from tomochrome.io.image_formats import is_known, open_image
+from tomochrome.io.dicom.series import read_item as read_series
+from tomochrome.io.image_file import NUMBERED, Part, chosen, read_volume
+from tomochrome.io.image_formats import is_known, open_image, sniff
 from tomochrome.io.listing import find
 from tomochrome.io.nifti_pair import is_pair
 from tomochrome.io.series_item import Found, Item
-from tomochrome.io.sniff import sniff
-from tomochrome.io.volume_selection import NUMBERED, Part, chosen
 from tomochrome.runtime import check
 from tomochrome.volume import Volume
 
@@ -137,7 +135,7 @@ def read_item(item: Item, *, as_stored: bool = False, strict: bool = False) -> V
 
 def _read(item: Item, as_stored: bool, strict: bool) -> Volume:
     if item.kind.startswith("dicom"):
-        return load.read_item(item, as_stored=as_stored, strict=strict)
+        return read_series(item, as_stored=as_stored, strict=strict)
     part = item.source if isinstance(item.source, Part) else None
     path = Path(item.path) if part is None else part.path
     index = None if part is None else part.index

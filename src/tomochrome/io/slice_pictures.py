@@ -1,17 +1,23 @@
-"""Axial slices of a colored volume as images: orientation letters, scale bar and caption."""
+"""Axial slices of a colored volume as images: contact sheet (PNG) and cine (GIF, MP4).
+
+The images have orientation letters, a scale bar and a caption.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFont, ImageOps
+from PIL.PngImagePlugin import PngInfo
 
 from tomochrome.geometry.orient import axis_map, edge_letters, reorient
-from tomochrome.io.dicom.secondary_capture import over_black
+from tomochrome.io.dicom.dicom_write import over_black
 from tomochrome.runtime import check, report
 from tomochrome.volume import Volume
 
@@ -22,6 +28,20 @@ GREY: Final = (170, 170, 170)
 _LETTER: Final = (235, 235, 235)
 SMALL: Final = ImageFont.load_default(12)
 LARGER: Final = ImageFont.load_default(15)
+
+COLUMNS: Final = 5
+SLICES: Final = 20
+WIDTH: Final = 1600  # total width of all columns, pixels
+LARGEST_TILE: Final = 800
+GAP: Final = 6
+CAPTION: Final = 34
+LABEL: Final = 16
+
+FRAME_MS: Final = 80  # GIF stores multiples of 10 ms
+GIF_SIDE: Final = 512  # longer edge of a slice, pixels
+VIDEO_SIDE: Final = 960
+_CAPTION: Final = 28  # height, pixels
+_QUALITY: Final = "17"  # constant rate factor of H.264: below 18 it is visually lossless
 
 
 @dataclass(frozen=True, eq=False)
@@ -203,3 +223,162 @@ def _plane(
     where[order[0]] = slice(index, index + 1)
     thin = np.asarray(volume.voxels[tuple(where)])
     return np.asarray(reorient(Volume(thin, volume.affine, "RGBA"), order, flips).voxels)[0]
+
+
+def write_contact_sheet(volume: Volume, path: Path) -> None:
+    """Write evenly spaced axial slices as a PNG, in radiological display.
+
+    The patient's right is on screen left and anterior is up; slices run from head to feet, with
+    square pixels, over black. Each slice has orientation letters, and the sheet a scale bar. The
+    caption names the model and says "not for diagnosis"; it contains no patient data. The volume
+    is RGBA.
+    """
+    sheet = contact_sheet(volume)
+    extra = volume.provenance.extra
+    info = PngInfo()
+    for key in ("model", "window", "palette"):
+        if extra.get(key):
+            info.add_text(key.capitalize(), str(extra[key]))
+    info.add_text("Comment", caption(volume))
+    info.add_text("Software", "Tomochrome")
+    sheet.save(path, format="PNG", pnginfo=info)
+
+
+def contact_sheet(
+    volume: Volume,
+    labels: Sequence[str] | None = None,
+    beside: Sequence[tuple[str, NDArray[np.uint8]]] = (),
+) -> Image.Image:
+    """Return the contact sheet of an RGBA volume as an image.
+
+    Parameters
+    ----------
+    volume
+        The volume whose slices are drawn; with ``labels``, variants of one slice along z.
+    labels
+        A caption for each slice; all slices are then drawn in order. By default, up to 20 slices
+        with their LPS z position.
+    beside
+        Further images (y, x, 3) with their captions, drawn last and without orientation letters,
+        as their orientation is unknown.
+    """
+    indices = from_head_to_feet(volume, SLICES) if labels is None else np.arange(len(labels))
+    slices = _slices(volume, indices)
+    titles = [f"{slices.z_mm(k):.0f} mm" for k in range(len(slices))] if labels is None else labels
+    tiles = [
+        *((title, slices.picture(k)) for k, title in enumerate(titles)),
+        *((title, ImageOps.pad(Image.fromarray(pixels), slices.size)) for title, pixels in beside),
+    ]
+    columns = min(COLUMNS, len(tiles))
+    rows = -(-len(tiles) // columns)
+    width, height = slices.size
+    sheet_width = columns * (width + GAP) + GAP
+    bar = bar_mm(slices.pixels_per_mm, width)
+    text = caption(volume)
+    ends = GAP + 2 + LARGER.getlength(text)
+    fits = ends + bar * slices.pixels_per_mm + 90 < sheet_width
+    foot = CAPTION if fits else 2 * CAPTION
+    sheet = Image.new("RGB", (sheet_width, rows * (height + GAP) + GAP + foot))
+    draw = ImageDraw.Draw(sheet)
+    for i, (title, picture) in enumerate(tiles):
+        x, y = GAP + i % columns * (width + GAP), GAP + i // columns * (height + GAP)
+        sheet.paste(picture, (x, y))
+        draw.text((x + 4, y + 2), title, fill=GREY, font=SMALL)
+        if i < len(slices):
+            top = y if labels is None else y + LABEL  # a long label would cover the letter
+            draw_letters(draw, slices.letters, (x, top, x + width, y + height))
+    draw.text((GAP + 2, sheet.height - foot + 8), text, fill=GREY, font=LARGER)
+    draw_bar(draw, bar, slices.pixels_per_mm, (sheet_width - GAP - 2, sheet.height - CAPTION // 2))
+    return sheet
+
+
+def tile_pictures(volume: Volume, side: int) -> list[Image.Image]:
+    """Return each slice of an RGBA volume with orientation letters and a scale bar, as stored.
+
+    Parameters
+    ----------
+    volume
+        The slices, or variants of one slice along z.
+    side
+        Length of the longer edge of each image, in pixels.
+    """
+    slices = _slices(volume, np.sort(from_head_to_feet(volume)), side)
+    pictures = [slices.picture(k) for k in range(len(slices))]
+    for picture in pictures:
+        slices.annotate(picture)
+    return pictures
+
+
+def _slices(volume: Volume, indices: NDArray[np.int64], side: int = LARGEST_TILE) -> SlicePictures:
+    return SlicePictures.of(volume, min(side, WIDTH // min(COLUMNS, len(indices))), indices)
+
+
+def write_gif(volume: Volume, path: Path) -> None:
+    """Write all axial slices as an animated GIF that repeats, in radiological display.
+
+    The patient's right is on screen left and anterior is up; slices run from head to feet, with
+    square pixels, over black, with orientation letters, position, scale bar and caption. Each
+    frame has its own 256 colors. The volume is RGBA.
+    """
+    drawn = (frame.quantize(256) for frame in frames(volume, GIF_SIDE))
+    first, comment = next(drawn), caption(volume).encode()
+    first.save(
+        path, format="GIF", save_all=True, append_images=drawn, duration=FRAME_MS, loop=0,
+        comment=comment,
+    )  # fmt: skip
+
+
+def write_mp4(volume: Volume, path: Path) -> None:
+    """Write all axial slices as an H.264 video, drawn as by `write_gif`.
+
+    Colors are stored as Rec. 709 with chroma at half resolution (4:2:0), the only sampling that
+    all players support. It needs the package av. The volume is RGBA.
+    """
+    import av
+    from av.video.reformatter import ColorRange, Colorspace
+
+    drawn = frames(volume, VIDEO_SIDE)
+    first = next(drawn)
+    with av.open(str(path), "w", format="mp4", options={"movflags": "faststart"}) as container:
+        container.metadata["comment"] = caption(volume)
+        stream: Any = container.add_stream("libx264", Fraction(1000, FRAME_MS))
+        stream.width, stream.height = first.size
+        stream.pix_fmt = "yuv420p"
+        stream.options = {"crf": _QUALITY}
+        context = stream.codec_context
+        context.color_range = ColorRange.MPEG
+        context.colorspace = context.color_primaries = context.color_trc = Colorspace.ITU709
+        for image in (first, *drawn):
+            frame = av.VideoFrame.from_ndarray(np.asarray(image), format="rgb24").reformat(
+                format="yuv420p", dst_colorspace=Colorspace.ITU709
+            )
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+
+
+def frames(volume: Volume, side: int) -> Iterator[Image.Image]:
+    """Yield an annotated image of each axial slice, from head to feet.
+
+    Parameters
+    ----------
+    volume
+        RGBA.
+    side
+        Length of the longer edge of a slice, in pixels; the images are larger by the caption, and
+        have even sides, as video requires.
+    """
+    slices = SlicePictures.of(volume, side, from_head_to_feet(volume))
+    text = caption(volume)
+    width, height = slices.size
+    wide = max(width, round(LARGER.getlength(text)) + 16)
+    left = (wide - width) // 2
+    size = wide + wide % 2, height + _CAPTION + height % 2
+    for number in range(len(slices)):
+        frame = Image.new("RGB", size)
+        frame.paste(slices.picture(number), (left, 0))
+        slices.annotate(frame, left)
+        draw = ImageDraw.Draw(frame)
+        draw.text((left + 4, 2), f"{slices.z_mm(number):.0f} mm", fill=GREY, font=SMALL)
+        draw.text((8, size[1] - _CAPTION + 6), text, fill=GREY, font=LARGER)
+        yield frame
+        report(number + 1, len(slices), "drawing frames")

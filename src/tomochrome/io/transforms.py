@@ -18,6 +18,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -27,10 +28,11 @@ from numpy.typing import NDArray
 from tomochrome.errors import GeometryError, InputError, OutputError, TomochromeError
 from tomochrome.geometry.affine import compose, is_orthogonal, nearest_orthogonal
 from tomochrome.geometry.displacement import DisplacementField
-from tomochrome.io import sandboxed_transforms
-from tomochrome.io.fields import KINDS as FIELD_KINDS
-from tomochrome.io.fields import InverseField, read_field
-from tomochrome.io.nifti_write import write_nifti_field
+from tomochrome.io import sandboxed_itk
+from tomochrome.io.archive import display_path
+from tomochrome.io.image_file import read_vectors
+from tomochrome.io.image_formats import open_image
+from tomochrome.io.image_write import write_nifti_field
 from tomochrome.runtime import check, write_whole
 from tomochrome.runtime.sandbox import MEMORY, SandboxError, call
 from tomochrome.volume import MOST_MM
@@ -38,11 +40,28 @@ from tomochrome.volume import MOST_MM
 if TYPE_CHECKING:
     import SimpleITK
 
+
+@dataclass(frozen=True, eq=False)
+class InverseField:
+    """A field stored in the opposite direction, to be inverted when it is applied.
+
+    3D Slicer marks fields that map points of the moving image to the fixed image in this way.
+    """
+
+    field: DisplacementField
+
+
 Part = NDArray[np.float64] | DisplacementField
 """A part that can be written."""
 ReadPart = Part | InverseField
 """A part as read; other tools also store fields that have to be inverted."""
 
+FIELD_KINDS: Final = {
+    ".nii.gz": "nifti", ".nii": "nifti", ".nrrd": "nrrd", ".nhdr": "nrrd", ".mha": "metaimage",
+    ".mhd": "metaimage",
+}  # fmt: skip
+"""File endings from which displacement fields can be read, with their formats."""
+_LPS_FROM_RAS: Final = np.array((-1.0, -1.0, 1.0), np.float32)
 HDF5_ENDINGS: Final = (".h5", ".hdf5")
 _LINEAR: Final = (".tfm", ".txt", ".mat")
 _WRITTEN_FIELD: Final = (".nii.gz", ".nii", ".nrrd", ".mha")
@@ -221,7 +240,7 @@ def _read_itk(path: Path) -> list[ReadPart]:
         raise InputError(f"'{path}' is not a transform file: its size is {size} bytes")
     try:
         found = call(
-            sandboxed_transforms.transform_parts,
+            sandboxed_itk.transform_parts,
             str(path.absolute()),
             str(path),
             subject=f"'{path}'",
@@ -285,3 +304,40 @@ def _to_itk(part: Part) -> SimpleITK.Transform:
     affine.SetMatrix([float(v) for v in part[:3, :3].ravel()])
     affine.SetTranslation([float(v) for v in part[:3, 3]])
     return affine
+
+
+def read_field(path: Path) -> DisplacementField | InverseField:
+    """Read a displacement field.
+
+    Vectors are in LPS mm, as in ITK and ANTs, except with NIfTI's intent code 1006, which
+    means RAS mm.
+
+    Raises
+    ------
+    InputError
+        If the file is damaged, claims more data than it can hold, or is not a displacement field.
+    GeometryError
+        If its values are not finite.
+    """
+    where = display_path(path)
+    image = open_image(
+        path, next(k for end, k in FIELD_KINDS.items() if path.name.lower().endswith(end))
+    )
+    scaled = (image.slope, image.intercept) != (1.0, 0.0)
+    components = image.components if image.channels * image.volumes == 3 else 1
+    if components != 3:
+        raise InputError(
+            f"'{where}' is not a displacement field: a field is 3D with three components per "
+            f"voxel, and this file has {max(components, image.channels)}"
+        )
+    if image.dtype.kind != "f" and not scaled:
+        raise InputError(f"'{where}' is not a displacement field: its values are {image.dtype}")
+    vectors = read_vectors(image)
+    if scaled:
+        vectors = vectors * image.slope + image.intercept
+    if image.ras_vectors:
+        vectors = vectors * _LPS_FROM_RAS
+    field = DisplacementField(vectors, image.affine)
+    # https://slicer.readthedocs.io/en/latest/developer_guide/modules/transforms.html#nrrd
+    kind = image.pairs.get("displacement field type", "")
+    return InverseField(field) if kind.strip().lower() == "modeling" else field

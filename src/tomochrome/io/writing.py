@@ -9,11 +9,8 @@ from pathlib import Path
 
 from tomochrome.errors import OutputError
 from tomochrome.formats import GIF, NIFTI, NRRD, SHEET, VIDEO, ZARR, Format, format_of
-from tomochrome.io.cine import write_gif, write_mp4
-from tomochrome.io.contact_sheet import write_contact_sheet
-from tomochrome.io.nifti_write import write_nifti
-from tomochrome.io.nrrd_write import write_nrrd
-from tomochrome.io.ome_zarr import check_store, write_ome_zarr
+from tomochrome.io.image_write import check_store, write_nifti, write_nrrd, write_ome_zarr
+from tomochrome.io.slice_pictures import write_contact_sheet, write_gif, write_mp4
 from tomochrome.runtime import check_writable, write_whole
 from tomochrome.volume import Volume
 
@@ -51,7 +48,7 @@ def check_output(path: str | os.PathLike[str], *, force: bool = False) -> Path:
     wanted = format_of(path)
     check_package(wanted)
     if wanted.is_folder:
-        from tomochrome.io.dicom.write import check_folder
+        from tomochrome.io.dicom.dicom_write import check_folder
 
         check_folder(Path(path), force=force)
         return Path(path)
@@ -100,7 +97,7 @@ def check_fits(volume: Volume, path: str | os.PathLike[str]) -> None:
             raise OutputError(
                 f"a volume of unit {volume.unit} cannot be written as DICOM; use .nii.gz or .nrrd"
             )
-        from tomochrome.io.dicom.write import check_slices
+        from tomochrome.io.dicom.dicom_write import check_slices
 
         check_slices(volume)
     elif wanted.only_color and not volume.is_rgba:
@@ -144,8 +141,7 @@ def write(volume: Volume, path: str | os.PathLike[str], *, force: bool = False) 
 
 
 def _write_folder(volume: Volume, folder: Path, force: bool) -> None:
-    from tomochrome.io.dicom.secondary_capture import write_capture
-    from tomochrome.io.dicom.write import write_series
+    from tomochrome.io.dicom.dicom_write import write_capture, write_series
 
     writer = write_capture if volume.is_rgba else write_series
     writer(volume, folder, force=force)

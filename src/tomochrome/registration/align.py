@@ -28,7 +28,7 @@ from tomochrome.registration.unfold import unfold
 from tomochrome.registration.velocity import PairFields
 from tomochrome.registration.working_pair import WorkingPair
 from tomochrome.runtime import check, free_memory, out_of_memory, report
-from tomochrome.runtime.threads import torch_threads
+from tomochrome.runtime.device import torch_threads
 
 __all__ = ["DEFAULT_ITERATIONS", "Aligned", "align", "align_on"]
 

@@ -24,7 +24,7 @@ from scipy import ndimage
 from tomochrome.errors import GeometryError, InputError, OptionError
 from tomochrome.geometry.affine import apply
 from tomochrome.geometry.morphology import grown
-from tomochrome.io.values import replacing_advice
+from tomochrome.io.image_values import replacing_advice
 from tomochrome.runtime import check
 from tomochrome.volume import Volume, require_volume
 

@@ -196,7 +196,7 @@ def register(
     """
     from tomochrome.registration.refine import DEFAULT_ITERATIONS
     from tomochrome.registration.report import measure
-    from tomochrome.runtime.threads import compute_threads
+    from tomochrome.runtime.device import compute_threads
 
     check_options(init, similarity, refine)
     clock, start = _Clock(), time.perf_counter()

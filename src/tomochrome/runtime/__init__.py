@@ -8,7 +8,6 @@ from tomochrome.runtime.device import (
     out_of_memory,
     thread_count,
 )
-from tomochrome.runtime.files import check_writable, write_group, write_whole
 from tomochrome.runtime.task import (
     Progress,
     Task,
@@ -19,6 +18,7 @@ from tomochrome.runtime.task import (
     report,
     running,
 )
+from tomochrome.runtime.whole_files import check_writable, write_group, write_whole
 from tomochrome.runtime.work_folder import clear_leftovers
 
 __all__ = [

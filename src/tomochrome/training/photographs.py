@@ -18,7 +18,7 @@ from pydantic import BaseModel, PositiveFloat, ValidationError
 from tomochrome.color.convert import srgb_to_lab
 from tomochrome.colorization.reference_photograph import foreground
 from tomochrome.errors import InputError, OptionError
-from tomochrome.io.photograph import is_photograph, read_photograph
+from tomochrome.io.picture_files import is_photograph, read_photograph
 from tomochrome.runtime import check, report, write_whole
 from tomochrome.training.config import RULES, validation_message
 from tomochrome.training.folder import make_folder

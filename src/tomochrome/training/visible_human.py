@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tomochrome.errors import InputError
-from tomochrome.io.photograph import read_photograph
+from tomochrome.io.picture_files import read_photograph
 from tomochrome.io.section_photograph import clean_section
 from tomochrome.runtime import check, report
 from tomochrome.runtime.sandbox import SandboxError, call

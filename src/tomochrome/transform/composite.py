@@ -334,8 +334,7 @@ class Transform:
         InputError
             If the file is missing, damaged or not a three-dimensional transform.
         """
-        from tomochrome.io.fields import InverseField
-        from tomochrome.io.transforms import read_parts
+        from tomochrome.io.transforms import InverseField, read_parts
 
         steps: list[Step] = []
         for part in read_parts(path):

@@ -51,7 +51,7 @@ def compare_in_worker(
     """
     from tomochrome.colorization import Reference
     from tomochrome.colorization.side_by_side import compare_models, upright_slice
-    from tomochrome.io.contact_sheet import tile_pictures
+    from tomochrome.io.slice_pictures import tile_pictures
 
     report(0, 0, "Reading the layer")
     ct = ct_source(layer, as_hu=as_hu).shown

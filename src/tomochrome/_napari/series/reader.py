@@ -103,8 +103,8 @@ def _is_readable_file(path: Path) -> bool:
 
 
 def _has_format(path: Path, kind: str) -> bool:
-    """Whether the first bytes of a file are those of a format, see `tomochrome.io.sniff`."""
-    from tomochrome.io.sniff import sniff
+    """Whether the first bytes of a file are those of a format (`tomochrome.io.image_formats`)."""
+    from tomochrome.io.image_formats import sniff
 
     with suppress(OSError):
         return sniff(path) == kind

@@ -141,7 +141,7 @@ def describe_identity(
 ) -> tuple[str, ...]:
     """Return two or three lines that identify the patient and the study.
 
-    ``identity`` is the result of `tomochrome.io.dicom.headers.identity_of`; ``patient`` and
+    ``identity`` is the result of `tomochrome.io.dicom.header_reader.identity_of`; ``patient`` and
     ``study`` are placeholders such as ``"Patient 1"`` for missing values. The study description,
     ``title``, may be empty.
     """

@@ -112,7 +112,7 @@ def _open(item: Item) -> _Result:
 
 def _identities(first: Mapping[str, Item]) -> dict[str, Mapping[str, str]]:
     """Read the patient's identity for each study, leaving out studies that cannot be read."""
-    from tomochrome.io.dicom.headers import identity_of
+    from tomochrome.io.dicom.header_reader import identity_of
 
     identities = {}
     for done, (study, item) in enumerate(first.items()):

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tomochrome.io.dicom.write import write_series
+    from tomochrome.io.dicom.dicom_write import write_series
 
 __all__ = ["write_series"]
 
@@ -17,6 +17,6 @@ __all__ = ["write_series"]
 def __getattr__(name: str) -> Any:
     if name != "write_series":
         raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
-    from tomochrome.io.dicom.write import write_series
+    from tomochrome.io.dicom.dicom_write import write_series
 
     return write_series

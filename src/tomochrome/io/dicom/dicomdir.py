@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Final
 
 from tomochrome.errors import InputError
+from tomochrome.io.dicom.elements import element, values
 from tomochrome.io.dicom.parse import read_dataset, read_records
-from tomochrome.io.dicom.values import element, values
 from tomochrome.io.dicom.warning_capture import captured_warnings
-from tomochrome.io.sniff import sniff
+from tomochrome.io.image_formats import sniff
 from tomochrome.io.walk import MOST_FILES, Skip, open_regular, readable
 from tomochrome.runtime import check
 

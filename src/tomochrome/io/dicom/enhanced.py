@@ -25,9 +25,9 @@ from pydicom.dataset import Dataset
 from pydicom.filereader import read_sequence_item
 
 from tomochrome.errors import InputError
+from tomochrome.io.dicom.elements import element, floats, items, number, tag_of, text, unit, values
 from tomochrome.io.dicom.header import Header, acquisition_of, times_of, windows_of
 from tomochrome.io.dicom.kinds import other_than_image
-from tomochrome.io.dicom.values import element, floats, items, number, tag_of, text, unit, values
 
 TAGS: Final = tuple(
     tag_of(keyword)

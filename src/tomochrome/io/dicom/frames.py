@@ -25,9 +25,8 @@ from pydicom.uid import (
 
 from tomochrome.errors import InputError, PixelsError
 from tomochrome.io.dicom import decode, parse
-from tomochrome.io.dicom.damage import Damage, truncated
+from tomochrome.io.dicom.damage import NATIVE, Damage, truncated, unread_syntax
 from tomochrome.io.dicom.header import Header
-from tomochrome.io.dicom.syntaxes import NATIVE, unread_syntax
 from tomochrome.io.walk import open_regular, readable
 
 MOST_FRAME_PIXELS: Final = 2**26

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Final
 
 from tomochrome.io.dicom.damage import Damage
+from tomochrome.io.dicom.elements import Source, floats, number, seconds, text, values, words
 from tomochrome.io.dicom.kinds import LOCALIZER, image_kind
-from tomochrome.io.dicom.values import Source, floats, number, seconds, text, values, words
 from tomochrome.volume import ScannerWindow
 
 ENHANCED: Final = frozenset(

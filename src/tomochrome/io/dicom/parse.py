@@ -26,7 +26,7 @@ from pydicom.filereader import data_element_generator, read_partial
 from pydicom.tag import BaseTag, Tag
 
 from tomochrome.errors import Cancelled, InputError
-from tomochrome.io.dicom.values import Elements, text
+from tomochrome.io.dicom.elements import Elements, text
 from tomochrome.runtime import check
 
 HEAD_BYTES: Final = 32 << 10

@@ -13,18 +13,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tomochrome.errors import InputError
-from tomochrome.io.dicom import unused_bits
 from tomochrome.io.dicom.damage import Damage, damage_of, is_most, refusal, truncated
 from tomochrome.io.dicom.frames import MOST_FRAME_PIXELS, Source
 from tomochrome.io.dicom.header import Header
 from tomochrome.io.dicom.rescale import DoesNotFitError, is_exact, rescale
-from tomochrome.io.dicom.stored import (
+from tomochrome.io.dicom.stored_values import (
+    Beyond,
     has_unused_bits,
     is_native,
+    notices,
     read_compressed,
     read_native,
+    without_unused_bits,
 )
-from tomochrome.io.dicom.unused_bits import Beyond, without_unused_bits
 from tomochrome.io.dicom.warning_capture import captured_warnings
 from tomochrome.io.walk import readable
 from tomochrome.notices import Notice
@@ -209,7 +210,7 @@ def _read_as(dtype: type[np.generic], headers: Sequence[Header], threads: int | 
                 raise refusal(total, headers[first].path, damaged[first])
 
         in_threads(work, total, "reading slices", threads)
-    notes = unused_bits.notices(beyond, first)
+    notes = notices(beyond, first)
     return Slices(voxels, outside if masked else None, damaged, notes)
 
 

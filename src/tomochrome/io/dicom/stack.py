@@ -24,12 +24,12 @@ from tomochrome.io.dicom.judge import (
     Gaps,
     Sideways,
     gaps,
+    repeats,
     sideways,
     unseen,
 )
 from tomochrome.io.dicom.phases import interleaved, same_position_mm
 from tomochrome.io.dicom.regular import Plan, SliceGeometry, plan
-from tomochrome.io.dicom.repeats import repeats
 from tomochrome.notices import Notice
 from tomochrome.volume import Verdict
 

@@ -1,4 +1,4 @@
-"""Writing a volume in Hounsfield units as a classic CT series.
+"""Writing a volume as a classic CT series, and colors as Secondary Capture images.
 
 The slices follow the axes of the volume, whether axial, sagittal, coronal or oblique, mirrored or
 not. A slice plane has no handedness, so any three orthogonal axes can be written.
@@ -22,6 +22,7 @@ from pydicom.uid import (
     CTImageStorage,
     ExplicitVRLittleEndian,
     JPEG2000Lossless,
+    SecondaryCaptureImageStorage,
     generate_uid,
 )
 from pydicom.valuerep import format_number_as_ds
@@ -328,3 +329,67 @@ def _compress(dataset: Dataset) -> None:
     dataset["PixelData"].VR = "OB"
     dataset["PixelData"].is_undefined_length = True
     dataset.file_meta.TransferSyntaxUID = JPEG2000Lossless
+
+
+def write_capture(
+    volume: Volume, folder: str | os.PathLike[str], *, description: str = "", force: bool = False
+) -> Path:
+    """Write RGBA as RGB Secondary Capture images over black, one file for each slice.
+
+    Each image has position, orientation, pixel spacing and frame of reference, the image types
+    DERIVED and SECONDARY, and "not for diagnosis" in ImageComments.
+
+    Parameters
+    ----------
+    volume
+        uint8 RGBA with orthogonal axes.
+    folder
+        Folder to create; its parent must exist.
+    description
+        SeriesDescription.
+    force
+        Replace an existing folder that contains nothing but ``.dcm`` files.
+
+    Returns
+    -------
+    Path
+        ``folder`` as a `Path`.
+
+    Raises
+    ------
+    OutputError
+        If the volume is not colored or the folder cannot be written.
+    Cancelled
+        If the task was cancelled; no files are left.
+    """
+    target = check_folder(Path(folder), force=force)
+    if not volume.is_rgba:
+        raise OutputError("only a color volume can be written as Secondary Capture; light it first")
+    template = base_dataset(volume, SecondaryCaptureImageStorage, None, "OT")
+    extra = volume.provenance.extra
+    template.SeriesDescription = (description or "Tomochrome color, not for diagnosis")[:64]
+    template.ImageType = ["DERIVED", "SECONDARY"]
+    template.ConversionType = "WSD"
+    template.ImageComments = str(extra.get("description", "not for diagnosis"))
+    if "not for diagnosis" not in template.ImageComments:
+        template.ImageComments += ", not for diagnosis"
+    template.BurnedInAnnotation = "NO"
+    template.SamplesPerPixel, template.PhotometricInterpretation = 3, "RGB"
+    template.PlanarConfiguration = 0
+    template.BitsAllocated, template.BitsStored, template.HighBit = 8, 8, 7
+    template.PixelRepresentation = 0
+
+    def set_pixels(dataset: Dataset, z: int) -> None:
+        pixels = over_black(np.asarray(volume.voxels[z])).tobytes()
+        dataset.PixelData = pixels + b"\x00" * (len(pixels) % 2)
+        dataset["PixelData"].VR = "OB"
+
+    return save_slices(target, template, volume, set_pixels)
+
+
+def over_black(
+    rgba: np.ndarray[tuple[int, ...], np.dtype[np.uint8]],
+) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+    """Composite uint8 RGBA (..., 4) over black: RGB (..., 3), rounded to nearest."""
+    alpha = rgba[..., 3:].astype(np.uint16)
+    return ((rgba[..., :3] * alpha + 127) // 255).astype(np.uint8)

@@ -9,12 +9,7 @@ from typing import Any, BinaryIO, Final
 
 from tomochrome.errors import InputError, NotAnImageError
 from tomochrome.io.dicom import enhanced, parse
-from tomochrome.io.dicom.frames import examine
-from tomochrome.io.dicom.header import Header, acquisition_of, times_of, windows_of
-from tomochrome.io.dicom.kinds import other_than_image
-from tomochrome.io.dicom.patient import patient_key
-from tomochrome.io.dicom.title import BIRTH, NAMES, Secrets, secrets_of, title
-from tomochrome.io.dicom.values import (
+from tomochrome.io.dicom.elements import (
     Source,
     floats,
     integer,
@@ -26,6 +21,10 @@ from tomochrome.io.dicom.values import (
     values,
     words,
 )
+from tomochrome.io.dicom.frames import examine
+from tomochrome.io.dicom.header import Header, acquisition_of, times_of, windows_of
+from tomochrome.io.dicom.kinds import other_than_image
+from tomochrome.io.dicom.patient import BIRTH, NAMES, Secrets, patient_key, secrets_of, title
 from tomochrome.io.dicom.warning_capture import captured_warnings
 from tomochrome.io.series_item import Item
 from tomochrome.io.walk import open_regular, readable

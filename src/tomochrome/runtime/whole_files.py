@@ -9,8 +9,14 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from tomochrome.errors import ExistsError, OutputError
-from tomochrome.runtime.disk import sync, sync_entries
-from tomochrome.runtime.work_folder import PREFIX, Move, WorkFolder, clear_leftovers
+from tomochrome.runtime.work_folder import (
+    PREFIX,
+    Move,
+    WorkFolder,
+    clear_leftovers,
+    sync,
+    sync_entries,
+)
 
 
 def check_writable(
