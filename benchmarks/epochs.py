@@ -25,8 +25,8 @@ from tomochrome.colorization.network_builder import build_network
 from tomochrome.training.color_data import SECTIONS
 from tomochrome.training.color_samples import UNKNOWN, SectionSamples, stacked
 from tomochrome.training.sections import read_clean_sections, split_sections
-from tomochrome.training.task import load_config
-from tomochrome.training.tasks.color import outputs
+from tomochrome.training.task_interface import load_config
+from tomochrome.training.tasks.color_task import outputs
 
 SHAPE: Final = (224, 288)
 BODY_PIXELS: Final = 256

@@ -41,7 +41,7 @@ def main() -> None:
         write_report(options.out, options.report)
         return
     from tomochrome.training import train
-    from tomochrome.training.task import load_config
+    from tomochrome.training.task_interface import load_config
 
     changes = {
         "shape": (128, 128), "pixel_mm": 3.2, "validate_every": EVERY, "patience": 1000,

@@ -39,24 +39,6 @@ PACKAGES = (
     "cli",
     "_napari",
 )
-#: Names of files that occur twice in src, until they are renamed.
-TWICE = {
-    "export.py",
-    "files.py",
-    "kernels.py",
-    "labels.py",
-    "levels.py",
-    "pair.py",
-    "parse.py",
-    "photograph.py",
-    "register.py",
-    "similarity.py",
-    "symnet.py",
-    "task.py",
-    "tissue.py",
-    "transform.py",
-    "values.py",
-}
 #: The same for the folders of `_napari`.
 NAPARI_FOLDERS = (
     "layers",
@@ -174,7 +156,7 @@ def test_only_the_napari_package_imports_the_window_system(path: Path) -> None:
 def test_names_of_files_are_unique() -> None:
     """A name says what is in the file, whatever its folder."""
     names = [path.name for path in (*MODULES, *PHANTOM) if not path.name.startswith("__")]
-    assert {name for name, count in Counter(names).items() if count > 1} <= TWICE
+    assert [name for name, count in Counter(names).items() if count > 1] == []
 
 
 def loaded_by(statement: str, warnings: str = "error") -> set[str]:

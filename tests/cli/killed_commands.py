@@ -325,7 +325,7 @@ WARM = (
 WARM_TRAINING = (
     "torch", "torch._dynamo", "torch.utils.serialization.config", "monai.networks.nets",
     "safetensors.torch", "tomochrome.color.palettes", "tomochrome.training.export",
-    "tomochrome.training.tasks.tissue",
+    "tomochrome.training.tasks.tissue_task",
 )  # fmt: skip
 
 

@@ -26,7 +26,7 @@ from tomochrome.training.color_samples import (  # noqa: E402
     UNKNOWN,
     PairSamples,
 )
-from tomochrome.training.tasks.color import LAST_DIGITS, Colors, rebalanced  # noqa: E402
+from tomochrome.training.tasks.color_task import LAST_DIGITS, Colors, rebalanced  # noqa: E402
 
 NAMES = ("scim", "unet", "unet-quantized", "coloria-cnn", "zhang")
 

@@ -24,7 +24,7 @@ from tomochrome.windowing import Window, luminance
 torch = pytest.importorskip("torch")
 from tomochrome.training.adversaries import Adversaries, feature_loss, hinge  # noqa: E402
 from tomochrome.training.parallel import Group  # noqa: E402
-from tomochrome.training.tasks.nogan import NoGan, RegionSamples  # noqa: E402
+from tomochrome.training.tasks.nogan_task import NoGan, RegionSamples  # noqa: E402
 from tomochrome.training.trainer import _State, read_checkpoint  # noqa: E402
 
 NAMES = ("artistic", "stable", "bigcolor")

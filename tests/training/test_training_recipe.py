@@ -11,7 +11,7 @@ from tomochrome.training import load_config
 from tomochrome.training.augment import Augmentation, Sampler
 from tomochrome.training.config import CONFIGS
 from tomochrome.training.patients import TrainingPatient
-from tomochrome.training.tasks.tissue import tissue_weights
+from tomochrome.training.tasks.tissue_task import tissue_weights
 
 SHAPE = (32, 48)
 

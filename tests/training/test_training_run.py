@@ -205,7 +205,7 @@ def test_plans_mix_regions_by_their_shares():
 
 def test_the_loss_is_zero_only_for_the_truth():
     from tomochrome.color.palettes import palette
-    from tomochrome.training.tasks.tissue import TissueLoss
+    from tomochrome.training.tasks.tissue_task import TissueLoss
 
     loss = TissueLoss(np.ones(N_TISSUES, np.float32), palette("natural").ab, 1.0)
     target = torch.randint(1, N_TISSUES, (2, 6, 6), generator=torch.Generator().manual_seed(1))
@@ -257,8 +257,8 @@ def test_exported_weights_predict_as_the_checkpoint_does(run, pool, tmp_path):
     from tomochrome.colorization.cards import find_model
     from tomochrome.training import load_config
     from tomochrome.training.export import load_mean, write_bundle
-    from tomochrome.training.task import Bundle, Evidence, half_precision
-    from tomochrome.training.tasks.tissue import Tissues
+    from tomochrome.training.task_interface import Bundle, Evidence, half_precision
+    from tomochrome.training.tasks.tissue_task import Tissues
     from tomochrome.training.tissue_card import reading
 
     task = Tissues(load_config(TINY), pool)

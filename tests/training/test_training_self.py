@@ -12,7 +12,7 @@ from tomochrome.training import load_config, train
 from tomochrome.training.augment import Augmentation
 from tomochrome.training.patients import UNSURE
 from tomochrome.training.self_training import TAUGHT, read_taught, teach
-from tomochrome.training.tasks.tissue import Tissues, TissueSamples
+from tomochrome.training.tasks.tissue_task import Tissues, TissueSamples
 
 pytest.importorskip("torch")
 STILL = Augmentation(

@@ -94,7 +94,7 @@ def test_a_missing_model_is_rejected(tmp_path) -> None:  # type: ignore[no-untyp
 
 def test_tissue_is_trained_in_two_steps(tmp_path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
     for slices in ("WEIGHT", "CALIBRATION", "HISTOGRAM"):
-        monkeypatch.setattr(f"tomochrome.training.tasks.tissue.{slices}_SLICES", 16)
+        monkeypatch.setattr(f"tomochrome.training.tasks.tissue_task.{slices}_SLICES", 16)
     monkeypatch.chdir(tmp_path)  # the second step finds the default folder of the first
     start = json.loads((CONFIGS / "tissue.json").read_text())["start"]
     configs = small("tissue-7-slices"), {**small("tissue"), "start": start}

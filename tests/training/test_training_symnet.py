@@ -44,7 +44,9 @@ def pool(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def few_pairs(monkeypatch):
-    monkeypatch.setattr("tomochrome.training.tasks.symnet.PAIRS", 2)  # measured on, of each kind
+    monkeypatch.setattr(
+        "tomochrome.training.tasks.symnet_task.PAIRS", 2
+    )  # measured on, of each kind
 
 
 @pytest.fixture(scope="module")
@@ -119,7 +121,7 @@ def test_regions_are_drawn_by_their_shares(pool, tmp_path):
 def test_the_loss_falls_on_one_pair(pool):
     from tomochrome.registration.symmetric_network import build_symnet
     from tomochrome.training import load_config
-    from tomochrome.training.tasks.symnet import pair_loss
+    from tomochrome.training.tasks.symnet_task import pair_loss
 
     torch.manual_seed(0)
     config = load_config(TINY)

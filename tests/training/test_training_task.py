@@ -23,7 +23,7 @@ LICENSE = Path(__file__).resolve().parents[2] / "LICENSE"
 
 
 # <model>
-from tomochrome.training.task import RandomSamples, Task, register  # noqa: E402
+from tomochrome.training.task_interface import RandomSamples, Task, register  # noqa: E402
 
 
 class LineConfig(TrainingConfig):

@@ -8,7 +8,7 @@ import pytest
 
 from tomochrome.training import TrainingConfig, train
 from tomochrome.training.export import load_mean
-from tomochrome.training.task import RandomSamples, Task, load_config, register
+from tomochrome.training.task_interface import RandomSamples, Task, load_config, register
 from tomochrome.training.trainer import read_checkpoint, start_task
 
 torch = pytest.importorskip("torch")

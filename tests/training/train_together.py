@@ -5,7 +5,7 @@ import sys
 import torch
 
 from tomochrome.training import TrainingConfig, train
-from tomochrome.training.task import RandomSamples, Task, register
+from tomochrome.training.task_interface import RandomSamples, Task, register
 
 
 class Points(RandomSamples):

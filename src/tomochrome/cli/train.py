@@ -61,7 +61,7 @@ def run(args: argparse.Namespace, session: Session) -> Outcome:
     from tomochrome.training.export import read_license
     from tomochrome.training.folder import make_folder, open_run
     from tomochrome.training.parallel import rank
-    from tomochrome.training.task import find_task
+    from tomochrome.training.task_interface import find_task
 
     started = time.perf_counter()
     config = load_config(args.config)

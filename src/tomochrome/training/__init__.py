@@ -1,6 +1,6 @@
 """Training: one trainer, and for each model a data set, a loss and a configuration.
 
-`tomochrome.training.task` says what a new model consists of. torch is imported when a
+`tomochrome.training.task_interface` says what a new model consists of. torch is imported when a
 configuration is read, not before.
 """
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from tomochrome.training.config import TrainingConfig
     from tomochrome.training.export import finish
-    from tomochrome.training.task import Task, load_config, register
+    from tomochrome.training.task_interface import Task, load_config, register
     from tomochrome.training.trainer import train
 
 _HOMES = {

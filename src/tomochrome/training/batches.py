@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, Dataset
 from tomochrome.errors import TomochromeError
 from tomochrome.runtime import ThreadPool, check
 from tomochrome.training.pool import sendable
-from tomochrome.training.task import Samples
+from tomochrome.training.task_interface import Samples
 
 _LOOK_SECONDS = 0.2
 

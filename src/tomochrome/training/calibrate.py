@@ -12,7 +12,7 @@ from tomochrome.colorization.color_heads import ColorHead, TableHead
 from tomochrome.evaluate.calibration import Reliability, reliability
 from tomochrome.runtime import check
 from tomochrome.training.precision import arranged, mixed_precision
-from tomochrome.training.task import Samples
+from tomochrome.training.task_interface import Samples
 
 _BATCH = 8
 

@@ -24,8 +24,8 @@ from tomochrome.errors import InputError
 from tomochrome.training.pool import region_of
 from tomochrome.training.section_pairs import Part, SectionPair, pair_files, read_pair
 from tomochrome.training.sections import Section
-from tomochrome.training.task import RandomSamples
-from tomochrome.training.tasks.tissue import TissueSamples
+from tomochrome.training.task_interface import RandomSamples
+from tomochrome.training.tasks.tissue_task import TissueSamples
 
 UNKNOWN: Final = 0  #: a pixel of unknown color, such as gel in a cavity
 AROUND: Final = 1  #: air around the body

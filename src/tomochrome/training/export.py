@@ -20,7 +20,7 @@ from tomochrome.runtime import quietly, write_whole
 from tomochrome.training.config import TrainingConfig
 from tomochrome.training.folder import CHECKPOINT, LOG, SECOND, make_folder
 from tomochrome.training.pool import HELD_OUT, PhantomGenerator
-from tomochrome.training.task import Bundle, Evidence, Task, load_config
+from tomochrome.training.task_interface import Bundle, Evidence, Task, load_config
 from tomochrome.training.trainer import foreign_checkpoint, read_checkpoint, start_task
 
 CARDS = Path(__file__).resolve().parent / "cards"

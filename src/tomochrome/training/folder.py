@@ -18,7 +18,7 @@ CHECKPOINT = "checkpoint.pt"
 LOG = "log.csv"
 """Name of the log of losses in a run's folder."""
 SECOND = "second"
-"""Name of the folder of a second run (see `tomochrome.training.task.Task.second_run`)."""
+"""Name of the folder of a second run (see `tomochrome.training.task_interface.Task.second_run`)."""
 
 
 def make_folder(path: str | os.PathLike[str]) -> Path:

@@ -31,7 +31,7 @@ from tomochrome.registration.velocity import (
 )  # fmt: skip
 from tomochrome.training.patients import TrainingPatient
 from tomochrome.training.pool import Pool, region_of
-from tomochrome.training.task import RandomSamples
+from tomochrome.training.task_interface import RandomSamples
 from tomochrome.windowing.grey import GREY_KNOTS, HU_KNOTS
 
 REAL = ("ct/thorax_cta_1p5mm.nii.gz", "ct/head_female_1mm.nii.gz")

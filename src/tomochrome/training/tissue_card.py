@@ -8,7 +8,7 @@ from typing import Any
 from tomochrome.colorization.inputs import InputSpec
 from tomochrome.tissue import TISSUE_NAMES
 from tomochrome.training.fit import HU_EDGES
-from tomochrome.training.task import NOT_FOR_DIAGNOSIS
+from tomochrome.training.task_interface import NOT_FOR_DIAGNOSIS
 
 _TITLES = {
     "tissue": "Tissue network, 2.5D",

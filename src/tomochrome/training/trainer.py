@@ -34,7 +34,7 @@ from tomochrome.training.folder import (
 from tomochrome.training.parallel import Group, group
 from tomochrome.training.pool import PhantomGenerator
 from tomochrome.training.precision import place
-from tomochrome.training.task import Task, find_task, load_config
+from tomochrome.training.task_interface import Task, find_task, load_config
 
 _LOG_EVERY = 20
 _CHECKPOINT_SECONDS = 120.0

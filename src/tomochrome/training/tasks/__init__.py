@@ -1,1 +1,1 @@
-"""The shipped training tasks, one module each; see `tomochrome.training.task`."""
+"""The shipped training tasks, one module each; see `tomochrome.training.task_interface`."""

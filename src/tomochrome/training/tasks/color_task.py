@@ -56,7 +56,7 @@ from tomochrome.training.photographs import find_pairs
 from tomochrome.training.precision import arranged, mixed_precision
 from tomochrome.training.section_pairs import Part
 from tomochrome.training.start import start_from
-from tomochrome.training.task import (
+from tomochrome.training.task_interface import (
     NOT_FOR_DIAGNOSIS,
     Bundle,
     Evidence,
@@ -66,7 +66,7 @@ from tomochrome.training.task import (
     image_format,
     register,
 )
-from tomochrome.training.tasks.tissue import CALIBRATION, TissueSamples, real_patients
+from tomochrome.training.tasks.tissue_task import CALIBRATION, TissueSamples, real_patients
 
 LAST_DIGITS: Final[dict[Part, tuple[int, ...]]] = {
     "learn": (0, 1, 2, 3, 4, 5, 6), "validate": (7, 8), "test": (9,)

@@ -288,9 +288,9 @@ def find_task(name: str) -> type[Task[Any]]:
     """
     from tomochrome.training import tasks
 
-    shipped = {module.name for module in pkgutil.iter_modules(tasks.__path__)}
+    shipped = {module.name.removesuffix("_task") for module in pkgutil.iter_modules(tasks.__path__)}
     if name not in _tasks and name in shipped:
-        importlib.import_module(f"{tasks.__name__}.{name}")
+        importlib.import_module(f"{tasks.__name__}.{name}_task")
     if name not in _tasks:
         known = ", ".join(sorted(shipped | set(_tasks)))
         raise OptionError(f"there is no training task '{name}'; choose from {known}")

@@ -18,7 +18,14 @@ from tomochrome.training.pairs import REAL, PairSamples, Sample, read_real
 from tomochrome.training.pool import Pool
 from tomochrome.training.precision import mixed_precision
 from tomochrome.training.symnet_score import measure_symnet
-from tomochrome.training.task import Bundle, Evidence, Task, half_precision, image_format, register
+from tomochrome.training.task_interface import (
+    Bundle,
+    Evidence,
+    Task,
+    half_precision,
+    image_format,
+    register,
+)
 
 INTENDED_USE = "Not for diagnosis: a registration is a guess; look at it, and at its measures."
 SHRINK_BY = 2

@@ -38,7 +38,7 @@ from tomochrome.training.pool import Pool
 from tomochrome.training.precision import arranged, mixed_precision
 from tomochrome.training.self_training import read_taught
 from tomochrome.training.start import began_with, interpolate_weights, start_from
-from tomochrome.training.task import (
+from tomochrome.training.task_interface import (
     NOT_FOR_DIAGNOSIS,
     Bundle,
     Evidence,

@@ -29,8 +29,8 @@ from tomochrome.training.color_config import ColorConfig
 from tomochrome.training.color_samples import BODY, UNKNOWN, ColorSamples
 from tomochrome.training.config import RULES, Rate, Share, check_shape
 from tomochrome.training.parallel import processes
-from tomochrome.training.task import Bundle, Evidence, RandomSamples, Task, register
-from tomochrome.training.tasks.color import Colors, outputs
+from tomochrome.training.task_interface import Bundle, Evidence, RandomSamples, Task, register
+from tomochrome.training.tasks.color_task import Colors, outputs
 
 _REGION_KEPT = 0.7  # otherwise the region is unknown, as it is in prediction
 
