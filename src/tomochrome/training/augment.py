@@ -22,8 +22,8 @@ from tomochrome.phantom import (
     sample_hu,
     texture_table,
 )
+from tomochrome.training.augmentation_kernels import Anatomy, Contrast, Noise, Planes, sample_planes
 from tomochrome.training.patients import TrainingPatient, tissues_of_structures
-from tomochrome.training.sampling_kernels import Anatomy, Contrast, Noise, Planes, sample_planes
 
 S = Structure  # short, for the tables below
 _COARSE = 8  # pixels between the nodes of the displacement
