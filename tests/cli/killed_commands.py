@@ -344,10 +344,11 @@ def warm_up(*, training: bool) -> None:
     target.target_context.refresh()
     if training:
         from tomochrome.training import augment
-        from tomochrome.training.tasks import tissue
+        from tomochrome.training.tasks import tissue_task
 
         # Few samples of each kind and small images of noise: what is learned does not matter.
-        tissue.WEIGHT_SLICES = tissue.CALIBRATION_SLICES = tissue.HISTOGRAM_SLICES = 8
+        tissue_task.WEIGHT_SLICES = tissue_task.CALIBRATION_SLICES = 8
+        tissue_task.HISTOGRAM_SLICES = 8
         augment._BANK = 96
 
 

@@ -270,7 +270,7 @@ def test_exported_weights_predict_as_the_checkpoint_does(run, pool, tmp_path):
     evidence = Evidence(None, [], 0)
 
     def write():
-        words = dict.fromkeys(("temperature", "reliability", "began"), "") | reading(
+        words = dict.fromkeys(("temperature", "reliability", "began", "emphasis"), "") | reading(
             task.config.spec
         )
         bundle = Bundle("tissue", half_precision(state), metadata, words, "tissue")
