@@ -2,6 +2,7 @@ import json
 
 import numpy as np
 import pytest
+from training_cases import STILL
 
 from tomochrome.colorization.inputs import InputSpec
 from tomochrome.errors import InputError, OptionError
@@ -34,13 +35,6 @@ def box_patient(hu=False):
         ):
             scan[s == structure] = value
     return TrainingPatient("box", s, (3.0, 2.0, 2.0), scan)
-
-
-STILL = Augmentation(
-    tilt_degrees=0.0, scale=(1.0, 1.0001), elastic_mm=0.0, inflation=0.0, shift_mm=0.0,
-    noise_hu=0.0, blur_px=0.0, couch=0.0, arms=0.0, small_field=0.0, short_volume=0.0, streaks=0.0,
-    prone=0.0,
-)  # fmt: skip
 
 
 def drawn(sampler, patient):

@@ -3,23 +3,17 @@
 import nibabel
 import numpy as np
 import pytest
-from training_cases import small, write_data, write_pool
+from training_cases import STILL, small, write_data, write_pool
 
 from tomochrome.errors import OptionError
 from tomochrome.phantom import Structure, make_patient, tissue_table
 from tomochrome.tissue import Tissue
 from tomochrome.training import load_config, train
-from tomochrome.training.augment import Augmentation
 from tomochrome.training.patients import UNSURE
 from tomochrome.training.self_training import TAUGHT, read_taught, teach
 from tomochrome.training.tasks.tissue_task import Tissues, TissueSamples
 
 pytest.importorskip("torch")
-STILL = Augmentation(
-    tilt_degrees=0.0, scale=(1.0, 1.0001), elastic_mm=0.0, inflation=0.0, shift_mm=0.0,
-    noise_hu=0.0, blur_px=0.0, couch=0.0, arms=0.0, small_field=0.0, short_volume=0.0,
-    streaks=0.0, prone=0.0,
-)  # fmt: skip
 
 
 @pytest.fixture(scope="module")

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from tomochrome.phantom import Structure
+from tomochrome.training.augment import Augmentation
 from tomochrome.training.config import CONFIGS
 from tomochrome.training.pool import HELD_OUT
 
@@ -55,6 +56,14 @@ SMALL = {
         "opening": {"share": 0.5, "shape": [16, 16, 16], "sizes": [0.1, 0.5]},
     },
 }
+
+
+STILL = Augmentation(
+    tilt_degrees=0.0, scale=(1.0, 1.0001), elastic_mm=0.0, inflation=0.0, shift_mm=0.0,
+    noise_hu=0.0, blur_px=0.0, couch=0.0, arms=0.0, small_field=0.0, short_volume=0.0, streaks=0.0,
+    prone=0.0,
+)  # fmt: skip
+"""Samples as the patient is, in the middle of the image."""
 
 
 def shipped() -> list[str]:

@@ -17,10 +17,10 @@ import numpy as np
 from tomochrome.color.chroma import Chroma
 from tomochrome.errors import InputError
 from tomochrome.geometry.orient import closest_axial
-from tomochrome.geometry.resample import to_spacing
 from tomochrome.io import read
 from tomochrome.runtime import check, report
 from tomochrome.training.color_samples import AROUND, BODY, ColoredScan
+from tomochrome.training.patients import coarsened, hu_of
 from tomochrome.training.section_pairs import Part
 from tomochrome.training.sections import (
     Section,
@@ -29,7 +29,7 @@ from tomochrome.training.sections import (
     section_pair,
     split_sections,
 )
-from tomochrome.training.self_training import TAUGHT
+from tomochrome.training.self_training import taught_files
 from tomochrome.volume import Volume
 
 SECTIONS: Final = "cryosection/sections"
@@ -92,8 +92,7 @@ def read_real_colors(data: Path, teacher: str) -> RealColors:
         for (section, part), place in zip(head, places, strict=True):
             pair = ColoredScan.from_pair(section_pair(section, scan, place))
             pairs.setdefault(part, []).append(pair)
-    paths = [data / name for name in TAUGHT if (data / name).is_file()]
-    taught = []
+    paths, taught = taught_files(data), []
     for done, path in enumerate(paths):
         check()
         report(done, len(paths), "coloring scans for the teacher")
@@ -113,9 +112,7 @@ def taught_scan(scan: Volume, teacher: str) -> ColoredScan:
     """
     from tomochrome.colorization.predict import colorize
 
-    z, y, x = (max(pair) for pair in zip(scan.spacing, TAUGHT_SPACING, strict=True))
-    small = to_spacing(scan, (z, y, x))
+    small = coarsened(scan, TAUGHT_SPACING)
     chroma: Chroma = colorize(small, model=teacher).without_shades()
     kind = np.where(chroma.code > 0, BODY, AROUND).astype(np.uint8)
-    hu = np.clip(np.rint(small.voxels), -1024, 3071).astype(np.int16)
-    return ColoredScan(hu, chroma.ab().astype(np.float16), kind, small.spacing)
+    return ColoredScan(hu_of(small), chroma.ab().astype(np.float16), kind, small.spacing)

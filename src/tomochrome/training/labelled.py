@@ -17,7 +17,7 @@ from tomochrome.errors import InputError
 from tomochrome.geometry.orient import closest_axial
 from tomochrome.io import read
 from tomochrome.phantom import Structure
-from tomochrome.training.patients import TrainingPatient
+from tomochrome.training.patients import TrainingPatient, hu_of
 
 S = Structure  # short, for the tables below
 ORGANS: dict[int, S] = {
@@ -77,7 +77,7 @@ def read_labelled(ct: Path, labels: Path) -> TrainingPatient:
     scan, names = closest_axial(read(ct)), closest_axial(read(labels))
     if scan.shape != names.shape or not np.allclose(scan.affine, names.affine, atol=1e-2):
         raise InputError(f"'{labels}' is not on the voxel grid of '{ct}'; resample it to that grid")
-    hu = np.clip(np.rint(scan.voxels), -1024, 3071).astype(np.int16)
+    hu = hu_of(scan)
     structures = complete_structures(hu, np.rint(names.voxels).astype(np.int16), scan.spacing)
     return TrainingPatient(ct.name.split(".")[0], structures, scan.spacing, hu)
 

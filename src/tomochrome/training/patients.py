@@ -8,8 +8,10 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from tomochrome.geometry.resample import to_spacing
 from tomochrome.phantom import tissue_table
 from tomochrome.tissue import N_TISSUES, Tissue
+from tomochrome.volume import Volume
 
 UNSURE = 255
 """Value in a structure map of voxels that are not known; they have no weight in a loss."""
@@ -34,6 +36,17 @@ def tissues_of_structures() -> NDArray[np.uint8]:
     known = tissue_table()
     table[: len(known)] = known
     return table
+
+
+def hu_of(scan: Volume) -> NDArray[np.int16]:
+    """Return the HU of a scan as they are stored for training, int16 (z, y, x)."""
+    return np.clip(np.rint(scan.voxels), -1024, 3071).astype(np.int16)
+
+
+def coarsened(scan: Volume, finest: tuple[float, float, float]) -> Volume:
+    """Return a scan whose spacing (z, y, x) is at least ``finest``, in mm."""
+    z, y, x = map(max, scan.spacing, finest)
+    return to_spacing(scan, (z, y, x))
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,12 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tomochrome.geometry.orient import closest_axial
-from tomochrome.geometry.resample import to_spacing
 from tomochrome.io import read
 from tomochrome.phantom import Structure, tissue_table
 from tomochrome.runtime import check, report
 from tomochrome.tissue import N_TISSUES, Tissue
-from tomochrome.training.patients import UNSURE, TrainingPatient
+from tomochrome.training.patients import UNSURE, TrainingPatient, coarsened, hu_of
 from tomochrome.volume import Volume
 
 TAUGHT: Final = (
@@ -36,6 +35,11 @@ SPACING: Final = (2.0, 1.6, 1.6)
 """Finest spacing (z, y, x) at which the scans are kept, in mm."""
 SIZES: Final = (1.0, 0.9, 1.1)
 """Factors of the patient's size in the teacher's views."""
+
+
+def taught_files(data: Path) -> list[Path]:
+    """Return the scans of `TAUGHT` that a data folder has."""
+    return [data / name for name in TAUGHT if (data / name).is_file()]
 
 
 def read_taught(data: Path, teacher: str, confidence: float) -> list[TrainingPatient]:
@@ -55,18 +59,14 @@ def read_taught(data: Path, teacher: str, confidence: float) -> list[TrainingPat
     TomochromeError
         If a scan cannot be read, or there is no such model.
     """
-    paths = [data / name for name in TAUGHT if (data / name).is_file()]
-    patients = []
+    paths, patients = taught_files(data), []
     for done, path in enumerate(paths):
         check()
         report(done, len(paths), "naming tissues of unlabelled scans")
         scan = closest_axial(read(path))
-        z, y, x = (max(pair) for pair in zip(scan.spacing, SPACING, strict=True))
-        small = to_spacing(scan, (z, y, x))
+        small, name = coarsened(scan, SPACING), path.name.split(".")[0]
         structures = teach(small, teacher, confidence)
-        hu = np.clip(np.rint(small.voxels), -1024, 3071).astype(np.int16)
-        name = path.name.split(".")[0]
-        patients.append(TrainingPatient(name, structures, small.spacing, hu, taught=True))
+        patients.append(TrainingPatient(name, structures, small.spacing, hu_of(small), taught=True))
     return patients
 
 

@@ -4,19 +4,6 @@ Nothing is imported before it is used, so that a child of `tomochrome.runtime.sa
 decodes frames does not wait for pydicom.
 """
 
-from __future__ import annotations
+import lazy_loader
 
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from tomochrome.io.dicom.dicom_write import write_series
-
-__all__ = ["write_series"]
-
-
-def __getattr__(name: str) -> Any:
-    if name != "write_series":
-        raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
-    from tomochrome.io.dicom.dicom_write import write_series
-
-    return write_series
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Final, Protocol, Self
 
@@ -36,7 +37,7 @@ from tomochrome.training.labelled import read_labelled
 from tomochrome.training.patients import UNSURE, TrainingPatient
 from tomochrome.training.pool import Pool
 from tomochrome.training.precision import arranged, mixed_precision
-from tomochrome.training.self_training import read_taught
+from tomochrome.training.self_training import read_taught, taught_files
 from tomochrome.training.start import began_with, interpolate_weights, start_from
 from tomochrome.training.task_interface import (
     NOT_FOR_DIAGNOSIS,
@@ -281,14 +282,17 @@ class Tissues(Task[TissueConfig]):
     def __init__(self, config: TissueConfig, pool: Path, data: Path | None = None) -> None:
         super().__init__(config, pool, data)
         self.real = real_patients(data)
-        self.taught = (
-            read_taught(data, config.teacher, config.taught_confidence)
-            if data is not None and config.teacher is not None
-            else []
-        )
         self.criterion: TissueLoss | None = None
         # a block counts as four slices, as its slices are of one patient
         self.slices_each = 1 if config.spec.block is None else 4
+
+    @cached_property
+    def taught(self) -> list[TrainingPatient]:
+        """The unlabelled scans with the teacher's names, which only the training itself needs."""
+        config = self.config
+        if self.data is None or config.teacher is None or not config.taught_share:
+            return []
+        return read_taught(self.data, config.teacher, config.taught_confidence)
 
     def network(self) -> torch.nn.Module:
         """Build the network with its initial weights."""
@@ -344,10 +348,11 @@ class Tissues(Task[TissueConfig]):
                 f"{len(self.real)} real labelled CT (abdomen, no contrast agent; "
                 "TotalSegmentator's example, Apache-2.0), its contrast and shape varied"
             )
-        if self.taught:
+        teacher = self.config.teacher if self.config.taught_share else None
+        if self.data is not None and teacher and (scans := len(taught_files(self.data))):
             lines.append(
-                f"{len(self.taught)} CT of living people without labels, where the model "
-                f"`{Path(self.config.teacher or '').name}` is sure of the tissue"
+                f"{scans} CT of living people without labels, where the model "
+                f"`{Path(teacher).name}` is sure of the tissue"
             )
         return lines
 

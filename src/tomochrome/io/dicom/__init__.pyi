@@ -1,0 +1,3 @@
+from .dicom_write import write_series
+
+__all__ = ["write_series"]
