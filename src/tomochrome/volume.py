@@ -13,7 +13,7 @@ from tomochrome.errors import GeometryError, InputError
 from tomochrome.notices import Notice
 
 Unit = Literal["HU", "unknown", "RGBA", "tissue", "fraction"]
-MOST_MM: Final = 1e9  # larger coordinates overflow and mean a damaged header
+MAX_MM: Final = 1e9  # larger coordinates overflow and mean a damaged header
 Verdict = Literal["regular", "irregular", "tilted", "incomplete", "unreadable", "not-ct"]
 
 
@@ -100,7 +100,7 @@ class Volume:
         affine = np.array(self.affine, dtype=np.float64)
         if affine.shape != (4, 4) or not np.isfinite(affine).all():
             raise GeometryError("the affine must be a finite 4x4 matrix")
-        if np.abs(affine).max() > MOST_MM:
+        if np.abs(affine).max() > MAX_MM:
             raise GeometryError("the affine places voxels outside any scanner")
         if not np.array_equal(affine[3], (0.0, 0.0, 0.0, 1.0)):
             raise GeometryError("the last row of the affine must be 0 0 0 1")

@@ -185,7 +185,7 @@ HOSTILE = {
 @pytest.mark.parametrize("case", HOSTILE)
 def test_hostile_headers_end_soon_and_in_a_sentence(tmp_path, monkeypatch, case):
     """The bound is on reads, and low here: what does not read would go on and on."""
-    monkeypatch.setattr(parse, "MOST_READS", 5000)
+    monkeypatch.setattr(parse, "MAX_READS", 5000)
     monkeypatch.setattr(parse, "BYTES_A_READ", BIG)
     path = tmp_path / "x.dcm"
     path.write_bytes(HOSTILE[case]())

@@ -14,7 +14,7 @@ from io_cases import ORIENTATIONS, ct, series
 
 from tomochrome.geometry.affine import apply, is_orthogonal
 from tomochrome.io.dicom.header_reader import read_header
-from tomochrome.io.dicom.regular import MOST_BRIDGED_MM, MOST_GROWTH, MOST_SLICES, MOST_VOXELS
+from tomochrome.io.dicom.regular import MAX_BRIDGED_MM, MAX_GROWTH, MAX_SLICES, MAX_VOXELS
 from tomochrome.io.dicom.stack import stack
 from tomochrome.notices import texts
 
@@ -159,7 +159,7 @@ def test_missing_slices_are_counted_and_filled():
 
 
 def test_a_wide_hole_is_left_and_said():
-    assert MOST_BRIDGED_MM == 10
+    assert MAX_BRIDGED_MM == 10
     found = stack(slices(heights(0, 2, 4, 6, 28, 30, 32)))
     assert found.verdict == "incomplete"
     assert texts(found.warnings) == [
@@ -208,7 +208,7 @@ def test_tilt_is_measured_and_the_grid_is_upright(degrees):
     assert reaches_all(found)
     assert found.plan.spacing <= 4.0 + 1e-9
     stored = 12 * 24 * 20
-    assert np.prod(found.shape) <= 1.3 * max(MOST_GROWTH, 2) * stored
+    assert np.prod(found.shape) <= 1.3 * max(MAX_GROWTH, 2) * stored
     # As stored, a sheared affine puts every slice exactly where it is.
     there = apply(found.affine, [(i, 0, 0) for i in range(12)])
     np.testing.assert_allclose(there, positions, atol=1e-9)
@@ -313,9 +313,9 @@ def test_anything_at_all_ends_in_a_refusal_or_a_grid_within_bounds(positions, pi
         return
     assert np.isfinite(found.affine).all()
     assert abs(np.linalg.det(found.affine[:3, :3])) > 0
-    assert np.prod(found.shape, dtype=float) <= max(MOST_VOXELS, 2 * np.prod(matrix) * len(headers))
+    assert np.prod(found.shape, dtype=float) <= max(MAX_VOXELS, 2 * np.prod(matrix) * len(headers))
     if found.plan is not None:
         assert is_orthogonal(found.grid_affine, 1e-6)
-        assert found.shape[0] <= MOST_SLICES
+        assert found.shape[0] <= MAX_SLICES
         assert found.warnings
     assert all("nan" not in w.text and "inf " not in w.text for w in found.warnings)

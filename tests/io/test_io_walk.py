@@ -43,7 +43,7 @@ def test_links_in_circles_are_walked_once(tmp_path):
 
 
 def test_a_whole_disk_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(walking, "MOST_FILES", 20)
+    monkeypatch.setattr(walking, "MAX_FILES", 20)
     for i in range(30):
         (tmp_path / f"{i}").write_bytes(b"x")
     with pytest.raises(InputError, match="more than 20 files; choose a subfolder"):

@@ -14,7 +14,7 @@ from tomochrome.compare.base import View, share
 from tomochrome.compare.pair import Which
 from tomochrome.compare.region import Region
 from tomochrome.errors import OptionError
-from tomochrome.volume import MOST_MM, Volume
+from tomochrome.volume import MAX_MM, Volume
 
 Direction = Literal["vertical", "horizontal"]
 S = TypeVar("S")
@@ -82,7 +82,7 @@ class CheckerboardSettings:
             raise OptionError(
                 f"the offset must be three numbers of mm (z, y, x), not {self.offset_mm}"
             )
-        if max(abs(float(v)) for v in offset) > MOST_MM:
+        if max(abs(float(v)) for v in offset) > MAX_MM:
             raise OptionError(f"the offset {self.offset_mm} is larger than any scanner")
         object.__setattr__(self, "tile_mm", float(self.tile_mm))
         object.__setattr__(self, "offset_mm", tuple(float(v) for v in offset))

@@ -33,9 +33,9 @@ LABELS: Final = {"nifti": "NIfTI"}
 MAX_VOLUME_BYTES: Final = 4 << 30
 """Stored size of one volume: 2,000 slices of 1024 x 1024 voxels of 16 bits."""
 MAX_VOLUMES: Final = 10_000  # per file: a functional MR study has about a thousand
-DEFLATE_MOST: Final = 1032
+MAX_DEFLATION: Final = 1032
 """Highest compression ratio of deflate (RFC 1951: 258 bytes in 2 bits)."""
-MOST_RATIO: Final = 200
+MAX_RATIO: Final = 200
 """Highest plausible compression ratio of a large volume that is neither empty nor a bomb."""
 LARGE_BYTES: Final = 1 << 30
 
@@ -287,14 +287,14 @@ def check_claims(
             f"'{where}' claims {volumes} volumes of {' x '.join(map(str, shape[::-1]))} voxels, "
             f"{volume_bytes / 2**30:.3g} GiB each, more than this reader allows; save a part of it"
         )
-    if claimed > max(stored, 0) * (DEFLATE_MOST if packed else 1):
+    if claimed > max(stored, 0) * (MAX_DEFLATION if packed else 1):
         raise InputError(
             f"'{where}' is truncated or damaged: its header claims {claimed} bytes of voxels, and "
             f"the file has {max(stored, 0)}{' (compressed)' if packed else ''}; copy it again"
         )
-    if packed and volume_bytes > LARGE_BYTES and claimed > MOST_RATIO * stored:
+    if packed and volume_bytes > LARGE_BYTES and claimed > MAX_RATIO * stored:
         raise InputError(
-            f"'{where}' would expand more than {MOST_RATIO} times, as a decompression bomb does; "
+            f"'{where}' would expand more than {MAX_RATIO} times, as a decompression bomb does; "
             "unpack it yourself first, if you trust it"
         )
 

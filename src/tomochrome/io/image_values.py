@@ -16,7 +16,7 @@ from tomochrome.runtime import check
 from tomochrome.volume import Unit
 
 AIR_HU: Final = -1024
-_LARGEST: Final = float(np.finfo(np.float32).max)
+_MAX_FLOAT32: Final = float(np.finfo(np.float32).max)
 _INT16: Final = np.iinfo(np.int16)
 
 
@@ -121,8 +121,8 @@ def _gathered(
         with np.errstate(over="ignore", invalid="ignore"):
             plane = plane if scale is None else plane.astype(np.float64) * scale[0] + scale[1]
             low, high = plane.min(), plane.max()
-            if not (low >= -_LARGEST and high <= _LARGEST):  # also True for NaN
-                lost = ~(np.abs(plane) <= _LARGEST)
+            if not (low >= -_MAX_FLOAT32 and high <= _MAX_FLOAT32):  # also True for NaN
+                lost = ~(np.abs(plane) <= _MAX_FLOAT32)
                 outside = np.zeros(shape, dtype=np.bool_) if outside is None else outside
                 outside[z] = lost
                 plane = np.where(lost, 0, plane)

@@ -32,7 +32,7 @@ _NRRD_TYPES = {
 }  # fmt: skip
 
 _CHUNK: Final = 32, 256, 256
-_SMALLEST: Final = 256  # y and x: no lower resolution is written below this
+_MIN_RESOLUTION: Final = 256  # y and x: no lower resolution is written below this
 _COLORS: Final = (
     ("red", "FF0000", True), ("green", "00FF00", True), ("blue", "0000FF", True),
     ("alpha", "FFFFFF", False),
@@ -260,7 +260,7 @@ def _steps(shape: tuple[int, ...]) -> list[tuple[int, ...]]:
     found: list[tuple[int, ...]] = [(1, 1, 1)]
     while True:
         sizes = [-(-n // step) for n, step in zip(shape, found[-1], strict=True)]
-        if max(sizes[1:]) <= _SMALLEST:
+        if max(sizes[1:]) <= _MIN_RESOLUTION:
             return found
         halved = (2 if 2 * n > max(sizes) else 1 for n in sizes)
         found.append(tuple(step * by for step, by in zip(found[-1], halved, strict=True)))

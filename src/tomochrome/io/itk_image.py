@@ -33,7 +33,7 @@ from tomochrome.notices import Notice
 from tomochrome.runtime import report
 from tomochrome.runtime.sandbox import MEMORY, SandboxError, call
 
-_HEADER_MOST: Final = 1 << 20
+_MAX_HEADER: Final = 1 << 20
 _SECONDS: Final = 8.0
 _BYTES_A_SECOND: Final = 10_000_000  #: for the slowest encoding (text) on a slow machine
 #: spaces that ITK converts to LPS (NRRD section 3.2); "-time" adds a fourth axis
@@ -115,7 +115,7 @@ def open_itk(path: Path, kind: str) -> ImageFile:
 def _scan(path: Path, *, is_nrrd: bool) -> _Header:
     """Parse a header up to the first empty line (NRRD) or ElementDataFile (MetaImage)."""
     with path.open("rb") as file:
-        head = file.read(_HEADER_MOST)
+        head = file.read(_MAX_HEADER)
     fields, pairs, end = dict[str, str](), dict[str, str](), 0
     while end < len(head):
         stop = head.find(b"\n", end)
@@ -136,7 +136,7 @@ def _scan(path: Path, *, is_nrrd: bool) -> _Header:
         fields[key.strip().lower().replace(" ", "") if is_nrrd else key.strip()] = value.strip()
         if key.strip() == "ElementDataFile":
             return _Header(fields, pairs, end)
-    if not is_nrrd or len(head) == _HEADER_MOST:
+    if not is_nrrd or len(head) == _MAX_HEADER:
         raise ValueError("a header without an end")
     return _Header(fields, pairs, end)  # a detached header may end without an empty line
 

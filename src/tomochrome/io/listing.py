@@ -42,8 +42,8 @@ _REPORTS: Final = 200
 _DICOM_ROOT: Final = b"1.2.840.10008."
 """Prefix of the UIDs that the standard defines, found near the start of DICOM files."""
 _DAMAGED_BYTES: Final = 512
-_SHORTEST_UID: Final = 12  #: characters; shorter ones could be part of anything
-_MOST_CUT: Final = 2000  #: files with a damaged header whose first bytes are kept
+_MIN_UID: Final = 12  #: characters; shorter ones could be part of anything
+_MAX_CUT: Final = 2000  #: files with a damaged header whose first bytes are kept
 
 
 @dataclass
@@ -118,7 +118,7 @@ def find(path: str | os.PathLike[str], pixels: bool = False, with_identity: bool
 def _lost(item: Item, listing: _Listing) -> list[tuple[Path, str]]:
     """Return the files whose cut-off header still names the series of an item, and why each."""
     uid = item.series_uid.encode()
-    if len(uid) < _SHORTEST_UID:
+    if len(uid) < _MIN_UID:
         return []
     return [(path, reason) for path, reason, head in listing.cut if uid in head]
 
@@ -215,7 +215,7 @@ def _examine_dicom(path: Path, file: BinaryIO, head: bytes, listing: _Listing) -
     except NotAnImageError:
         raise
     except InputError as error:
-        if len(listing.cut) < _MOST_CUT:
+        if len(listing.cut) < _MAX_CUT:
             listing.cut.append((path, damage_of(error, path).reason, head))
         raise
     reason = series.unsuitable(headers[0])

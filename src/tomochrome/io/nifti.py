@@ -42,7 +42,7 @@ FORMS_AGREE_MM: Final = 0.1
 SIZES_AGREE: Final = 0.01
 """Relative tolerance for equal voxel sizes."""
 _MM: Final = {"meter": 1000.0, "micron": 0.001}
-_LEAST_MM: Final = 1e-4  # finer than the voxels of any CT
+_MIN_MM: Final = 1e-4  # finer than the voxels of any CT
 
 
 @dataclass(frozen=True, eq=False)
@@ -298,7 +298,7 @@ def _regular(affine: Affine) -> bool:
     if not np.isfinite(affine).all() or not np.array_equal(affine[3], (0, 0, 0, 1)):
         return False
     _, _, lengths = decompose(affine) if (affine[:3, :3] != 0).any(axis=0).all() else (0, 0, None)
-    if lengths is None or lengths.min() < _LEAST_MM:
+    if lengths is None or lengths.min() < _MIN_MM:
         return False
     return bool(abs(np.linalg.det(affine[:3, :3] / lengths)) > 1e-3)
 

@@ -8,7 +8,7 @@ from typing import Final
 
 from tomochrome.io.stream import is_gzip, opened
 
-_LONGEST_HEADER: Final = 540
+_MAX_HEADER: Final = 540
 _PAIR: Final = {".img": ".hdr", ".hdr": ".img"}
 
 
@@ -57,6 +57,6 @@ def first_bytes(path: Path) -> bytes:
     """Return the first 540 bytes (the longest header), decompressed if necessary."""
     with opened(path, 0, packed=is_gzip(path)) as stream:
         head = b""
-        while len(head) < _LONGEST_HEADER and (piece := stream.read(_LONGEST_HEADER - len(head))):
+        while len(head) < _MAX_HEADER and (piece := stream.read(_MAX_HEADER - len(head))):
             head += piece
     return head

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from tomochrome.errors import InputError
 
 ENDINGS: Final = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
-MOST_PIXELS: Final = 64_000_000
+MAX_PIXELS: Final = 64_000_000
 _COLOR_MODES: Final = ("RGB", "RGBA", "LA", "PA", "P", "L", "1")
 _LABEL_MODES: Final = ("L", "P", "1")
 
@@ -91,10 +91,10 @@ def _pixels(path: str, kind: str) -> NDArray[Any]:
     name = Path(path).name
     warnings.simplefilter("ignore", Image.DecompressionBombWarning)
     with Image.open(path, formats=("PNG", "JPEG", "TIFF")) as image:
-        if image.width * image.height > MOST_PIXELS:
+        if image.width * image.height > MAX_PIXELS:
             raise InputError(
                 f"'{name}' has {image.width} x {image.height} pixels, and at most "
-                f"{MOST_PIXELS // 10**6} million are read; save a smaller copy"
+                f"{MAX_PIXELS // 10**6} million are read; save a smaller copy"
             )
         allowed = _COLOR_MODES if kind == "photograph" else _LABEL_MODES
         if image.mode not in allowed:

@@ -31,8 +31,8 @@ from tomochrome.runtime import write_whole
 
 ENDINGS: Final = (".fcsv", ".mrk.json", ".json", ".csv", ".tsv", ".txt")
 """File endings of landmark files."""
-_MOST_BYTES: Final = 2**24
-_MOST_MM: Final = 1e5  # 100 m: far outside any scan
+_MAX_BYTES: Final = 2**24
+_MAX_MM: Final = 1e5  # 100 m: far outside any scan
 _AXES: Final = {"LPS": ("x y z", "l p s"), "RAS": ("r a s",)}
 _FRAMES: Final = {"LPS": "LPS", "1": "LPS", "RAS": "RAS", "0": "RAS"}
 _SCHEMA: Final = (
@@ -76,8 +76,8 @@ def read_points(path: str | os.PathLike[str]) -> NDArray[np.float64]:
     if not frame_points:
         raise InputError(f"'{path}' contains no landmarks")
     points = np.array([position for _, position in frame_points], dtype=np.float64)
-    if not np.isfinite(points).all() or np.abs(points).max() > _MOST_MM:
-        bad = ~(np.abs(points) <= _MOST_MM).all(axis=1)
+    if not np.isfinite(points).all() or np.abs(points).max() > _MAX_MM:
+        bad = ~(np.abs(points) <= _MAX_MM).all(axis=1)
         raise InputError(
             f"landmark {int(np.argmax(bad)) + 1} of '{path}' has invalid coordinates: not finite, "
             "or far outside any scan"
@@ -130,7 +130,7 @@ def _text(file: Path) -> str:
         if not file.is_file():
             raise InputError(f"there is no file '{file}' of landmarks")
         size = file.stat().st_size
-        if size > _MOST_BYTES:
+        if size > _MAX_BYTES:
             raise InputError(f"'{file}' is too large for a list of landmarks")
         text = file.read_bytes().decode("utf-8-sig")
     except OSError as error:
@@ -176,7 +176,7 @@ def _position(point: Any, number: int, file: Path) -> list[float]:
 
 def _bounded(value: float) -> float:
     """Return a float; infinity for numbers out of range, which may be huge integers."""
-    return float(value) if abs(value) <= _MOST_MM else float("inf")
+    return float(value) if abs(value) <= _MAX_MM else float("inf")
 
 
 def _from_fiducials(text: str, file: Path) -> list[tuple[str, list[float]]]:

@@ -39,7 +39,7 @@ _KNOWN: Final = {*_LINEAR} | _FIELDS | _INVERSE | {"BSplineTransform", "Composit
 _TEXT: Final = (".tfm", ".txt")
 _HEAD: Final = 2**12
 _GRID_STEPS: Final = 4  # samples between two control points of a B-spline
-_MOST_VOXELS: Final = 2**28
+_MAX_VOXELS: Final = 2**28
 
 
 def image_information(path: str) -> dict[str, Any]:
@@ -313,7 +313,7 @@ def _sampled(spline: SimpleITK.BSplineTransform, where: str) -> SimpleITK.Image:
     import SimpleITK
 
     size = np.array(spline.GetTransformDomainMeshSize()) * _GRID_STEPS + 1
-    if np.prod(size, dtype=np.float64) > _MOST_VOXELS:
+    if np.prod(size, dtype=np.float64) > _MAX_VOXELS:
         raise InputError(f"'{where}' has more control points than can be sampled")
     direction = np.array(spline.GetTransformDomainDirection()).reshape(3, 3)
     if not np.allclose(direction @ direction.T, np.eye(3), atol=1e-3):

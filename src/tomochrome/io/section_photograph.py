@@ -16,7 +16,7 @@ from tomochrome.color.convert import srgb_to_lab
 
 _GEL_B: Final = -6.0  # b* below which a pixel is blue gel
 _GEL_BLUE: Final = 1.05  # blue to red above which even a dark pixel is; in tissue it is below 1
-_LEAST_PART: Final = 0.004  # minimum share of the image for a component of body or gel
+_MIN_PART: Final = 0.004  # minimum share of the image for a component of body or gel
 _FRAME_L: Final = 20.0  # L* that the frame does not reach; every part of the body has fat
 _DARK_LEVELS: Final = 1.0  # of 8 bits: black pixels have no color
 _MASK_PIXELS: Final = 1024  # columns at which masks and white balance are computed
@@ -94,11 +94,11 @@ def body_in_gel(gel: NDArray[np.bool_]) -> NDArray[np.bool_]:
 
 
 def _large_parts(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Return the connected components of a mask that cover at least `_LEAST_PART` of the image."""
+    """Return the connected components of a mask that cover at least `_MIN_PART` of the image."""
     labels, _ = ndimage.label(mask)
     sizes = np.bincount(labels.ravel())
     sizes[0] = 0
-    return np.isin(labels, np.flatnonzero(sizes >= _LEAST_PART * mask.size))
+    return np.isin(labels, np.flatnonzero(sizes >= _MIN_PART * mask.size))
 
 
 def _bright_parts(mask: NDArray[np.bool_], L: NDArray[np.float32]) -> NDArray[np.bool_]:

@@ -32,7 +32,7 @@ LARGER: Final = ImageFont.load_default(15)
 COLUMNS: Final = 5
 SLICES: Final = 20
 WIDTH: Final = 1600  # total width of all columns, pixels
-LARGEST_TILE: Final = 800
+MAX_TILE: Final = 800
 GAP: Final = 6
 CAPTION: Final = 34
 LABEL: Final = 16
@@ -309,7 +309,7 @@ def tile_pictures(volume: Volume, side: int) -> list[Image.Image]:
     return pictures
 
 
-def _slices(volume: Volume, indices: NDArray[np.int64], side: int = LARGEST_TILE) -> SlicePictures:
+def _slices(volume: Volume, indices: NDArray[np.int64], side: int = MAX_TILE) -> SlicePictures:
     return SlicePictures.of(volume, min(side, WIDTH // min(COLUMNS, len(indices))), indices)
 
 

@@ -35,7 +35,7 @@ from tomochrome.io.image_formats import open_image
 from tomochrome.io.image_write import write_nifti_field
 from tomochrome.runtime import check, write_whole
 from tomochrome.runtime.sandbox import MEMORY, SandboxError, call
-from tomochrome.volume import MOST_MM
+from tomochrome.volume import MAX_MM
 
 if TYPE_CHECKING:
     import SimpleITK
@@ -65,7 +65,7 @@ _LPS_FROM_RAS: Final = np.array((-1.0, -1.0, 1.0), np.float32)
 HDF5_ENDINGS: Final = (".h5", ".hdf5")
 _LINEAR: Final = (".tfm", ".txt", ".mat")
 _WRITTEN_FIELD: Final = (".nii.gz", ".nii", ".nrrd", ".mha")
-_LARGEST_TEXT: Final = 2**24  #: bytes, for files other than HDF5
+_MAX_TEXT: Final = 2**24  #: bytes, for files other than HDF5
 _MEMORY_FACTOR: Final = 16  #: ITK holds several copies of a field in double precision
 _SECONDS: Final = 8.0
 _BYTES_A_SECOND: Final = 2_000_000
@@ -236,7 +236,7 @@ def _reason(error: Exception) -> str:
 def _read_itk(path: Path) -> list[ReadPart]:
     """Read a file with ITK in the sandbox; return the parts in order of application."""
     size = path.stat().st_size
-    if not path.name.lower().endswith(HDF5_ENDINGS) and not 0 < size <= _LARGEST_TEXT:
+    if not path.name.lower().endswith(HDF5_ENDINGS) and not 0 < size <= _MAX_TEXT:
         raise InputError(f"'{path}' is not a transform file: its size is {size} bytes")
     try:
         found = call(
@@ -268,7 +268,7 @@ def _checked_affine(matrix: NDArray[np.float64], path: Path) -> NDArray[np.float
     """Return the matrix if it is finite, in range and invertible; raise `InputError` otherwise."""
     if not np.isfinite(matrix).all():
         raise InputError(f"'{path}' holds numbers that are not finite")
-    if not (np.abs(matrix) <= MOST_MM).all():
+    if not (np.abs(matrix) <= MAX_MM).all():
         raise InputError(f"'{path}' holds an affine transform with values out of range")
     if abs(np.linalg.det(matrix[:3, :3])) < 1e-9:
         raise InputError(f"'{path}' holds an affine transform that is singular")

@@ -18,7 +18,7 @@ from tomochrome.volume import Unit, Volume
 FAT_OR_BELOW: Final = -200.0
 """Every body CT has values at or below this: air, lung, or the darkest fat."""
 MIN_JUDGED: Final = 1000  #: voxels; fewer are no evidence against a header
-HIGHEST: Final = 32767.0  # metal, on the extended 16-bit Hounsfield scale
+MAX_HU: Final = 32767.0  # metal, on the extended 16-bit Hounsfield scale
 
 EXACT_FLOAT: Final = 2**24
 """The integers up to this magnitude are all exact in float32."""
@@ -112,7 +112,7 @@ def looks_like_hounsfield(
     sample = _sample(voxels, outside)
     if least > FAT_OR_BELOW:
         fault = f"the smallest value is {least:g}, and a CT holds air or fat below -200"
-    elif greatest > HIGHEST or least < -HIGHEST - 1:
+    elif greatest > MAX_HU or least < -MAX_HU - 1:
         fault = f"the values reach from {least:g} to {greatest:g}, beyond 16 bits"
     else:
         fault = why_no_groups(Histogram.of(sample).without_padding())
@@ -147,7 +147,7 @@ def contradicts_hounsfield(
     fits, reason = looks_like_hounsfield(voxels, outside)
     if fits:
         return "", False
-    if greatest > HIGHEST or least < -HIGHEST - 1 or not np.isfinite([least, greatest]).all():
+    if greatest > MAX_HU or least < -MAX_HU - 1 or not np.isfinite([least, greatest]).all():
         return reason, False
     sample = _sample(voxels, outside)
     histogram = Histogram.of(sample)

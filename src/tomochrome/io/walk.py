@@ -12,7 +12,7 @@ from typing import BinaryIO, Final
 from tomochrome.errors import InputError
 from tomochrome.runtime import check
 
-MOST_FILES: Final = 200_000
+MAX_FILES: Final = 200_000
 """Files below one folder: enough for several hundred studies, but not for an entire disk."""
 
 Skip = Callable[[Path, str], None]
@@ -33,7 +33,7 @@ def walk(root: Path, skip: Skip) -> Iterator[Path]:
     Raises
     ------
     InputError
-        If the folder cannot be opened, or holds more than `MOST_FILES` files.
+        If the folder cannot be opened, or holds more than `MAX_FILES` files.
     Cancelled
         If the task was cancelled.
     """
@@ -55,9 +55,9 @@ def walk(root: Path, skip: Skip) -> Iterator[Path]:
             check()
             path = folder / entry.name
             count += 1
-            if count > MOST_FILES:
+            if count > MAX_FILES:
                 raise InputError(
-                    f"'{root}' holds more than {MOST_FILES:,} files; "
+                    f"'{root}' holds more than {MAX_FILES:,} files; "
                     "choose a subfolder that contains the series"
                 )
             if _is_folder(entry):

@@ -35,8 +35,8 @@ from tomochrome.volume import ScannerWindow, Volume
 
 ANONYMOUS: Final = "TOMOCHROME^ANONYMOUS"
 _INTERCEPT: Final = -1024
-_LEAST_J2K: Final = 32  # OpenJPEG uses six resolution levels, each half the size of the last
-_MOST_PIXELS: Final = 65535  # Rows and Columns are 16-bit unsigned integers
+_MIN_J2K: Final = 32  # OpenJPEG uses six resolution levels, each half the size of the last
+_MAX_PIXELS: Final = 65535  # Rows and Columns are 16-bit unsigned integers
 _PADDING: Final = (-2000, -32768)
 """Padding values to choose from: the usual one of scanners, and the least 16-bit value."""
 _WINDOWS: Final = (
@@ -98,10 +98,10 @@ def write_series(
     target = check_folder(Path(folder), force=force)
     if volume.is_rgba:
         raise OutputError("a color volume is no CT series; write it as Secondary Capture instead")
-    if compress and min(volume.shape[1:]) < _LEAST_J2K:
+    if compress and min(volume.shape[1:]) < _MIN_J2K:
         raise OutputError(
             f"slices of {volume.shape[1]}x{volume.shape[2]} voxels are too small for JPEG 2000, "
-            f"which needs {_LEAST_J2K}; write them uncompressed"
+            f"which needs {_MIN_J2K}; write them uncompressed"
         )
     template = _template(volume, description, series_uid, modality)
     template.PatientPosition = patient_position
@@ -189,7 +189,7 @@ def check_slices(volume: Volume) -> None:
         If the volume's axes are not orthogonal, which a stack of parallel slices cannot represent,
         or the slices are too large.
     """
-    if max(volume.shape[1:]) > _MOST_PIXELS:
+    if max(volume.shape[1:]) > _MAX_PIXELS:
         raise OutputError(
             f"slices of {volume.shape[1]}x{volume.shape[2]} voxels are larger than a DICOM image "
             "can be; write .nii.gz or .nrrd instead"

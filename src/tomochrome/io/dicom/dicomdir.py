@@ -12,11 +12,11 @@ from tomochrome.io.dicom.elements import element, values
 from tomochrome.io.dicom.parse import read_dataset, read_records
 from tomochrome.io.dicom.warning_capture import captured_warnings
 from tomochrome.io.image_formats import sniff
-from tomochrome.io.walk import MOST_FILES, Skip, open_regular, readable
+from tomochrome.io.walk import MAX_FILES, Skip, open_regular, readable
 from tomochrome.runtime import check
 
 _CLASS: Final = b"1.2.840.10008.1.3.10"
-_MOST_MISSING: Final = 20
+_MAX_MISSING: Final = 20
 """Maximum number of missing files that are listed individually."""
 _VERSION: Final = ";1"
 """Version suffix of file names on CDs (ISO 9660), which some systems show."""
@@ -79,9 +79,9 @@ def files(path: Path, skip: Skip) -> list[Path]:
             f"'{path}' is only the index of {len(missing)} files, and none of these names is in "
             "the same folder; open the folder of the images instead, or copy the whole CD"
         )
-    for name in missing[:_MOST_MISSING]:
+    for name in missing[:_MAX_MISSING]:
         skip(folder / name, "listed in the DICOMDIR but missing; copy the whole CD again")
-    if (more := len(missing) - _MOST_MISSING) > 0:
+    if (more := len(missing) - _MAX_MISSING) > 0:
         skip(path, f"an index that lists {more} more files that are missing")
     return list(found)
 
@@ -99,8 +99,8 @@ def _references(path: Path) -> list[tuple[str, ...]]:
             references.append(parts)
     if not references:
         raise InputError(f"'{path}' is an index (DICOMDIR) that lists no file; open its folder")
-    if len(references) > MOST_FILES:
-        raise InputError(f"'{path}' lists more than {MOST_FILES:,} files; it is damaged")
+    if len(references) > MAX_FILES:
+        raise InputError(f"'{path}' lists more than {MAX_FILES:,} files; it is damaged")
     return references
 
 

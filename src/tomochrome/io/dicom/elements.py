@@ -32,9 +32,9 @@ _TEXT: Final = frozenset(
 )  # fmt: skip
 SAME_WORD: Final = 0.75
 """Similarity to "Hounsfield" from which a word is a spelling of it."""
-_LONGEST: Final = 4096
+_MAX_VALUE_BYTES: Final = 4096
 """Maximum number of bytes of a value that are converted; needed values have at most a tenth."""
-_LONGEST_SEQUENCE: Final = 1 << 20
+_MAX_SEQUENCE: Final = 1 << 20
 """Maximum length in bytes of a sequence that is parsed; a 16-bit lookup table has an eighth."""
 
 # A damaged header can contain any text in place of a code or UID, even the patient's name. So an
@@ -86,9 +86,9 @@ def values(source: Source, keyword: str) -> tuple[Any, ...]:
     if vr not in _TEXT and vr not in _BINARY:
         vr = _usual_vr(found.tag)
     if vr in _TEXT:
-        return _split(value[:_LONGEST])
+        return _split(value[:_MAX_VALUE_BYTES])
     if vr in _BINARY:
-        return _unpack(value[:_LONGEST], _BINARY[vr], found.is_little_endian)
+        return _unpack(value[:_MAX_VALUE_BYTES], _BINARY[vr], found.is_little_endian)
     return ()
 
 
@@ -118,7 +118,7 @@ def items(source: Source, keyword: str) -> list[Dataset]:
     """Return the items of a sequence; empty if it is missing, not a sequence, or too long."""
     found = element(source, keyword)
     if isinstance(found, RawDataElement):
-        if len(found.value or b"") > _LONGEST_SEQUENCE:
+        if len(found.value or b"") > _MAX_SEQUENCE:
             return []
         from pydicom.dataelem import convert_raw_data_element
 
@@ -232,7 +232,7 @@ def words(source: Source, keyword: str) -> str:
         named = "\\".join(map(str, _converted(charset))).encode("ascii", "replace")
     else:
         named = charset.value if charset and isinstance(charset.value, bytes) else b""
-    return _decode(found.value[:_LONGEST], named)
+    return _decode(found.value[:_MAX_VALUE_BYTES], named)
 
 
 @lru_cache(maxsize=1024)

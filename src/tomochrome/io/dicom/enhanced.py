@@ -38,7 +38,7 @@ TAGS: Final = tuple(
 )  # fmt: skip
 """Elements to read from a multi-frame file in addition to those of every header."""
 
-MOST_FRAMES: Final = 100_000
+MAX_FRAMES: Final = 100_000
 """Limit on the frames of a file: a whole-organ perfusion scan has 320 slices at some 60 times."""
 SAME_OFFSET_MM: Final = 0.01
 """Tolerance of frame offsets, which are written with at least two decimal places."""
@@ -91,7 +91,7 @@ def frames(path: Path, dataset: Dataset, base: Header) -> list[Header]:
     """
     if base.samples != 1 or other_than_image(base.sop_class, base.modality):
         return [base]
-    if base.frames > MOST_FRAMES:
+    if base.frames > MAX_FRAMES:
         raise InputError(
             f"'{path}' claims {base.frames:.6g} frames, more than any scan holds; "
             "the header is damaged, copy the file again"

@@ -29,10 +29,10 @@ from tomochrome.io.dicom.damage import NATIVE, Damage, truncated, unread_syntax
 from tomochrome.io.dicom.header import Header
 from tomochrome.io.walk import open_regular, readable
 
-MOST_FRAME_PIXELS: Final = 2**26
+MAX_FRAME_PIXELS: Final = 2**26
 """Maximum number of pixels of an image: 8192x8192, as in micro-CT. The true size of a compressed
 image is only known after decoding."""
-MOST_FRAGMENTS: Final = 200_000
+MAX_FRAGMENTS: Final = 200_000
 """Maximum number of fragments of compressed pixels in a file."""
 
 _PIXEL_DATA: Final = (0x7FE0, 0x0010)
@@ -183,7 +183,7 @@ def examine(headers: Sequence[Header], file: BinaryIO) -> list[Header]:
     at, syntax = first.pixels_at, first.transfer_syntax
     if not at or syntax == DeflatedExplicitVRLittleEndian:
         return list(headers)
-    if first.rows * first.columns > MOST_FRAME_PIXELS:
+    if first.rows * first.columns > MAX_FRAME_PIXELS:
         given = f"{first.rows}x{first.columns} pixels, more than any CT has"
         return _all_damaged(headers, Damage(f"its header gives {given}"))
     end = os.fstat(file.fileno()).st_size
@@ -317,7 +317,7 @@ def _scan(file: BinaryIO, at: int) -> tuple[list[int], list[tuple[int, int]], bo
     table: list[int] = []
     fragments: list[tuple[int, int]] = []
     is_first = True
-    while len(fragments) < MOST_FRAGMENTS:
+    while len(fragments) < MAX_FRAGMENTS:
         file.seek(at)
         head = file.read(8)
         if len(head) < 8:
@@ -326,7 +326,7 @@ def _scan(file: BinaryIO, at: int) -> tuple[list[int], list[tuple[int, int]], bo
         if tuple(tag) != _ITEM or length == _UNDEFINED:
             return table, fragments, tuple(tag) == _DELIMITER
         if is_first:
-            raw = file.read(min(length, 4 * MOST_FRAGMENTS))
+            raw = file.read(min(length, 4 * MAX_FRAGMENTS))
             table = list(struct.unpack_from(f"<{len(raw) // 4}I", raw))
         else:
             fragments.append((at + 8, length))

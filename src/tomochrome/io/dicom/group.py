@@ -26,7 +26,7 @@ ORIENTATION_TOLERANCE: Final = 0.005
 differences are assessed by `judge`."""
 SPACING_TOLERANCE: Final = 1e-3
 """Relative difference of pixel spacings that is tolerated: one pixel in a matrix of 1024."""
-MOST_COMPARED: Final = 100
+MAX_COMPARED: Final = 100
 """Maximum number of geometries of a series that are compared, so that a damaged folder in which
 every slice has a different one is listed in seconds."""
 
@@ -34,7 +34,7 @@ _ORDINALS: Final = (
     "first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth",
 )  # fmt: skip
 
-LONGEST: Final = 64
+MAX_LENGTH: Final = 64
 """Maximum number of characters of a label."""
 
 
@@ -176,7 +176,7 @@ def _shapes(headers: Sequence[Header]) -> list[_Shape]:
             continue
         shape = known.get(key)
         if shape is None:
-            near = (s for s in shapes[-MOST_COMPARED:] if not _differences(s[0], header))
+            near = (s for s in shapes[-MAX_COMPARED:] if not _differences(s[0], header))
             shape = next(near, None)
             if shape is None:
                 shape = []
@@ -245,7 +245,7 @@ def _shape_note(shape: _Shape, shapes: Sequence[_Shape]) -> Notice:
     """Return a notice about the other volumes of the series and their differences."""
     found = [
         word
-        for other in shapes[:MOST_COMPARED]
+        for other in shapes[:MAX_COMPARED]
         if other is not shape
         for word in (*_kind_differences(shape[0], other[0]), *_differences(shape[0], other[0]))
     ]
@@ -311,7 +311,7 @@ def labels(volumes: Sequence[Sequence[Header]]) -> list[str]:
         for words, value in zip(told, _own(single) if place == 0 else single, strict=True):
             if value and value not in words:
                 words.append(value)
-    return [", ".join(words)[:LONGEST] for words in told]
+    return [", ".join(words)[:MAX_LENGTH] for words in told]
 
 
 def _own(types: Sequence[str]) -> list[str]:

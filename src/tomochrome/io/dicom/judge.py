@@ -33,11 +33,11 @@ THIN_TOLERANCE: Final = 0.25
 a millimeter: one missing slice moves others by at least .4 of it from their place on a line."""
 DRIFT_TOLERANCE_PIXELS: Final = 0.5
 """Sideways shift over the entire stack above which it is tilted: the nearest pixel changes."""
-MOST_TILT_DEGREES: Final = 45.0
+MAX_TILT_DEGREES: Final = 45.0
 """Maximum angle of a tilt; gantries tilt by up to 30 degrees."""
 WHOLE_GAP_TOLERANCE: Final = 0.1
 """Gaps within this fraction of a multiple of the slice distance are due to missing slices."""
-LEAST_RUN: Final = 3
+MIN_RUN: Final = 3
 """So many equal gaps in a row are a change of the slice distance: no slice is missing."""
 UNSEEN: Final = 1.5
 """Distance of slices, in slice thicknesses, above which a warning is given."""
@@ -49,7 +49,7 @@ POSITION_TOLERANCE_MM: Final = 0.06
 SAME_POSITION: Final = 0.1
 """Slices within `POSITION_TOLERANCE_MM` and this fraction of the median gap also have the same
 position: a repeated slice whose position was rounded differently."""
-MOST_REPEATED: Final = 2
+MAX_REPEATED: Final = 2
 """Maximum number of different images at positions that another image has: the scanner repeated a
 rotation. More, or more than half of the number of positions, are a second acquisition."""
 
@@ -121,7 +121,7 @@ def sideways(geometry: SliceGeometry) -> Sideways:
     travel /= np.linalg.norm(travel)
     tilt = float(np.degrees(np.arccos(min(1.0, float(travel @ geometry.normal)))))
     steady = float(np.linalg.norm(rest, axis=1).max()) <= tolerance
-    if steady and tilt <= MOST_TILT_DEGREES:
+    if steady and tilt <= MAX_TILT_DEGREES:
         return Sideways(tilt, travel)
     return Sideways(jump=float(np.linalg.norm(np.diff(moved, axis=0), axis=1).max()))
 
@@ -198,7 +198,7 @@ def gaps(along: NDArray[np.float64]) -> Gaps:
         and multiples.min() >= 1
     )
     runs = [(multiple, len(list(run))) for multiple, run in groupby(multiples.tolist())]
-    meant = all(length >= LEAST_RUN for _, length in runs)
+    meant = all(length >= MIN_RUN for _, length in runs)
     missing = int((multiples - 1).sum()) if whole and not meant else 0
     return Gaps(even=False, missing=missing, whole=whole and multiples.max() >= 2)
 
@@ -228,7 +228,7 @@ class Repeats:
     def refusal(self) -> str:
         """Return why the slices are not one volume, or an empty string."""
         count = len(self.kept)
-        if self.others <= min(MOST_REPEATED, count / 2) and not self.at_origin:
+        if self.others <= min(MAX_REPEATED, count / 2) and not self.at_origin:
             return ""
         images = count + self.others
         if count == 1:

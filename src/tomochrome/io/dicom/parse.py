@@ -31,17 +31,17 @@ from tomochrome.runtime import check
 
 HEAD_BYTES: Final = 32 << 10
 """Bytes read at once from the start of each file: classic CT headers have 3 to 20 KiB."""
-MOST_HEADER_BYTES: Final = 64 << 20
+MAX_HEADER_BYTES: Final = 64 << 20
 """Limit on the bytes read of one header: an enhanced CT of 5,000 frames has 4 KiB per frame."""
-MOST_READS: Final = 10_000
+MAX_READS: Final = 10_000
 """Limit on the read calls of pydicom for one header: three per element, and CT has hundreds."""
 BYTES_A_READ: Final = 256
 """File bytes per additional read call: multi-frame headers grow with the pixel data."""
 BYTES_AN_INDEX_READ: Final = 4
 """The same for an index (DICOMDIR): its records have elements of ten bytes and more."""
-MOST_INDEX_BYTES: Final = 512 << 20
+MAX_INDEX_BYTES: Final = 512 << 20
 """Limit on the bytes read of an index: 200,000 images with 2.5 KiB each."""
-MOST_INFLATED: Final = 1 << 30
+MAX_INFLATED: Final = 1 << 30
 """Limit on the inflated size of a deflated file in bytes: 2,000 frames of 512x512 pixels."""
 
 PIXEL_DATA: Final = frozenset({0x7FE00008, 0x7FE00009, 0x7FE00010})
@@ -61,8 +61,8 @@ _ELEMENT: Final = struct.Struct("<I2sH")
 _START: Final = 132  #: offset of the first element, after preamble and prefix
 _META: Final = frozenset((0x00020002, 0x00020010))
 """Elements of the file meta information that are always read: SOP class and transfer syntax."""
-_LONGEST_META: Final = 4096
-_MOST_KNOWN: Final = 20_000
+_MAX_META: Final = 4096
+_MAX_CACHED: Final = 20_000
 _GROUPS: Final = frozenset({0x52009229, 0x52009230})
 """Functional groups of multi-frame images: long, and after all elements that `Header` needs."""
 
@@ -105,8 +105,8 @@ class Bounded:
 
     def __init__(self, file: BinaryIO, size: int, path: Path, *, index: bool = False) -> None:
         self._file, self._size, self.name = file, size, str(path)
-        self._bytes_left = MOST_INDEX_BYTES if index else MOST_HEADER_BYTES
-        self._reads_left = MOST_READS + size // (BYTES_AN_INDEX_READ if index else BYTES_A_READ)
+        self._bytes_left = MAX_INDEX_BYTES if index else MAX_HEADER_BYTES
+        self._reads_left = MAX_READS + size // (BYTES_AN_INDEX_READ if index else BYTES_A_READ)
         self._kind = "index" if index else "image"
 
     def read(self, size: int | None = -1) -> bytes:
@@ -210,7 +210,7 @@ def _table(head: bytes, wanted: Wanted) -> Parsed | None:
             pairs.append(pair)
     else:
         return None
-    if len(known) > _MOST_KNOWN:
+    if len(known) > _MAX_CACHED:
         known.clear()
     elements: dict[int, RawDataElement | DataElement] = dict(pairs)
     syntax = text(elements, "TransferSyntaxUID")
@@ -367,7 +367,7 @@ def _holds_sequence(head: bytes, *, implicit: bool) -> bool:
 
 def _deflated(head: bytes) -> tuple[FileMetaDataset, int] | None:
     """Return the file meta information of a deflated file and its end; None for other files."""
-    if head[128:132] != b"DICM" or DEFLATED.encode() not in head[:_LONGEST_META]:
+    if head[128:132] != b"DICM" or DEFLATED.encode() not in head[:_MAX_META]:
         return None
     buffer = BytesIO(head)
     buffer.seek(132)
@@ -387,7 +387,7 @@ def _inflated(path: Path, file: BinaryIO, meta: tuple[FileMetaDataset, int]) -> 
     Raises
     ------
     InputError
-        If the inflated data set exceeds `MOST_INFLATED`, or the compressed data is damaged.
+        If the inflated data set exceeds `MAX_INFLATED`, or the compressed data is damaged.
     """
     file.seek(meta[1])
     inflate, total, kept = zlib.decompressobj(-zlib.MAX_WBITS), 0, bytearray()
@@ -397,10 +397,10 @@ def _inflated(path: Path, file: BinaryIO, meta: tuple[FileMetaDataset, int]) -> 
         except zlib.error as error:
             raise InputError(f"'{path}' is damaged: it cannot be unpacked") from error
         total += len(plain)
-        if len(kept) < MOST_HEADER_BYTES:
+        if len(kept) < MAX_HEADER_BYTES:
             kept += plain
-        if total > MOST_INFLATED:
+        if total > MAX_INFLATED:
             raise InputError(
-                f"'{path}' would unpack to more than {MOST_INFLATED >> 30} GiB; it is damaged"
+                f"'{path}' would unpack to more than {MAX_INFLATED >> 30} GiB; it is damaged"
             )
     return bytes(kept)

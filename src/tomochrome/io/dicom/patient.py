@@ -21,12 +21,12 @@ _SALT: Final = secrets.token_bytes(32)
 NAMES: Final = ("PatientName", "PatientID", "OtherPatientIDs", "OtherPatientNames",
                 "PatientBirthName", "AccessionNumber")  # fmt: skip
 BIRTH: Final = "PatientBirthDate"
-LONGEST: Final = 64
+MAX_LENGTH: Final = 64
 """Maximum number of characters of a long string (LO, DICOM PS3.5 6.2)."""
 
-_LEAST_PART: Final = 3
+_MIN_PART: Final = 3
 """Minimum length of a part of a name that is searched for; shorter ones occur in any text."""
-_LEAST_FOREIGN_PART: Final = 2  # a Chinese or Korean given name
+_MIN_FOREIGN_PART: Final = 2  # a Chinese or Korean given name
 _NOBODY: Final = frozenset(
     ("anon", "anonym", "anonymous", "anonymized", "none", "unknown", "patient", "name", "test",
      "phantom", "tomochrome")
@@ -101,7 +101,7 @@ def clean_title(described: str, secrets: Secrets) -> str:
         return ""
     described = described.partition("\0")[0]
     shown = "".join(c if c.isprintable() else " " for c in described)
-    return " ".join(shown.split())[:LONGEST].strip()
+    return " ".join(shown.split())[:MAX_LENGTH].strip()
 
 
 @lru_cache(maxsize=1024)
@@ -128,7 +128,7 @@ def _parts(secret: str) -> set[str]:
     parts = set()
     for spelling in _spellings(secret):
         for part in [*re.split(r"[\W_]+", spelling), re.sub(r"[\W_]", "", spelling)]:
-            least = _LEAST_PART if part.isascii() else _LEAST_FOREIGN_PART
+            least = _MIN_PART if part.isascii() else _MIN_FOREIGN_PART
             if len(part) >= least and part not in _NOBODY:
                 parts.add(part)
     return parts

@@ -24,12 +24,12 @@ _SAME_POSITION_PIXELS: Final = 0.05
 """The same in micro-CT, whose slices are as thin as its pixels are small."""
 _PLACE: Final = "place in the plane"
 _FRAME: Final = "FrameOfReferenceUID"
-_MOST_PHASES: Final = 20
-_LEAST_PAUSE: Final = 5.0
+_MAX_PHASES: Final = 20
+_MIN_PAUSE: Final = 5.0
 """Least ratio of time differences between acquisitions to those within one acquisition."""
-_LEAST_JUMP: Final = 2.0
+_MIN_JUMP: Final = 2.0
 """Least time difference between acquisitions, in seconds (trigger times: milliseconds)."""
-_LEAST_ROUNDS: Final = 3
+_MIN_ROUNDS: Final = 3
 """Least number of cycles of interleaved phases; fewer could be chance."""
 
 
@@ -74,15 +74,15 @@ def interleaved(ordered: Sequence[Header]) -> str:
 def _sharing(numbers: Sequence[int]) -> int:
     """Return how many neighbours share each number in position order, or 0 if few do."""
     runs = [len(list(run)) for _, run in groupby(numbers)]
-    return max(runs) if len(runs) >= _LEAST_ROUNDS and 2 * len(runs) <= len(numbers) else 0
+    return max(runs) if len(runs) >= _MIN_ROUNDS and 2 * len(runs) <= len(numbers) else 0
 
 
 def _phases(times: NDArray[np.float64]) -> int:
     """Return the number of interleaved acquisitions from times in position order, or 0."""
     near = np.abs(np.diff(times))
-    for lag in range(2, min(_MOST_PHASES, (len(times) - 1) // _LEAST_ROUNDS) + 1):
+    for lag in range(2, min(_MAX_PHASES, (len(times) - 1) // _MIN_ROUNDS) + 1):
         apart = np.abs(times[lag:] - times[:-lag])
-        if np.median(near) > max(_LEAST_PAUSE * float(np.median(apart)), _LEAST_JUMP):
+        if np.median(near) > max(_MIN_PAUSE * float(np.median(apart)), _MIN_JUMP):
             return lag
     return 0
 
@@ -129,7 +129,7 @@ _WORDS: Final = {
     "InstanceNumber": ("phases", "running number of the images"),
 }
 _CLOCKS: Final = ("AcquisitionTime", "TriggerTime", "ContentTime")
-_MOST_VALUES: Final = 20_000
+_MAX_VALUES: Final = 20_000
 _ADJOINING: Final = 2.5
 """Greatest gap between consecutive acquisitions along the table, in slice spacings."""
 _PLACE_MM: Final = 0.5
@@ -259,7 +259,7 @@ def _ways(
             kinds: dict[str, list[int]] = {}
             for i in ordered:
                 kinds.setdefault(slices.value(keyword, i), []).append(i)
-            if 1 < len(kinds) <= _MOST_VALUES:
+            if 1 < len(kinds) <= _MAX_VALUES:
                 yield keyword, _joined(slices, [kinds[k] for k in sorted(kinds, key=_rank)])
     for keyword in _CLOCKS:
         if keyword not in used:
@@ -318,7 +318,7 @@ def _by_pauses(slices: _Slices, keyword: str, ordered: list[int]) -> list[list[i
         return []
     by_time = sorted(ordered, key=lambda i: times[i])
     gaps = np.diff([times[i] for i in by_time])
-    pauses = gaps > max(_LEAST_PAUSE * float(np.median(gaps)), _LEAST_JUMP)
+    pauses = gaps > max(_MIN_PAUSE * float(np.median(gaps)), _MIN_JUMP)
     cuts = [0, *(np.flatnonzero(pauses) + 1), len(by_time)]
     return [by_time[a:b] for a, b in pairwise(cuts)]
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from tomochrome.errors import InputError
 from tomochrome.io.dicom.damage import Damage, damage_of, is_most, refusal, truncated
-from tomochrome.io.dicom.frames import MOST_FRAME_PIXELS, Source
+from tomochrome.io.dicom.frames import MAX_FRAME_PIXELS, Source
 from tomochrome.io.dicom.header import Header
 from tomochrome.io.dicom.rescale import DoesNotFitError, is_exact, rescale
 from tomochrome.io.dicom.stored_values import (
@@ -32,11 +32,11 @@ from tomochrome.notices import Notice
 from tomochrome.runtime import ThreadPool, check, report, thread_count
 from tomochrome.runtime.sandbox import SandboxError
 
-MOST_VOXELS: Final = 2**32
+MAX_VOXELS: Final = 2**32
 """Maximum number of voxels, more than a whole-body scan of 4,000 slices of 1024x1024 has."""
 LARGE_VOXELS: Final = 2**28
-"""From this number of voxels (1,000 slices of 512x512), `MOST_RATIO` is checked."""
-MOST_RATIO: Final = 500
+"""From this number of voxels (1,000 slices of 512x512), `MAX_RATIO` is checked."""
+MAX_RATIO: Final = 500
 """Maximum compression ratio of a large scan. CT is compressed by 2 to 5 without loss and by 50 with
 loss; blank slices are compressed by 5,000, but no large scan consists of them."""
 DEFLATE_RATIO: Final = 1032
@@ -130,7 +130,7 @@ def _check_sizes(headers: Sequence[Header]) -> None:
     """Refuse implausible sizes before memory is allocated for them."""
     first, total = headers[0], len(headers)
     pixels = first.rows * first.columns
-    if total * pixels > MOST_VOXELS or pixels > MOST_FRAME_PIXELS or min(
+    if total * pixels > MAX_VOXELS or pixels > MAX_FRAME_PIXELS or min(
         first.rows, first.columns
     ) < 1:  # fmt: skip
         raise InputError(
@@ -139,7 +139,7 @@ def _check_sizes(headers: Sequence[Header]) -> None:
         )
     if total * pixels > LARGE_VOXELS and not is_native(first):
         sizes = {header.path: _file_size(header) for header in headers}
-        if sum(sizes.values()) * MOST_RATIO < 2 * total * pixels:
+        if sum(sizes.values()) * MAX_RATIO < 2 * total * pixels:
             raise InputError(
                 f"the files of '{first.path.parent}' are damaged: they are too small for the "
                 f"{total} slices of {first.rows}x{first.columns} voxels given in their headers"

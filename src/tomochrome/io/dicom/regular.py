@@ -17,24 +17,24 @@ from numpy.typing import NDArray
 
 from tomochrome.geometry.affine import apply
 
-MOST_BRIDGED: Final = 2.5
+MAX_BRIDGED: Final = 2.5
 """Gaps of up to this many median gaps are interpolated: one missing slice, but not two."""
-MOST_BRIDGED_MM: Final = 10.0
+MAX_BRIDGED_MM: Final = 10.0
 """Gaps of up to this are also interpolated: slices of routine scans are up to a centimeter apart,
 and in some head scans the distance changes from 2.5 to 8 or 10 mm."""
 COMMON_GAP: Final = 0.1
 """The grid's slice distance is this quantile of the gaps, so that a single gap of a tenth of a
 millimeter does not multiply the number of slices by ten."""
-MOST_GROWTH: Final = 4.0
+MAX_GROWTH: Final = 4.0
 """Maximum ratio of grid voxels to stored voxels if the grid is finer than the median gap."""
-MOST_VOXELS: Final = 2**29
+MAX_VOXELS: Final = 2**29
 """Maximum number of grid voxels (a gigabyte of 16-bit values), unless it is at most twice the
 number of stored voxels. Slices that would need more are not a single scan."""
-MOST_SLICES: Final = 10_000
+MAX_SLICES: Final = 10_000
 """Maximum number of slices of the grid."""
-MOST_EXTENT_MM: Final = 2500.0
+MAX_EXTENT_MM: Final = 2500.0
 """Maximum extent along z; no table travels farther in one scan."""
-MOST_SPREAD: Final = 4.0
+MAX_SPREAD: Final = 4.0
 """Maximum ratio of the area that all slices cover to that of one slice; above it, the slices do not
 overlap enough to be a single scan."""
 SNAP_DEGREES: Final = 1.0
@@ -82,7 +82,7 @@ class SliceGeometry:
     @property
     def bridged(self) -> NDArray[np.bool_]:
         """Whether each gap is small enough to be interpolated: (n - 1,)."""
-        most = max(MOST_BRIDGED * self.usual_gap, MOST_BRIDGED_MM)
+        most = max(MAX_BRIDGED * self.usual_gap, MAX_BRIDGED_MM)
         return np.asarray(np.diff(self.along) <= most * (1 + 1e-6))
 
     def corners(self) -> NDArray[np.float64]:
@@ -142,7 +142,7 @@ def plan(
     The grid covers the bounding box of all slices, with the stored pixel spacing. Its slice
     distance is the `COMMON_GAP` quantile of the gaps. In tilted slices, adjacent pixels differ in z
     by ``pixel spacing * sin(tilt)``; a slice distance of at most that loses no detail, as far as
-    `MOST_GROWTH` allows it.
+    `MAX_GROWTH` allows it.
     """
     if travel is None:
         axes = np.stack([geometry.normal, geometry.column, geometry.row], axis=1)
@@ -150,21 +150,21 @@ def plan(
         axes = upright_axes(geometry, travel)
     least, greatest = _box(geometry, axes)
     extent = float(greatest[0] - least[0])
-    if extent > MOST_EXTENT_MM:
+    if extent > MAX_EXTENT_MM:
         return _too_large(geometry, extent)
     fine, usual = _distances(geometry, axes[:, 0], travel, whole)
     (height, width), (down, across) = _plane(least, greatest, geometry)
-    if height * width > MOST_SPREAD * geometry.matrix[0] * geometry.matrix[1]:
+    if height * width > MAX_SPREAD * geometry.matrix[0] * geometry.matrix[1]:
         aside = float(np.linalg.norm(np.ptp(geometry.positions @ axes[:, 1:], axis=0)))
         return (
             f"the slices are up to {aside:.0f} mm apart sideways, too far for a single scan; "
             "move each part to its own folder"
         )
     stored = len(geometry.positions) * geometry.matrix[0] * geometry.matrix[1]
-    fine = min(usual, max(fine, extent * height * width / (MOST_GROWTH * stored)))
+    fine = min(usual, max(fine, extent * height * width / (MAX_GROWTH * stored)))
     steps = max(1, round(extent / fine) if travel is None else math.ceil(extent / fine - 1e-6))
     depth = steps + 1
-    if depth > MOST_SLICES or depth * height * width > max(MOST_VOXELS, 2 * stored):
+    if depth > MAX_SLICES or depth * height * width > max(MAX_VOXELS, 2 * stored):
         return _too_large(geometry, extent)
     affine = np.eye(4)
     affine[:3, :3] = axes * (extent / steps, down, across)

@@ -22,11 +22,11 @@ AIR_HU: Final = -1024
 """Value of padding in volumes: the minimum of the 12-bit scale, which no tissue has."""
 PADDING_BELOW_HU: Final = -500.0
 """Padding with a value above this could be tissue, and is left unchanged."""
-MOST_HU: Final = 32767.0
+MAX_HU: Final = 32767.0
 """No tissue or metal has more: such padding is a negative value that was read as unsigned."""
 CIRCLE_PIXELS: Final = 2.0
 """Tolerance for the edge of a circular field of view, in pixels."""
-LEAST_FIELD: Final = 0.4
+MIN_FIELD: Final = 0.4
 """Minimum radius of a circular field of view as a fraction of the shorter side: reconstructed
 circles touch the sides (0.5) or are cut off by them."""
 
@@ -151,7 +151,7 @@ def padding_hu(header: Header) -> float | None:
 
 def could_be_tissue(level: float) -> bool:
     """Whether tissue or metal can have the HU value of padding."""
-    return PADDING_BELOW_HU <= level <= MOST_HU
+    return PADDING_BELOW_HU <= level <= MAX_HU
 
 
 def padding_mask(stored: NDArray[Any], header: Header) -> NDArray[np.bool_] | None:
@@ -200,7 +200,7 @@ def field_mask(stored: NDArray[Any], header: Header) -> NDArray[np.bool_] | None
         return None
     radius = _radii(*stored.shape)
     edge = float(radius[mask].min())
-    if edge < LEAST_FIELD * min(stored.shape):
+    if edge < MIN_FIELD * min(stored.shape):
         return None
     return mask if float(radius[~mask].max()) <= edge + CIRCLE_PIXELS else None
 

@@ -35,16 +35,16 @@ from tomochrome.volume import Verdict
 
 COSINE_TOLERANCE: Final = 1e-3
 """Direction cosines are often written with three to six digits."""
-MOST_COSINE: Final = 0.006
+MAX_COSINE: Final = 0.006
 """Rounding to two digits changes direction cosines by up to this; more means a rotation."""
-LEAST_MM: Final = 0.001
-MOST_MM: Final = 100.0
-"""Pixel spacings of CT, including micro-CT, are between `LEAST_MM` and this."""
-MOST_RESCALE: Final = 1e9
+MIN_MM: Final = 0.001
+MAX_MM: Final = 100.0
+"""Pixel spacings of CT, including micro-CT, are between `MIN_MM` and this."""
+MAX_RESCALE: Final = 1e9
 """Greater rescale slopes and intercepts are invalid, even for PET."""
-MOST_NAMED: Final = 3
+MAX_NAMED: Final = 3
 """Maximum number of damaged slices that are named."""
-FARTHEST_MM: Final = 1e6
+MAX_POSITION_MM: Final = 1e6
 """Positions more than a kilometre from the origin are invalid."""
 
 
@@ -155,8 +155,8 @@ def damage_notice(damaged: Sequence[Header], total: int, *, missing: bool) -> No
     missing
         Whether at least one is missing now, because no other image has its position.
     """
-    told = ", ".join(map(_named, damaged[:MOST_NAMED]))
-    more = f" and {len(damaged) - MOST_NAMED} more" if len(damaged) > MOST_NAMED else ""
+    told = ", ".join(map(_named, damaged[:MAX_NAMED]))
+    more = f" and {len(damaged) - MAX_NAMED} more" if len(damaged) > MAX_NAMED else ""
     end = "treated as missing" if missing else "other images of the same positions were read"
     text = f"slices that cannot be decoded: {len(damaged)} of {total}, {told}{more}: {end}"
     return Notice("damaged", "warning", text)
@@ -307,7 +307,7 @@ def _single(
     """Return the stack of a single slice, with the slice thickness as spacing."""
     thickness = headers[0].thickness
     warnings = (*notes, *(f.notice() for f in findings))
-    if thickness is None or not LEAST_MM <= thickness <= FARTHEST_MM:
+    if thickness is None or not MIN_MM <= thickness <= MAX_POSITION_MM:
         thickness = 1.0
         text = "a single slice without a thickness: 1 mm is assumed"
         warnings = (*warnings, Notice("geometry", "warning", text))
@@ -335,10 +335,10 @@ def _refuse_unplaced(headers: Sequence[Header]) -> str:
     spacings = {h.pixel_spacing or () for h in headers}
     if any(not np.allclose(spacing, first.pixel_spacing or (), rtol=1e-3) for spacing in spacings):
         return f"the slices differ in pixel spacing, so they are not one volume; {_CHOOSE}"
-    if any(not LEAST_MM <= v <= MOST_MM for spacing in spacings for v in spacing):
+    if any(not MIN_MM <= v <= MAX_MM for spacing in spacings for v in spacing):
         return "the pixel spacing is invalid for a CT; export the series again"
     cosines = np.array([h.orientation for h in headers])
-    if np.abs(cosines - np.median(cosines, axis=0)).max() > MOST_COSINE:
+    if np.abs(cosines - np.median(cosines, axis=0)).max() > MAX_COSINE:
         return f"the slices differ in orientation, so they are not one volume; {_CHOOSE}"
     return ""
 
@@ -352,7 +352,7 @@ def _refuse_values(headers: Sequence[Header]) -> str:
             "so the headers are damaged; export the series again"
         )
     factors = [v for h in headers for v in (h.slope, h.intercept) if v is not None]
-    if factors and max(map(abs, factors)) > MOST_RESCALE:
+    if factors and max(map(abs, factors)) > MAX_RESCALE:
         return "the rescale slope or intercept is invalid; export the series again"
     return ""
 
@@ -363,7 +363,9 @@ _CHOOSE: Final = "move each kind of slice to its own folder"
 def _is_placed(header: Header) -> bool:
     if header.position is None or header.orientation is None:
         return False
-    return max(map(abs, header.position)) <= FARTHEST_MM and _at_right_angles(header.orientation)
+    return max(map(abs, header.position)) <= MAX_POSITION_MM and _at_right_angles(
+        header.orientation
+    )
 
 
 @lru_cache(maxsize=1024)  # slices of one volume have the same orientation

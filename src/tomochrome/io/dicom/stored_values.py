@@ -22,7 +22,7 @@ from tomochrome.io.dicom.elements import integer_at
 from tomochrome.io.dicom.frames import Source
 from tomochrome.io.dicom.header import Header
 from tomochrome.io.dicom.parse import read_dataset
-from tomochrome.io.dicom.rescale import MOST_HU
+from tomochrome.io.dicom.rescale import MAX_HU
 from tomochrome.io.walk import open_regular, readable
 from tomochrome.notices import Notice
 from tomochrome.runtime import sandbox
@@ -249,7 +249,7 @@ def _as_values(
     fitting = [
         (found[0], i)
         for i, values in enumerate(wide)
-        if np.abs(values[beyond].astype(np.float64) * slope + intercept).max() <= MOST_HU
+        if np.abs(values[beyond].astype(np.float64) * slope + intercept).max() <= MAX_HU
         if (found := _steps(values, beyond)) is not None
     ]
     return wide[min(fitting)[1]] if fitting else None
