@@ -18,20 +18,23 @@ import fuzz_seeds
 import mutations
 
 SEED = 20
-COUNTS = dict.fromkeys(fuzz_seeds.SEEDS, 400)
+MANY = dict.fromkeys(fuzz_seeds.SEEDS, 400)
 # Decoders in processes of their own take longer: fewer of what they decode.
-COUNTS |= {"jpeg-2000": 150, "jpeg-lossless": 150, "jpeg-ls": 250}
+MANY |= {"jpeg-2000": 150, "jpeg-lossless": 150, "jpeg-ls": 250}
 # Of so many inputs of a kind some must still be volumes, or the damage proves little.
 FATAL = {"deflated", "zip", "dicomdir", "enhanced"}
 
 
+@pytest.mark.parametrize("share", [3, pytest.param(1, marks=pytest.mark.fuzz)])
 @pytest.mark.parametrize("kind", sorted(fuzz_seeds.SEEDS))
-def test_damaged_inputs(tmp_path, kind):
-    assert sum(COUNTS.values()) >= 5000
+def test_damaged_inputs(tmp_path, kind, share):
+    """A third of them each time, all of them with ``make fuzz``."""
+    assert sum(MANY.values()) >= 5000
+    count = MANY[kind] // share
     with fuzz_run.bounded():
-        tally = fuzz_run.run(kind, SEED, range(COUNTS[kind]), tmp_path)
+        tally = fuzz_run.run(kind, SEED, range(count), tmp_path)
     assert tally.faults == []
-    assert tally.total == COUNTS[kind]
+    assert tally.total == count
     assert tally.refused > tally.total // 20
     assert tally.volumes > (0 if kind in FATAL else tally.total // 20)
 

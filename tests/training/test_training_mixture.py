@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 from PIL import Image
-from training_cases import small
+from training_cases import small, write_run
 
 from tomochrome.bundles import load_state
 from tomochrome.cli.app import main
@@ -147,7 +147,8 @@ def folder(tmp_path, monkeypatch):
 def test_a_mixture_is_trained_and_described(folder, tmp_path, capsys):
     (tmp_path / "mine.json").write_text(json.dumps(plan()))
     argv = ["train", str(tmp_path / "mine.json"), "--steps", "2", "--device", "cpu", "--json"]
-    assert main([*argv, "--out", str(tmp_path / "run"), "--data", str(folder)]) == 0
+    run = write_run(tmp_path / "run")
+    assert main([*argv, "--out", str(run), "--data", str(folder)]) == 0
     bundle = tmp_path / "run" / "weights" / "unet"
     metadata = json.loads((bundle / "configs" / "metadata.json").read_text())
     assert metadata["photograph"] == {"body_pixels": 40}
@@ -162,7 +163,7 @@ def test_a_second_run_learns_photographs_alone(folder, tmp_path, capsys):
     (tmp_path / "mine.json").write_text(
         json.dumps(plan(photographs={"share": 0.5, "body_pixels": 60}))
     )
-    run = tmp_path / "run"
+    run = write_run(tmp_path / "run")
     argv = ["train", str(tmp_path / "mine.json"), "--steps", "4", "--device", "cpu", "--json"]
     assert main([*argv, "--out", str(run), "--data", str(folder)]) == 0
     first, second = (
@@ -194,7 +195,8 @@ def test_a_second_run_learns_photographs_alone(folder, tmp_path, capsys):
 
 
 def test_a_second_run_is_resumed(folder, tmp_path):
-    plans, run = plan(photographs={"share": 1.0, "body_pixels": 60}), tmp_path / "run"
+    plans = plan(photographs={"share": 1.0, "body_pixels": 60})
+    run = write_run(tmp_path / "run")
     train(plans, folder, run, steps=2, device="cpu")
     whole = torch.load(run / "second" / "checkpoint.pt", weights_only=True)["net"]
     (run / "second" / "checkpoint.pt").unlink()
