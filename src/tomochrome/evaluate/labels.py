@@ -15,7 +15,7 @@ from tomochrome.runtime import check, thread_count
 from tomochrome.tissue import NO_TISSUE
 from tomochrome.volume import Volume
 
-MOST_LABELS: Final = 1024
+MAX_LABELS: Final = 1024
 """A volume with more distinct values is an image, not a label map."""
 _TABLE: Final = 1 << 20  # largest range of label values for a lookup table
 
@@ -91,7 +91,7 @@ def _coded(*volumes: Volume) -> tuple[list[int], list[NDArray[np.uint16]]]:
         present = np.unique(np.concatenate(list(parts)))
     unknown = {0, NO_TISSUE} if all(v.unit == "tissue" for v in volumes) else {0}
     values = [int(v) for v in present if int(v) not in unknown]
-    if len(values) > MOST_LABELS:
+    if len(values) > MAX_LABELS:
         raise InputError(
             f"the label maps hold {len(values)} distinct values: this is an image, not a label map"
         )

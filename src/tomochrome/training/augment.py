@@ -127,8 +127,8 @@ class Sampler:
         real = patient.taught or (patient.hu is not None and rng.random() < settings.real_hu)
         contrast = self._own_contrast() if patient.taught else self._contrast(real)
         planes = np.empty((len(self.planes), *self.shape), np.float32)
-        found = np.zeros(self.size, np.uint8)
-        structures = found.reshape(-1, *self.shape)
+        flat = np.zeros(self.size, np.uint8)
+        structures = flat.reshape(-1, *self.shape)
         matrix, scale = self._matrix()
         z: float = patient.pick_slice(rng, settings.focus)
         if self.spec.block is not None:  # keep the block inside the scan if it fits
@@ -152,7 +152,7 @@ class Sampler:
         if rng.random() < settings.couch:
             self._add_couch(planes, structures)
         self._scanner(planes, structures)
-        return planes, found
+        return planes, flat
 
     def _contrast(self, real: bool) -> Contrast:
         """Draw remap, gain, shift, texture and grain of every structure."""

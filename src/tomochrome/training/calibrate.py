@@ -44,14 +44,14 @@ def calibrate(
         Samples per batch.
     """
     rng = np.random.default_rng(5)
-    found = []
+    parts = []
     for first in range(0, count, size):
         check()
         batch = [samples[k] for k in range(first, min(first + size, count))]
         images, names = (torch.from_numpy(np.stack(part)) for part in zip(*batch, strict=True))
         images = arranged(images)
-        found.append(collect(net, images, names.long(), rng))
-    logits, truths = (torch.cat(part) for part in zip(*found, strict=True))
+        parts.append(collect(net, images, names.long(), rng))
+    logits, truths = (torch.cat(part) for part in zip(*parts, strict=True))
     temperature = fit_temperature(logits, truths)
     return Calibration(
         temperature,
@@ -89,14 +89,14 @@ def fit_confidence(
         after = reliability_of(head.confidence(raw[:, :, half:]).flatten(), unseen)
         head.fit(raw, right)
         return reliability_of(mean, unseen), after
-    truth, found, scores = right.float(), {}, {}
+    truth, tables, scores = right.float(), {}, {}
     for temperature in (1.0, *np.exp(np.linspace(np.log(0.3), np.log(6.0), 40))):
         head.temperature = float(temperature)
         confidence = head.confidence(raw).flatten()
         scores[head.temperature] = float((confidence - truth).square().mean())
-        found[head.temperature] = reliability_of(confidence, right)
+        tables[head.temperature] = reliability_of(confidence, right)
     head.temperature = min(scores, key=lambda temperature: scores[temperature])
-    return found[1.0], found[head.temperature]
+    return tables[1.0], tables[head.temperature]
 
 
 def collect(
@@ -139,6 +139,6 @@ def reliability_of(confidence: torch.Tensor, right: torch.Tensor) -> Reliability
     """Return the reliability of confidences (n,), quantized to 8 bits; ``right`` is bool (n,)."""
     levels = (confidence * 255).round().to(torch.uint8).numpy()
     hits = np.bincount(levels[right.numpy()], minlength=256)
-    found = reliability(np.bincount(levels, minlength=256), hits)
-    assert found is not None  # every sample shows the body
-    return found
+    table = reliability(np.bincount(levels, minlength=256), hits)
+    assert table is not None  # every sample shows the body
+    return table

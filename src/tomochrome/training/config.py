@@ -183,10 +183,10 @@ def validation_message(problem: ErrorDetails, source: str, kind: type[BaseModel]
         return f"{source} lacks the field '{place}'; add it"
     if problem["type"] == "extra_forbidden":
         within, name = problem["loc"][:-1], str(problem["loc"][-1])
-        known = _fields(kind, [str(part) for part in within])
-        near = difflib.get_close_matches(name, known, 1)
+        names = _fields(kind, [str(part) for part in within])
+        near = difflib.get_close_matches(name, names, 1)
         right = ".".join([*map(str, within), *near])
-        advice = f"did you mean '{right}'?" if near else f"known: {', '.join(known)}"
+        advice = f"did you mean '{right}'?" if near else f"known: {', '.join(names)}"
         return f"{source} has an unknown field '{place}'; {advice}"
     message = problem["msg"].removeprefix("Value error, ").replace("Input should", "it should")
     shown = repr(problem["input"])

@@ -103,9 +103,9 @@ def likelihood_table(
             )
         if tissue == Tissue.FOREIGN_BODY:
             table[center > 2000, tissue] = table[:, tissue].max()
-    known = total >= 500
+    enough = total >= 500
     # one scale for all tissues: densities relative to the geometric mean of their peaks
-    typical = np.exp(np.log(table[:, known].max(axis=0)).mean())
-    table[:, ~known] = typical
+    typical = np.exp(np.log(table[:, enough].max(axis=0)).mean())
+    table[:, ~enough] = typical
     scaled = (table / typical) ** power
     return np.asarray(np.maximum(scaled / scaled.max(), floor / scaled.max()), dtype=np.float32)

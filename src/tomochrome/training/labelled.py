@@ -124,10 +124,10 @@ def complete_structures(
     depth = ndimage.distance_transform_edt(body, sampling=spacing)
     out[islands & (depth > 25)] = S.VEIN
 
-    known = np.full(256, 255, np.uint8)
+    structure_of_label = np.full(256, 255, np.uint8)
     for label, structure in ORGANS.items():
-        known[label] = structure
-    named = known[labels]
+        structure_of_label[label] = structure
+    named = structure_of_label[labels]
     out = np.where(named != 255, named, out).astype(np.uint8)
 
     bone = np.isin(labels, list(BONES)) | (body & (labels == 0) & (hu > 200))

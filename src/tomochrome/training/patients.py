@@ -33,8 +33,8 @@ _BODY_MM2 = 2000.0
 def tissues_of_structures() -> NDArray[np.uint8]:
     """Return the tissue of each value in a structure map, uint8 (256,); air if there is none."""
     table = np.zeros(256, np.uint8)
-    known = tissue_table()
-    table[: len(known)] = known
+    tissues = tissue_table()
+    table[: len(tissues)] = tissues
     return table
 
 
@@ -84,8 +84,8 @@ class TrainingPatient:
     def organs(self) -> tuple[tuple[int, NDArray[np.int64]], ...]:
         """Each tissue of `FOCUS` in this patient, with the indices of its slices."""
         area = self.spacing[1] * self.spacing[2]
-        found = [(t, np.flatnonzero(self._counts[:, t] * area > _SHOWN_MM2)) for t in FOCUS]
-        return tuple((tissue, slices) for tissue, slices in found if len(slices))
+        slices_of = [(t, np.flatnonzero(self._counts[:, t] * area > _SHOWN_MM2)) for t in FOCUS]
+        return tuple((tissue, slices) for tissue, slices in slices_of if len(slices))
 
     @cached_property
     def body(self) -> NDArray[np.int64]:

@@ -180,10 +180,10 @@ def align_sections(
     from tomochrome.colorization.body import find_body
     from tomochrome.registration.pairwise import register
 
-    known = photographs.voxels[..., 3] > 0
+    in_body = photographs.voxels[..., 3] > 0
     light = np.stack([
         np.where(mask, srgb_to_lab(plane[..., :3])[..., 0], 0.0)
-        for plane, mask in zip(photographs.voxels, known, strict=True)
+        for plane, mask in zip(photographs.voxels, in_body, strict=True)
     ]).astype(np.float32)  # fmt: skip
     grey = replace(photographs, voxels=light, unit="unknown")
     hu = np.ascontiguousarray(scan.voxels, np.int16)
@@ -192,14 +192,16 @@ def align_sections(
     cells = (np.minimum(np.arange(n) // factor, size - 1) for n, factor, size
              in zip(hu.shape, body.factors, body.field.shape, strict=True))  # fmt: skip
     inside = body.field[np.ix_(*cells)] > 127
-    outline = np.stack([ndimage.binary_fill_holes(plane) for plane in known])
+    outline = np.stack([ndimage.binary_fill_holes(plane) for plane in in_body])
     photographed = replace(photographs, voxels=outline.astype(np.uint8), unit="unknown")
-    found = register(
+    registration = register(
         replace(scan, voxels=np.where(inside, hu, -1000).astype(np.float32), unit="unknown"),
         grey, init="affine", model=None, refine=refine, similarity="mi",
     )  # fmt: skip
-    moved = found.forward.apply(photographs, scan)
-    moved_outline = np.asarray(found.forward.apply(photographed, scan, order="nearest").voxels) > 0
+    moved = registration.forward.apply(photographs, scan)
+    moved_outline = (
+        np.asarray(registration.forward.apply(photographed, scan, order="nearest").voxels) > 0
+    )
     overlap = 2 * (inside & moved_outline).sum() / max(inside.sum() + moved_outline.sum(), 1)
     rgba = np.asarray(moved.voxels)
     tissue = (rgba[..., 3] > 200) & inside

@@ -38,7 +38,7 @@ def start_from(net: torch.nn.Module, model: str, *, partly: bool = False) -> Non
             f"'start' in the configuration ({error})"
         ) from error
     stored = load_state(card)
-    state, found = {}, 0
+    state, n_taken = {}, 0
     for name, own in net.state_dict().items():
         weight = stored.get(name)
         if weight is not None and weight.ndim == own.ndim > 1:
@@ -47,10 +47,10 @@ def start_from(net: torch.nn.Module, model: str, *, partly: bool = False) -> Non
                 weight = torch.cat([weight, torch.zeros_like(own[:, :added])], 1)
         if weight is not None and weight.shape == own.shape:
             state[name] = weight
-            found += own.numel()
+            n_taken += own.numel()
         elif not partly:
             raise _other_network(model, f"'{name}'")
-    if 2 * found < sum(own.numel() for own in net.state_dict().values()):
+    if 2 * n_taken < sum(own.numel() for own in net.state_dict().values()):
         raise _other_network(model, "more than half of the weights")
     net.load_state_dict(state, strict=False)
 

@@ -121,9 +121,9 @@ def removed_on_ct(
         )
         moving = deform(volume, truth, noise=_NOISE_HU, seed=seed)
         scans = checked_pair(volume, moving)
-        found = align(make_pair(*scans), net, iterations=0, shrink_by=shrink_by)
+        alignment = align(make_pair(*scans), net, iterations=0, shrink_by=shrink_by)
         identity = torch.zeros_like(truth.forward)
-        left = errors_mm(found.fields.forward, truth.forward, volume.spacing)
+        left = errors_mm(alignment.fields.forward, truth.forward, volume.spacing)
         after += float(left[body].mean())
         before += float(errors_mm(identity, truth.forward, volume.spacing)[body].mean())
     return 1.0 - after / before
@@ -138,8 +138,8 @@ def brains(net: SymNet, first: Path, second: Path, shrink_by: int = 2) -> dict[s
     from tomochrome.registration.working_pair import make_pair
 
     pair = make_pair(*checked_pair(read(first), read(second)))
-    found = align(pair, net, iterations=0, shrink_by=shrink_by)
-    moved = warp(pair.moving, found.fields.forward)
+    alignment = align(pair, net, iterations=0, shrink_by=shrink_by)
+    moved = warp(pair.moving, alignment.fields.forward)
     return {
         name: round(float(np.corrcoef(pair.fixed.ravel(), image.ravel())[0, 1]), 4)
         for name, image in (("before", pair.moving), ("after", moved))

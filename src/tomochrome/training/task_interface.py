@@ -292,8 +292,8 @@ def find_task(name: str) -> type[Task[Any]]:
     if name not in _tasks and name in shipped:
         importlib.import_module(f"{tasks.__name__}.{name}_task")
     if name not in _tasks:
-        known = ", ".join(sorted(shipped | set(_tasks)))
-        raise OptionError(f"there is no training task '{name}'; choose from {known}")
+        names = ", ".join(sorted(shipped | set(_tasks)))
+        raise OptionError(f"there is no training task '{name}'; choose from {names}")
     return _tasks[name]
 
 

@@ -380,5 +380,5 @@ class _Means:
             self._values.setdefault(name, []).append(value)
 
     def row(self, names: Sequence[str]) -> list[str]:
-        found = [self._values.get(name, []) for name in names]
-        return [f"{sum(values) / len(values):.4f}" if values else "" for values in found]
+        columns = [self._values.get(name, []) for name in names]
+        return [f"{sum(values) / len(values):.4f}" if values else "" for values in columns]

@@ -60,25 +60,25 @@ def find_slices(folder: Path) -> list[NumberedFile]:
     InputError
         If there are fresh and frozen slices, which are two scans.
     """
-    found = _numbered(folder, _SLICE, lambda _: 0.0)
-    kinds = sorted({slice_.path.suffix.lower() for slice_ in found} & {".fre", ".fro"})
+    slices = _numbered(folder, _SLICE, lambda _: 0.0)
+    kinds = sorted({slice_.path.suffix.lower() for slice_ in slices} & {".fre", ".fro"})
     if len(kinds) > 1:
         raise InputError(
             f"'{folder}' holds fresh (.fre) and frozen (.fro) CT slices, which are two scans; keep "
             "one kind in a folder"
         )
-    return found
+    return slices
 
 
 def _numbered(
     folder: Path, pattern: re.Pattern[str], more: Callable[[re.Match[str]], float]
 ) -> list[NumberedFile]:
-    found = [
+    sections = [
         NumberedFile(path, int(match[1]) + more(match))
         for path in sorted(folder.rglob("*"))
         if (match := pattern.fullmatch(path.name))
     ]
-    return sorted(found, key=lambda item: item.depth_mm)
+    return sorted(sections, key=lambda item: item.depth_mm)
 
 
 def read_section(path: Path) -> NDArray[np.uint8]:
@@ -194,16 +194,16 @@ def read_ct(slices: Sequence[NumberedFile], pixel_mm: float = CT_MM) -> Volume:
             "the Visible Human"
         )
     depths = np.array([item.depth_mm for item in slices])
-    wanted = np.arange(depths[0], depths[-1] + 0.5)
-    hu = np.empty((len(wanted), CT_SIZE, CT_SIZE), np.int16)
-    for k, depth in enumerate(wanted):
+    depths_mm = np.arange(depths[0], depths[-1] + 0.5)
+    hu = np.empty((len(depths_mm), CT_SIZE, CT_SIZE), np.int16)
+    for k, depth in enumerate(depths_mm):
         after = min(int(np.searchsorted(depths, depth)), len(depths) - 1)
         before = max(after - 1, 0) if depths[after] > depth else after
         gap = max(depths[after] - depths[before], 1e-6)
         share = (depth - depths[before]) / gap if after != before else 0.0
         hu[k] = np.rint(planes[before] * (1 - share) + planes[after] * share) + offset
     middle = -pixel_mm * (CT_SIZE - 1) / 2
-    affine = default_affine((1.0, pixel_mm, pixel_mm), (-float(wanted[-1]), middle, middle))
+    affine = default_affine((1.0, pixel_mm, pixel_mm), (-float(depths_mm[-1]), middle, middle))
     return Volume(hu[::-1], affine, "HU", Provenance("Visible Human", "raw", "CT"))
 
 
@@ -223,12 +223,12 @@ def read_photographs(sections: Sequence[NumberedFile]) -> Volume:
     if not sections:
         raise InputError("there are no color sections of the Visible Human to import")
     depths = np.array([item.depth_mm for item in sections])
-    wanted = np.arange(np.ceil(depths[0]), np.floor(depths[-1]) + 0.5)
+    depths_mm = np.arange(np.ceil(depths[0]), np.floor(depths[-1]) + 0.5)
     rows, columns = HEIGHT // _REDUCE, WIDTH // _REDUCE
-    out = np.zeros((len(wanted), rows, columns, 4), np.uint8)
-    for k, depth in enumerate(wanted):
+    out = np.zeros((len(depths_mm), rows, columns, 4), np.uint8)
+    for k, depth in enumerate(depths_mm):
         check()
-        report(k, len(wanted), "reading the color sections")
+        report(k, len(depths_mm), "reading the color sections")
         nearest = int(np.abs(depths - depth).argmin())
         if abs(depths[nearest] - depth) > 0.7:
             continue  # a missing section stays without tissue
@@ -239,11 +239,11 @@ def read_photographs(sections: Sequence[NumberedFile]) -> Volume:
         blocks = rgb[: rows * _REDUCE, : columns * _REDUCE].reshape(
             rows, _REDUCE, columns, _REDUCE, 3
         )
-        known = tissue[: rows * _REDUCE, : columns * _REDUCE].reshape(rows, _REDUCE, columns, -1)
+        in_body = tissue[: rows * _REDUCE, : columns * _REDUCE].reshape(rows, _REDUCE, columns, -1)
         out[k, ..., :3] = np.rint(blocks.mean(axis=(1, 3)))
-        out[k, ..., 3] = 255 * (known.mean(axis=(1, 3)) > 0.6)
+        out[k, ..., 3] = 255 * (in_body.mean(axis=(1, 3)) > 0.6)
     mm = SECTION_MM * _REDUCE
-    origin = (-float(wanted[-1]), -mm * (rows - 1) / 2, -mm * (columns - 1) / 2)
+    origin = (-float(depths_mm[-1]), -mm * (rows - 1) / 2, -mm * (columns - 1) / 2)
     voxels = np.ascontiguousarray(out[::-1, ::-1])  # to superior and posterior
     return Volume(
         voxels, default_affine((1.0, mm, mm), origin), "RGBA", Provenance("Visible Human")

@@ -203,8 +203,8 @@ class Colors(Task[ColorConfig]):
             bodies = images.transpose(0, 2, 3, 1)[truths[:, 2] == BODY]
             self.levels = median_cut(bodies, self.config.grey_levels)
         if strength or bins:
-            known = truths[:, 2, ::4, ::4] > UNKNOWN
-            ab = torch.from_numpy(truths[:, :2, ::4, ::4].transpose(0, 2, 3, 1)[known])
+            has_truth = truths[:, 2, ::4, ::4] > UNKNOWN
+            ab = torch.from_numpy(truths[:, :2, ::4, ::4].transpose(0, 2, 3, 1)[has_truth])
             self.bin_weights = rebalanced(soft_bins(ab).mean(0), strength)
 
     def second_run(self, net: torch.nn.Module) -> tuple[Task[Any], float] | None:
@@ -233,42 +233,48 @@ class Colors(Task[ColorConfig]):
         """
         raw = outputs(net, batch[0])
         truth, kind = _at_outputs(batch[1], raw)
-        known = kind > UNKNOWN
-        if not known.any():  # crops of photographs without body
+        has_truth = kind > UNKNOWN
+        if not has_truth.any():  # crops of photographs without body
             return 0 * raw.sum(), {}
         if isinstance(self.head, BinsHead):
-            loss = self._bins_loss(raw, truth, known)
+            loss = self._bins_loss(raw, truth, has_truth)
         elif isinstance(self.head, RGBHead):
-            loss = self._rgb_error(raw, truth, known, batch[0].mean(1))
+            loss = self._rgb_error(raw, truth, has_truth, batch[0].mean(1))
         else:
-            loss = self._error(raw, truth, known)
+            loss = self._error(raw, truth, has_truth)
         return loss, self.measured(raw, truth, kind)
 
     def measured(
         self, raw: torch.Tensor, truth: torch.Tensor, kind: torch.Tensor
     ) -> dict[str, float]:
         """Return the `figures` of a network's outputs."""
-        known, body = kind > UNKNOWN, kind == BODY
+        has_truth, body = kind > UNKNOWN, kind == BODY
         with torch.no_grad():
             ab = self.head.colors(raw)
             error = (ab - truth).norm(dim=1)[body]
-            larger = (ab.argmax(1) == truth.argmax(1))[known].float().mean()
+            larger = (ab.argmax(1) == truth.argmax(1))[has_truth].float().mean()
         close = (error < CLOSE).float().mean()
         figures = {"ab_error": error.mean(), "close": close, "accuracy": larger}
         return {name: float(value) for name, value in figures.items()}
 
-    def _error(self, raw: torch.Tensor, truth: torch.Tensor, known: torch.Tensor) -> torch.Tensor:
+    def _error(
+        self, raw: torch.Tensor, truth: torch.Tensor, has_truth: torch.Tensor
+    ) -> torch.Tensor:
         """Return the mean squared color error plus the likelihood of a learned variance."""
-        squared = (self.head.colors(raw) - truth).square().sum(1)[known]
-        error = self._weighted(squared, truth, known) / 2 / AB_SCALE**2
+        squared = (self.head.colors(raw) - truth).square().sum(1)[has_truth]
+        error = self._weighted(squared, truth, has_truth) / 2 / AB_SCALE**2
         if not isinstance(self.head, RegressionHead):
             return error
-        log_sigma = self.head.log_sigma(raw)[:, 0][known]
+        log_sigma = self.head.log_sigma(raw)[:, 0][has_truth]
         spread = 0.5 * squared.detach() * torch.exp(-2 * log_sigma) + 2 * log_sigma
         return error + self.config.variance_weight * spread.mean()
 
     def _rgb_error(
-        self, raw: torch.Tensor, truth: torch.Tensor, known: torch.Tensor, luminance: torch.Tensor
+        self,
+        raw: torch.Tensor,
+        truth: torch.Tensor,
+        has_truth: torch.Tensor,
+        luminance: torch.Tensor,
     ) -> torch.Tensor:
         """Return the mean absolute error of sRGB at a luminance, from 0 to 1 (n, y, x).
 
@@ -276,27 +282,27 @@ class Colors(Task[ColorConfig]):
         """
         assert isinstance(self.head, RGBHead)
         lab = torch.cat([100 * luminance[:, None], truth], dim=1).movedim(1, -1)
-        wanted = torch.from_numpy(lab_to_srgb(lab.cpu().numpy())).to(raw)
-        error = (self.head.rgb(raw).movedim(1, -1) - wanted).abs().mean(-1)[known]
-        return self._weighted(error, truth, known)
+        target = torch.from_numpy(lab_to_srgb(lab.cpu().numpy())).to(raw)
+        error = (self.head.rgb(raw).movedim(1, -1) - target).abs().mean(-1)[has_truth]
+        return self._weighted(error, truth, has_truth)
 
     def _weighted(
-        self, error: torch.Tensor, truth: torch.Tensor, known: torch.Tensor
+        self, error: torch.Tensor, truth: torch.Tensor, has_truth: torch.Tensor
     ) -> torch.Tensor:
         """Return the mean of the errors of known pixels (pixels,), rebalanced by their color."""
         if self.bin_weights is None:
             return error.mean()
-        weight = self.bin_weights.to(error)[nearest_bin(truth.movedim(1, -1)[known])]
+        weight = self.bin_weights.to(error)[nearest_bin(truth.movedim(1, -1)[has_truth])]
         return (error * weight).sum() / weight.sum()
 
     def _bins_loss(
-        self, raw: torch.Tensor, truth: torch.Tensor, known: torch.Tensor
+        self, raw: torch.Tensor, truth: torch.Tensor, has_truth: torch.Tensor
     ) -> torch.Tensor:
         """Return the cross-entropy with soft bins, weighted by the rarity of each color."""
         assert self.bin_weights is not None  # `prepare` makes it
-        bins = soft_bins(truth.movedim(1, -1)[known])
+        bins = soft_bins(truth.movedim(1, -1)[has_truth])
         weight = self.bin_weights.to(raw)[bins.argmax(-1)]
-        logs = functional.log_softmax(raw, dim=1).movedim(1, -1)[known]
+        logs = functional.log_softmax(raw, dim=1).movedim(1, -1)[has_truth]
         entropy = -(bins * logs).sum(-1)
         return (entropy * weight).sum() / weight.sum()
 

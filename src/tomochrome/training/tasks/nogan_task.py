@@ -204,23 +204,23 @@ class NoGan(Colors):
             net.take_turns(config.fooled, config.recovered)
             learns = "critic" if int(net.alone) else "both"
         images, truth, kind = batch[0], batch[1][:, :2], batch[1][:, 2]
-        known, wanted = kind > UNKNOWN, config.saturation * truth
+        has_truth, target = kind > UNKNOWN, config.saturation * truth
         with torch.set_grad_enabled(learns != "critic"):
             raw, lack = self._generate(net.generator, batch)
-            shown = self.head.colors(raw) * known[:, None]
+            shown = self.head.colors(raw) * has_truth[:, None]
         figures = self.measured(raw, truth, kind)
-        wanted_shown = wanted * known[:, None]
+        target_shown = target * has_truth[:, None]
         total = raw.new_zeros(())
         if learns != "critic":
             *features, judged = net.judge(images, shown, learn=False)
             with torch.no_grad():
-                *true_features, _ = net.judge(images, wanted_shown, learn=False)
-            total = self._error(raw, wanted, known) + config.variety_weight * lack
+                *true_features, _ = net.judge(images, target_shown, learn=False)
+            total = self._error(raw, target, has_truth) + config.variety_weight * lack
             total = total + config.feature_weight * feature_loss(features, true_features)
             if learns == "both":
                 total = total - config.adversarial_weight * judged.mean()
         if learns != "generator":
-            both = torch.cat([wanted_shown, shown.detach()])
+            both = torch.cat([target_shown, shown.detach()])
             scores = net.judge(torch.cat([images, images]), both, learn=True)[-1]
             on_true, on_generated = scores.chunk(2)
             total = total + hinge(on_true, on_generated)
@@ -282,6 +282,6 @@ class NoGan(Colors):
             f"alone in {int(net.critic_steps)}; it was fooled {int(net.rounds)} times."
         )
         size = sum(parameter.numel() for parameter in net.generator.parameters())
-        found = super().bundles(net.generator, evidence)
+        bundles = super().bundles(net.generator, evidence)
         words = {"parameters": f"{size / 1e6:.2f}"}
-        return [replace(bundle, words={**bundle.words, **words}) for bundle in found]
+        return [replace(bundle, words={**bundle.words, **words}) for bundle in bundles]

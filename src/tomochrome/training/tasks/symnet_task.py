@@ -234,17 +234,17 @@ class SymNetTask(Task[SymNetConfig]):
 def _velocities(net: torch.nn.Module, pair: torch.Tensor) -> torch.Tensor:
     """Return the velocity fields (2, 3, z/2, y/2, x/2) of a pair (2, 1, z, y, x)."""
     with mixed_precision(pair.device):
-        found: torch.Tensor = net(pair[:1], pair[1:])[0]
-    return found
+        fields: torch.Tensor = net(pair[:1], pair[1:])[0]
+    return fields
 
 
 def _earlier(net: torch.nn.Module, pair: torch.Tensor, passes: int) -> torch.Tensor | None:
     """Return the velocity fields after some passes, or None for no pass."""
-    found = None
+    fields = None
     for _ in range(passes):
-        seen = pair if found is None else halfway(pair, found)
-        found = _velocities(net, seen) + (0.0 if found is None else found)
-    return found
+        seen = pair if fields is None else halfway(pair, fields)
+        fields = _velocities(net, seen) + (0.0 if fields is None else fields)
+    return fields
 
 
 def _opening(config: SymNetConfig) -> str:

@@ -134,13 +134,13 @@ class TissueConfig(TrainingConfig):
             check_shape(self.block or (), multiple, "block", max(16, _LEAST_COARSE * multiple))
         except ModelError as error:
             raise ValueError(str(error)) from error
-        wanted = 2 if self.block is None else 3, len(self.spec.channels)
+        required = 2 if self.block is None else 3, len(self.spec.channels)
         given = self.network.get("spatial_dims", 2), self.network.get("in_channels")
-        if given != wanted:
+        if given != required:
             raise ValueError(
-                f"the network must have 'spatial_dims' {wanted[0]} and 'in_channels' {wanted[1]} "
-                f"{'without' if self.block is None else 'with'} a 'block', not {given[0]} and "
-                f"{given[1]}"
+                f"the network must have 'spatial_dims' {required[0]} and 'in_channels' "
+                f"{required[1]} {'without' if self.block is None else 'with'} a 'block', "
+                f"not {given[0]} and {given[1]}"
             )
         return self
 
@@ -256,8 +256,8 @@ class TissueSamples(RandomSamples):
 
 def tissue_frequencies(samples: TissueSamples, count: int) -> NDArray[np.float64]:
     """Return the number of voxels of each tissue in the first samples."""
-    found = [np.bincount(samples[k][1].ravel(), minlength=N_TISSUES) for k in range(count)]
-    return np.sum(found, axis=0, dtype=np.float64)
+    counts = [np.bincount(samples[k][1].ravel(), minlength=N_TISSUES) for k in range(count)]
+    return np.sum(counts, axis=0, dtype=np.float64)
 
 
 def tissue_weights(frequency: NDArray[np.float64], power: float = 0.5) -> NDArray[np.float32]:
@@ -428,8 +428,8 @@ def real_patients(data: Path | None, *, optional: bool = False) -> list[Training
     """
     if data is None:
         return []
-    found = [(data / ct, data / labels) for ct, labels in LABELLED if (data / ct).is_file()]
-    if not found and not optional:
+    files = [(data / ct, data / labels) for ct, labels in LABELLED if (data / ct).is_file()]
+    if not files and not optional:
         names = ", ".join(ct for ct, _ in LABELLED)
         raise InputError(f"the data folder '{data}' has none of the scans to train on ({names})")
-    return [read_labelled(ct, labels) for ct, labels in found]
+    return [read_labelled(ct, labels) for ct, labels in files]
