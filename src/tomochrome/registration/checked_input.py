@@ -283,7 +283,7 @@ def _labels(volume: Volume, labels: Volume | None, role: str) -> Volume | None:
     if labels is None:
         return None
     check()
-    from tomochrome.evaluate.labels import MOST_LABELS
+    from tomochrome.evaluate.labels import MAX_LABELS
 
     what = f"the {role} labels"
     values, cleaned = _scalars(labels, what, "are")
@@ -293,8 +293,8 @@ def _labels(volume: Volume, labels: Volume | None, role: str) -> Volume | None:
     if not values.any():
         raise InputError(f"{what} are all 0: there is no label to measure")
     sample = values.ravel()[:: values.size // _SAMPLE + 1]
-    if len(np.unique(sample)) > MOST_LABELS:
-        raise InputError(f"{what} have more than {MOST_LABELS} values, like an image")
+    if len(np.unique(sample)) > MAX_LABELS:
+        raise InputError(f"{what} have more than {MAX_LABELS} values, like an image")
     _check_overlap(volume, labels, values != 0, f"{what} are")
     return cleaned
 
