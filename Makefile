@@ -23,11 +23,12 @@ SCREEN := -screen 0 1600x1000x24
 # because `libraries` may just have installed it.
 XVFB = $(shell command -v xvfb-run >/dev/null 2>&1 && echo 'xvfb-run -a -s "$(SCREEN)"')
 
-.PHONY: help demo test test-fast test-gui fuzz lint docs format pictures wheel bench libraries clean
+.PHONY: help demo test test-fast test-quick test-gui fuzz lint docs format pictures wheel bench libraries clean
 
 help:
 	@echo "make demo      color the sample patient and show the result"
 	@echo "make test      run all tests (no screen needed)"
+	@echo "make test-quick  run the tests that take less than half a second, without a window"
 	@echo "make fuzz      property tests with new random examples, and long tests of hostile input"
 	@echo "make lint      ruff, mypy, numpydoc, and a strict build of the documentation"
 	@echo "make docs      build the documentation as a site: build/docs/index.html"
@@ -45,6 +46,10 @@ test: $(STAMP) libraries
 
 test-fast: $(STAMP)
 	$(XVFB) $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not gui and not fuzz" $(PYTEST_ARGS)
+
+# For the inner loop: without those in tests/slow.txt, which scripts/list_slow_tests.py writes.
+test-quick: $(STAMP)
+	$(XVFB) $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not gui and not fuzz and not slow" $(PYTEST_ARGS)
 
 test-gui: $(STAMP)
 	$(XVFB) $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder \

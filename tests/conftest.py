@@ -32,6 +32,14 @@ settings.load_profile("ci")
 TORCH_SEED = 67280421310721  # the one that torch itself starts with
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests of slow.txt, which `make test-quick` leaves out."""
+    slow = set(Path(__file__).with_name("slow.txt").read_text(encoding="utf-8").split())
+    for item in items:
+        if item.nodeid.split("[")[0] in slow:
+            item.add_marker(pytest.mark.slow)
+
+
 def pytest_runtest_setup() -> None:
     """Start every test with the same random numbers, whichever tests ran before it."""
     random.seed(0)

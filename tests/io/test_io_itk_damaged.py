@@ -122,7 +122,7 @@ def test_claims_beyond_the_file_are_refused_before_memory_is_taken(tmp_path, cap
             image(np.zeros((128, 128, 128), np.int16)), str(tmp_path / f"b{ending}"), True
         )
         refused(tmp_path / f"b{ending}", "decompression bomb", capfd)
-    monkeypatch.setattr(itk_image, "_HEADER_MOST", 1000)
+    monkeypatch.setattr(itk_image, "_MAX_HEADER", 1000)
     path = nrrd_file(tmp_path / "long.nrrd", few, "".join(f"# {i}\n" for i in range(999)))
     refused(path, "damaged, truncated", capfd)
 
