@@ -7,19 +7,51 @@ fields, never by the text. Exceptions can be pickled: ``args`` is their only sta
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 
 class TomochromeError(Exception):
     """Base class of all errors that the user can correct."""
 
-    def reword(self, change: Callable[[str], str]) -> None:
-        """Apply a function to all strings in ``args``, for example to replace file names."""
-        self.args = tuple(change(part) if isinstance(part, str) else part for part in self.args)
-
 
 class InputError(TomochromeError):
     """The input is missing, unreadable, truncated or of another format than it claims."""
+
+    def about(self, subject: str) -> str:
+        """Return the message with another subject than the name of the file, if that is it."""
+        return str(self)
+
+
+class FileError(InputError):
+    """A file cannot be read.
+
+    Parameters
+    ----------
+    path
+        The file, as it is shown.
+    fault
+        What is wrong: a clause without its subject, which is the file.
+    advice
+        What to do, or empty.
+    """
+
+    def __init__(self, path: str, fault: str, advice: str = "") -> None:
+        super().__init__(path, fault, advice)
+
+    @property
+    def fault(self) -> str:
+        """What is wrong."""
+        return str(self.args[1])
+
+    @property
+    def advice(self) -> str:
+        """What to do, or empty."""
+        return str(self.args[2])
+
+    def about(self, subject: str) -> str:
+        """Return the message with another subject than the name of the file."""
+        return f"{subject} {self.fault}" + (f"; {self.advice}" if self.advice else "")
+
+    def __str__(self) -> str:
+        return self.about(f"'{self.args[0]}'")
 
 
 class PixelsError(InputError):

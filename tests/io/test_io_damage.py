@@ -242,7 +242,7 @@ def test_a_decoder_that_crashes_loses_one_slice(tmp_path: Path, monkeypatch) -> 
 
     def crash(function, frame, *args, **options):
         if frame.name == str(victim):
-            raise sandbox.SandboxError("'x' cannot be read: the decoder crashed", "crash")
+            raise sandbox.SandboxError("'x'", "the decoder crashed", "crash")
         return call(function, frame, *args, **options)
 
     monkeypatch.setattr(stored_values.sandbox, "call", crash)
@@ -256,7 +256,7 @@ def test_a_lack_of_memory_is_not_the_fault_of_a_slice(tmp_path: Path, monkeypatc
     from tomochrome.runtime import sandbox
 
     def fail(*args, **options):
-        raise sandbox.SandboxError("there is not enough memory", "memory")
+        raise sandbox.SandboxError("'x'", "there is not enough memory", "memory")
 
     folder = series(tmp_path / "s", ct(SHAPE), compress="j2k")
     monkeypatch.setattr(stored_values.sandbox, "call", fail)

@@ -244,7 +244,7 @@ def test_flipped_bytes_end_in_a_volume_or_a_sentence(tmp_path, kind):
             outcomes.add(type(read(victim)))
         except tomochrome.TomochromeError as error:
             outcomes.add(type(error))
-    assert InputError in outcomes
+    assert any(issubclass(outcome, InputError) for outcome in outcomes)
 
 
 def damage_this(folder, kind):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 import pytest
 
 from tomochrome.errors import OutputError
 from tomochrome.runtime import check_writable, write_whole
+from tomochrome.runtime.work_folder import final_path
 
 
 def leftovers(folder: Path) -> list[str]:
@@ -94,6 +96,21 @@ def test_a_file_in_place_of_the_folder_is_said(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(OutputError):
         check_writable(tmp_path / "file" / "a.png")
+
+
+def test_an_output_in_a_work_folder_is_called_by_its_final_path(tmp_path: Path) -> None:
+    assert final_path(tmp_path / "new" / "a.png") == tmp_path / "new" / "a.png"
+    with write_whole(tmp_path / "a.h5") as outer, write_whole(outer) as inner:
+        assert final_path(inner) == final_path(outer) == tmp_path / "a.h5"
+        assert final_path(inner / "0") == tmp_path / "a.h5" / "0"
+        inner.touch()
+    with (
+        pytest.raises(OutputError) as caught,
+        write_whole(tmp_path / "b.h5") as outer,
+        write_whole(outer),
+    ):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    assert str(caught.value) == f"cannot write '{tmp_path / 'b.h5'}': No space left on device"
 
 
 @pytest.mark.parametrize("name", ["a\0b.png", "x" * 300 + ".png"])

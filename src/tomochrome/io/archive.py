@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO, Final
 
-from tomochrome.errors import InputError, TomochromeError
+from tomochrome.errors import FileError, InputError, TomochromeError
 from tomochrome.io.series_item import Skipped
 from tomochrome.runtime import check, report
 
@@ -115,11 +115,9 @@ def display_path(path: str | os.PathLike[str]) -> str:
     return str(holder.archive / Path(path).relative_to(holder.folder))
 
 
-def with_display_paths(text: str) -> str:
-    """Return a message with the paths inside unpacked archives replaced as in `display_path`."""
-    for known in list(_unpacked.values()):
-        text = text.replace(str(known.folder), str(known.archive))
-    return text
+def file_error(path: str | os.PathLike[str], fault: str, advice: str = "") -> FileError:
+    """Return a `FileError` that shows a path as `display_path` does."""
+    return FileError(display_path(path), fault, advice)
 
 
 def skipped_entries(folder: str | os.PathLike[str]) -> tuple[Skipped, ...]:

@@ -16,7 +16,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from tomochrome.errors import ChoiceError, GeometryError, InputError, TomochromeError
+from tomochrome.errors import ChoiceError, FileError, GeometryError, InputError, TomochromeError
 from tomochrome.io.archive import display_path
 from tomochrome.io.image_values import Values, labels, rescaled
 from tomochrome.io.series_item import Item
@@ -178,9 +178,8 @@ def _in_sentences(image: ImageFile) -> Iterator[None]:
         raise
     except MemoryError as error:
         size = image.dtype.itemsize * prod(image.shape) * image.channels / 2**30
-        raise InputError(
-            f"'{where}' does not fit into memory ({size:.1f} GiB); save a part of it"
-        ) from error
+        fault = f"does not fit into memory ({size:.1f} GiB)"
+        raise FileError(where, fault, "save a part of it") from error
     except Exception as error:  # zlib and the file system raise many kinds
         raise damaged(where, image.label) from error
 
@@ -189,14 +188,16 @@ def _volumes(image: ImageFile, parts: list[Part]) -> Generator[Volume]:
     where = display_path(image.path)
     is_color = image.channels in (3, 4) and image.dtype == np.uint8
     if image.channels != 1 and not is_color:
-        raise InputError(
-            f"'{where}' holds {image.channels} values in each voxel (a vector or deformation "
-            "field), which are neither CT nor color"
+        raise FileError(
+            where,
+            f"holds {image.channels} values in each voxel (a vector or deformation field), which "
+            "are neither CT nor color",
         )
     if image.dtype.kind not in "iuf":
-        raise InputError(
-            f"'{where}' holds values of type {image.dtype}, not a single numeric type; save it as "
-            "16-bit integers or floats"
+        raise FileError(
+            where,
+            f"holds values of type {image.dtype}, not a single numeric type",
+            "save it as 16-bit integers or floats",
         )
     with _in_sentences(image):
         stored = image.read(parts[0].index, len(parts))
@@ -219,7 +220,7 @@ def _volume(image: ImageFile, part: Part, values: Values) -> Volume:
     try:
         return Volume(values.voxels, image.affine, values.unit, provenance, values.outside)
     except GeometryError as error:
-        raise InputError(f"'{where}' has an unusable geometry: {error}") from error
+        raise FileError(where, f"has an unusable geometry: {error}") from error
 
 
 def _color(image: ImageFile, raw: Iterable[NDArray[Any]]) -> Values:
@@ -246,10 +247,8 @@ def _intensities(image: ImageFile, raw: Iterable[NDArray[Any]]) -> Values:
 
 def damaged(where: str, kind: str) -> InputError:
     """Return the error for a file that cannot be parsed."""
-    return InputError(
-        f"'{where}' cannot be read as {kind}, because it is damaged, truncated or incomplete; "
-        "copy it again"
-    )
+    fault = f"cannot be read as {kind}, because it is damaged, truncated or incomplete"
+    return FileError(where, fault, "copy it again")
 
 
 def check_claims(
@@ -283,19 +282,24 @@ def check_claims(
     """
     claimed = volume_bytes * volumes
     if volume_bytes > MAX_VOLUME_BYTES or volumes > MAX_VOLUMES:
-        raise InputError(
-            f"'{where}' claims {volumes} volumes of {' x '.join(map(str, shape[::-1]))} voxels, "
-            f"{volume_bytes / 2**30:.3g} GiB each, more than this reader allows; save a part of it"
+        raise FileError(
+            where,
+            f"claims {volumes} volumes of {' x '.join(map(str, shape[::-1]))} voxels, "
+            f"{volume_bytes / 2**30:.3g} GiB each, more than this reader allows",
+            "save a part of it",
         )
     if claimed > max(stored, 0) * (MAX_DEFLATION if packed else 1):
-        raise InputError(
-            f"'{where}' is truncated or damaged: its header claims {claimed} bytes of voxels, and "
-            f"the file has {max(stored, 0)}{' (compressed)' if packed else ''}; copy it again"
+        raise FileError(
+            where,
+            f"is truncated or damaged: its header claims {claimed} bytes of voxels, and the file "
+            f"has {max(stored, 0)}{' (compressed)' if packed else ''}",
+            "copy it again",
         )
     if packed and volume_bytes > LARGE_BYTES and claimed > MAX_RATIO * stored:
-        raise InputError(
-            f"'{where}' would expand more than {MAX_RATIO} times, as a decompression bomb does; "
-            "unpack it yourself first, if you trust it"
+        raise FileError(
+            where,
+            f"would expand more than {MAX_RATIO} times, as a decompression bomb does",
+            "unpack it yourself first, if you trust it",
         )
 
 

@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tomochrome.errors import InputError
+from tomochrome.io.archive import file_error
 
 if TYPE_CHECKING:
     from tomochrome.io.image_file import ImageFile
@@ -68,7 +68,7 @@ def open_image(path: Path, kind: str) -> ImageFile:
         If it is damaged, claims more data than the file can hold, or is of an unknown kind.
     """
     if kind not in _FORMATS:
-        raise InputError(f"'{path}' is of an unsupported kind: {kind}")
+        raise file_error(path, f"is of an unsupported kind: {kind}")
     return _FORMATS[kind].open(path)
 
 

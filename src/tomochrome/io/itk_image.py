@@ -23,7 +23,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from tomochrome.errors import InputError
+from tomochrome.errors import FileError, InputError
 from tomochrome.geometry.affine import compose
 from tomochrome.io import sandboxed_itk
 from tomochrome.io.archive import display_path
@@ -144,9 +144,8 @@ def _scan(path: Path, *, is_nrrd: bool) -> _Header:
 def _nrrd_layout(path: Path, header: _Header) -> _Layout:
     where, encoding = display_path(path), header.first("encoding", default="raw").lower()
     if encoding in ("bzip2", "bz2"):
-        raise InputError(
-            f"'{where}' is compressed with bzip2, which ITK does not read; save it as gzip"
-        )
+        fault = "is compressed with bzip2, which ITK does not read"
+        raise FileError(where, fault, "save it as gzip")
     name = header.first("datafile")
     space = header.first("space").lower().removesuffix("-time")
     warnings: tuple[Notice, ...] = ()
@@ -193,7 +192,7 @@ def _meta_layout(path: Path, header: _Header) -> _Layout:
     where, name = display_path(path), header.fields["ElementDataFile"]
     dims = int(header.fields["NDims"])
     if not _true(header.first("BinaryData", default="True")):
-        raise InputError(f"'{where}' stores its voxels as text; save it in binary form")
+        raise FileError(where, "stores its voxels as text", "save it in binary form")
     sizes = _numbers(header, ("DimSize",), dims)
     if sizes is None or min(sizes) < 1:
         raise ValueError("no sizes")
@@ -258,14 +257,16 @@ def _data_file(header: Path, name: str) -> Path:
         or ".." in windows.parts
         or any(ord(letter) < 32 for letter in name)
     ):
-        raise InputError(
-            f"'{where}' refers to the data file {name[:80]!r}, outside its own folder; "
-            "put both into one folder and correct the name in the header"
+        raise FileError(
+            where,
+            f"refers to the data file {name[:80]!r}, outside its own folder",
+            "put both into one folder and correct the name in the header",
         )
     if not name or name.upper().startswith("LIST") or "%" in name:
-        raise InputError(
-            f"'{where}' stores its voxels in several files; save it as one file "
-            "(.nrrd, .mha or .nii.gz)"
+        raise FileError(
+            where,
+            "stores its voxels in several files",
+            "save it as one file (.nrrd, .mha or .nii.gz)",
         )
     path = header.parent.joinpath(*windows.parts)
     try:
@@ -288,9 +289,10 @@ def _image(path: Path, kind: str, layout: _Layout, seen: dict[str, Any]) -> Imag
     if dtype == np.uint8 and components in (3, 4) and "list" not in others:
         as_list = False  # colors
     if dims < 3 or prod(size[4:]) > 1 or (as_list and prod(size[3:]) > 1):
-        raise InputError(
-            f"'{where}' has {dims} dimensions; "
-            "save the three-dimensional volume that you want as a file of its own"
+        raise FileError(
+            where,
+            f"has {dims} dimensions",
+            "save the three-dimensional volume that you want as a file of its own",
         )
     shape = (size[2], size[1], size[0])
     nbytes = prod(size) * components * dtype.itemsize
@@ -330,8 +332,8 @@ def _affine(
         text = f"positions in the file are in {layout.unit}; they were converted to mm"
         warnings = (*warnings, Notice("geometry", "info", text))
     if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
-        raise InputError(
-            f"'{where}' has an unusable geometry: its affine is singular; export it again"
+        raise FileError(
+            where, "has an unusable geometry: its affine is singular", "export it again"
         )
     return affine, warnings
 

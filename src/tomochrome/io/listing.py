@@ -57,9 +57,9 @@ class _Listing:
     #: DICOM files whose header cannot be parsed: path, reason and first bytes
     cut: list[tuple[Path, str, bytes]] = field(default_factory=list)
 
-    def skip(self, path: Path, reason: str, sentence: str = "") -> None:
-        texts = archive.with_display_paths(reason), archive.with_display_paths(sentence)
-        self.skipped.append(Skipped(archive.display_path(path), *texts))
+    def skip(self, path: Path, reason: str, *, sentence: str = "", general: str = "") -> None:
+        shown = archive.display_path(path)
+        self.skipped.append(Skipped(shown, reason, sentence, general))
 
 
 def find(path: str | os.PathLike[str], pixels: bool = False, with_identity: bool = False) -> Found:
@@ -111,7 +111,7 @@ def find(path: str | os.PathLike[str], pixels: bool = False, with_identity: bool
         if pixels:
             item = _with_range(item)
         listing.items.append(item)
-    items = sorted(map(_shown, listing.items), key=lambda item: (item.path, item.series_uid))
+    items = sorted(listing.items, key=lambda item: (item.path, item.series_uid))
     return Found(tuple(items), tuple(listing.skipped))
 
 
@@ -121,20 +121,6 @@ def _lost(item: Item, listing: _Listing) -> list[tuple[Path, str]]:
     if len(uid) < _MIN_UID:
         return []
     return [(path, reason) for path, reason, head in listing.cut if uid in head]
-
-
-def _shown(item: Item) -> Item:
-    """Return the item with display paths for files in unpacked archives."""
-    path = archive.display_path(item.path)
-    if path == item.path:
-        return item
-    return replace(
-        item,
-        path=path,
-        key=archive.with_display_paths(item.key),
-        warnings=tuple(replace(w, text=archive.with_display_paths(w.text)) for w in item.warnings),
-        refusal=archive.with_display_paths(item.refusal),
-    )
 
 
 def _with_range(item: Item) -> Item:
@@ -203,10 +189,10 @@ def _examine(path: Path, listing: _Listing, alone: bool) -> None:
     except NotAnImageError as error:
         listing.skip(path, str(error))
     except InputError as error:
-        listing.skip(path, str(error), str(error))
+        listing.skip(path, str(error), sentence=str(error), general=error.about("a file"))
     except (OSError, ValueError) as error:
         reason = f"cannot be opened: {getattr(error, 'strerror', None) or error}"
-        listing.skip(path, reason, f"'{path}' {reason}")
+        listing.skip(path, reason, sentence=f"'{archive.display_path(path)}' {reason}")
 
 
 def _examine_dicom(path: Path, file: BinaryIO, head: bytes, listing: _Listing) -> None:
@@ -216,7 +202,7 @@ def _examine_dicom(path: Path, file: BinaryIO, head: bytes, listing: _Listing) -
         raise
     except InputError as error:
         if len(listing.cut) < _MAX_CUT:
-            listing.cut.append((path, damage_of(error, path).reason, head))
+            listing.cut.append((path, damage_of(error).reason, head))
         raise
     reason = series.unsuitable(headers[0])
     if reason:

@@ -19,7 +19,7 @@ import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
-from tomochrome.errors import InputError
+from tomochrome.errors import FileError, InputError
 from tomochrome.geometry.affine import corners, decompose, from_nifti_affine, nearest_orthogonal
 from tomochrome.io.archive import display_path
 from tomochrome.io.image_file import ImageFile, check_claims, damaged
@@ -94,7 +94,7 @@ def open_nifti(path: Path) -> ImageFile:
     except InputError:
         raise
     except Exception as error:  # invalid codes and numbers
-        raise InputError(f"'{where}' has a damaged NIfTI header; copy it again") from error
+        raise FileError(where, "has a damaged NIfTI header", "copy it again") from error
 
 
 def _parse(block: bytes) -> tuple[Any, NDArray[np.float64]]:
@@ -121,7 +121,7 @@ def _image(path: Path, data: Path, header: Any, zooms: NDArray[np.float64]) -> I
     while len(sizes) > 3 and sizes[-1] == 1:
         sizes.pop()
     if not sizes or min(sizes) < 1:
-        raise InputError(f"'{where}' is empty: its header gives the size {sizes}")
+        raise FileError(where, f"is empty: its header gives the size {sizes}")
     sizes += [1] * (4 - len(sizes))
     shape, volumes, components = (sizes[2], sizes[1], sizes[0]), sizes[3], prod(sizes[4:])
     dtype, colors = np.dtype(header.get_data_dtype()), 1
@@ -188,9 +188,10 @@ def _scale(header: Any, where: str) -> tuple[float, float]:
     if hasattr(header, "get_sform"):  # in SPM's Analyze such an intercept means 0
         slope, intercept = float(header["scl_slope"]), float(header["scl_inter"])
         if np.isfinite(slope) and slope != 0 and not np.isfinite(intercept):
-            raise InputError(
-                f"'{where}' has a scale slope, but its intercept is not a number, so its values "
-                "are undefined; export it again"
+            raise FileError(
+                where,
+                "has a scale slope, but its intercept is not a number, so its values are undefined",
+                "export it again",
             )
     slope_or_none, intercept = header.get_slope_inter()
     if slope_or_none is None:
@@ -275,8 +276,8 @@ def space(
     else:
         affine, note = np.zeros((4, 4)), ""
     if not _regular(affine):
-        raise InputError(
-            f"'{where}' has an unusable geometry: its affine is singular; export it again"
+        raise FileError(
+            where, "has an unusable geometry: its affine is singular", "export it again"
         )
     scaled, turned = _in_mm(header, affine)
     notices = tuple(Notice("geometry", "warning", text) for text in (note, turned) if text)

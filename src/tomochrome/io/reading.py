@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import replace
+from collections.abc import Sequence
 from pathlib import Path
 
-from tomochrome.errors import ChoiceError, InputError, TomochromeError
-from tomochrome.io.archive import display_path, with_display_paths
+from tomochrome.errors import ChoiceError, InputError
 from tomochrome.io.dicom.series import read_item as read_series
 from tomochrome.io.image_file import NUMBERED, Part, chosen, read_volume
 from tomochrome.io.image_formats import is_known, open_image, sniff
@@ -68,8 +65,7 @@ def read(
     if isinstance(path, Item):
         return read_item(path, as_stored=as_stored, strict=strict)
     file = _checked(path)
-    with _shown_paths():
-        kind = _volume_file(file)
+    kind = _volume_file(file)
     if kind:  # avoids decoding the file twice, for listing and for reading
         index = chosen(file, series)
         part = Part(file, 0 if index is None else index)
@@ -112,28 +108,9 @@ def _volume_file(path: Path) -> str:
     return kind if is_known(kind) else ""
 
 
-@contextmanager
-def _shown_paths() -> Iterator[None]:
-    """Replace paths inside unpacked archives in error messages by their display paths."""
-    try:
-        yield
-    except TomochromeError as error:
-        error.reword(with_display_paths)
-        raise
-
-
 def read_item(item: Item, *, as_stored: bool = False, strict: bool = False) -> Volume:
     """Read the series or volume that an item describes; see `read`."""
     check()
-    with _shown_paths():
-        volume = _read(item, as_stored, strict)
-    source = display_path(volume.provenance.source)
-    if source != volume.provenance.source:
-        volume = replace(volume, provenance=replace(volume.provenance, source=source))
-    return volume
-
-
-def _read(item: Item, as_stored: bool, strict: bool) -> Volume:
     if item.kind.startswith("dicom"):
         return read_series(item, as_stored=as_stored, strict=strict)
     part = item.source if isinstance(item.source, Part) else None
@@ -218,7 +195,7 @@ def _nothing_to_read(found: Found, path: Path) -> str:
         return first.sentence or f"'{path}' is {first.reason}"
     counts: dict[str, int] = {}
     for file in found.skipped:
-        reason = file.reason.replace(f"'{file.path}'", "a file")
+        reason = file.general or file.reason
         counts[reason] = counts.get(reason, 0) + 1
     reason, count = max(counts.items(), key=lambda pair: pair[1])
     total = len(found.skipped)

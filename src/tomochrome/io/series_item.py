@@ -137,6 +137,7 @@ class Skipped:
     path: str
     reason: str
     sentence: str = ""  #: a full sentence with the file name, if ``reason`` cannot follow "it is"
+    general: str = ""  #: ``reason`` without the file name, if it contains that
 
     def to_json(self) -> dict[str, str]:
         """Return path and reason as plain values."""

@@ -35,6 +35,7 @@ from tomochrome.io.image_formats import open_image
 from tomochrome.io.image_write import write_nifti_field
 from tomochrome.runtime import check, write_whole
 from tomochrome.runtime.sandbox import MEMORY, SandboxError, call
+from tomochrome.runtime.work_folder import final_path
 from tomochrome.volume import MAX_MM
 
 if TYPE_CHECKING:
@@ -136,9 +137,9 @@ def write_parts(
             with _lower_case(temporary) as plain:
                 SimpleITK.WriteTransform(whole, str(plain))
         except RuntimeError as error:
-            raise OutputError(f"'{path}' {_UNWRITTEN}") from error
+            raise OutputError(f"'{final_path(path)}' {_UNWRITTEN}") from error
         if temporary.stat().st_size == 0:  # ITK does not report failed writes of text files
-            raise OutputError(f"'{path}' {_UNWRITTEN}")
+            raise OutputError(f"'{final_path(path)}' {_UNWRITTEN}")
 
 
 @contextmanager
@@ -180,8 +181,9 @@ def write_field(
         raise OutputError(f"'{path}' has no extension of a displacement field; use .nii.gz")
     if not is_orthogonal(field.affine):
         raise GeometryError(
-            f"'{path}' cannot hold a displacement field on axes that are not orthogonal "
-            "(a tilted gantry); save the transform as .h5, or name an upright reference volume"
+            f"'{final_path(path)}' cannot hold a displacement field on axes that are not "
+            "orthogonal (a tilted gantry); save the transform as .h5, or name an upright reference "
+            "volume"
         )
     with write_whole(path, force=force) as temporary:
         if temporary.name.lower().endswith((".nii", ".nii.gz")):
@@ -192,7 +194,7 @@ def write_field(
             with _lower_case(temporary) as plain:
                 SimpleITK.WriteImage(field.to_sitk(), str(plain), True, compressionLevel=1)
         except RuntimeError as error:
-            raise OutputError(f"'{path}' {_UNWRITTEN}") from error
+            raise OutputError(f"'{final_path(path)}' {_UNWRITTEN}") from error
 
 
 def read_parts(path: str | os.PathLike[str]) -> tuple[ReadPart, ...]:

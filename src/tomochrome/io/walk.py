@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from tomochrome.errors import InputError
+from tomochrome.io.archive import file_error
 from tomochrome.runtime import check
 
 MAX_FILES: Final = 200_000
@@ -101,13 +102,13 @@ def open_regular(path: Path) -> BinaryIO:
         If it cannot be opened.
     """
     if not stat.S_ISREG(path.stat().st_mode):
-        raise InputError(f"'{path}' is not a regular file")
+        raise file_error(path, "is not a regular file")
     # The file may have been replaced since: open without blocking and check again.
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
     handle = os.open(path, flags | getattr(os, "O_CLOEXEC", 0))
     if not stat.S_ISREG(os.fstat(handle).st_mode):
         os.close(handle)
-        raise InputError(f"'{path}' is not a regular file")
+        raise file_error(path, "is not a regular file")
     return os.fdopen(handle, "rb", buffering=0)
 
 
@@ -117,7 +118,7 @@ def readable(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise InputError(f"'{path}' cannot be read: {_reason(error)}") from error
+        raise file_error(path, f"cannot be read: {_reason(error)}") from error
 
 
 def _reason(error: OSError) -> str:

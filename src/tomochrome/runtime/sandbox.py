@@ -56,8 +56,10 @@ _ONE_THREAD: Final = dict.fromkeys(
 class SandboxError(InputError):
     """A library in a child process failed to read a file.
 
-    Attributes
+    Parameters
     ----------
+    subject, why
+        The subject of the message, and why it cannot be read: a clause.
     reason
         ``"crash"`` if the child crashed, ``"time"`` or ``"memory"`` if it exceeded a limit,
         ``"failed"`` if the library raised an exception.
@@ -65,13 +67,17 @@ class SandboxError(InputError):
         Type and text of the exception, for developers only, because it may quote the file.
     """
 
-    def __init__(self, message: str, reason: Reason, detail: str = "") -> None:
-        super().__init__(message, reason, detail)
+    def __init__(self, subject: str, why: str, reason: Reason, detail: str = "") -> None:
+        super().__init__(subject, why, reason, detail)
         self.reason = reason
         self.detail = detail
 
+    def about(self, subject: str) -> str:
+        """Return the message with another subject."""
+        return f"{subject} cannot be read: {self.args[1]}"
+
     def __str__(self) -> str:
-        return str(self.args[0])
+        return self.about(self.args[0])
 
 
 def call(
@@ -163,7 +169,7 @@ def _broken(reason: Reason, subject: str, memory: int, seconds: float) -> Sandbo
         "large: save a part of it",
         "failed": "it is damaged or incomplete; copy it again",
     }
-    return SandboxError(f"{subject} cannot be read: {why[reason]}", reason)
+    return SandboxError(subject, why[reason], reason)
 
 
 def _error(status: str, value: Any, subject: str) -> TomochromeError:
@@ -183,7 +189,7 @@ def _called_here(function: Callable[..., R], args: tuple[Any, ...], subject: str
     except TomochromeError:
         raise
     except MemoryError as error:
-        raise SandboxError(f"{subject} does not fit into memory", "memory") from error
+        raise SandboxError(subject, "it does not fit into memory", "memory") from error
     except Exception as error:
         raise _error("", f"{type(error).__name__}: {error}", subject) from error
     return value

@@ -14,6 +14,7 @@ from tomochrome.runtime.work_folder import (
     Move,
     WorkFolder,
     clear_leftovers,
+    final_path,
     sync,
     sync_entries,
 )
@@ -60,7 +61,8 @@ def check_writable(
         probe = Path(tempfile.mkdtemp(prefix=PREFIX, dir=parent))
     except OSError as error:
         raise OutputError(
-            f"the folder '{parent}' cannot be written to ({error.strerror}); choose another output"
+            f"the folder '{final_path(target).parent}' cannot be written to ({error.strerror}); "
+            "choose another output"
         ) from error
     with suppress(OSError):  # another process may have removed it
         probe.rmdir()
@@ -146,15 +148,14 @@ def write_group(
                     folders[target.parent] = folder = WorkFolder(target.parent)
                     stack.callback(folder.remove)
         except OSError as error:
-            raise OutputError(f"cannot write beside '{target}': {error.strerror}") from error
+            raise OutputError(
+                f"cannot write beside '{final_path(target)}': {error.strerror}"
+            ) from error
         try:
             yield [folders[target.parent].new / target.name for target in targets]
             _move(targets, folders, force)
-        except OutputError as error:  # the work folder no longer exists when this is shown
-            error.reword(lambda text: _in_place(text, folders))
-            raise
         except OSError as error:
-            names = ", ".join(f"'{target}'" for target in targets)
+            names = ", ".join(f"'{final_path(target)}'" for target in targets)
             raise OutputError(f"cannot write {names}: {system_reason(error)}") from error
 
 
@@ -166,12 +167,6 @@ def system_reason(error: BaseException) -> str:
             return seen.strerror
         seen = seen.__cause__ or seen.__context__
     return next(iter(str(error).splitlines()), "") or type(error).__name__
-
-
-def _in_place(text: str, folders: dict[Path, WorkFolder]) -> str:
-    for parent, folder in folders.items():
-        text = text.replace(str(folder.new), str(parent))
-    return text
 
 
 def _move(targets: Sequence[Path], folders: dict[Path, WorkFolder], force: bool) -> None:

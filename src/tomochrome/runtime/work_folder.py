@@ -107,6 +107,17 @@ def _identity(path: Path) -> Identity:
     return [found.st_ino, 0 if path.is_dir() else found.st_mtime_ns]
 
 
+def final_path(path: str | os.PathLike[str]) -> Path:
+    """Return the path to which an output in a work folder will be moved; others as they are."""
+    parts = list[str]()
+    for part in Path(path).parts:
+        if part == _NEW and parts and parts[-1].startswith(PREFIX):
+            parts.pop()
+        else:
+            parts.append(part)
+    return Path(*parts)
+
+
 class WorkFolder:
     """A new work folder in ``parent``, locked until `remove`.
 

@@ -10,7 +10,8 @@ from typing import Final, NamedTuple
 
 from pydicom.uid import UID
 
-from tomochrome.errors import InputError, PixelsError
+from tomochrome.errors import FileError, InputError, PixelsError
+from tomochrome.io.archive import display_path
 from tomochrome.io.dicom import decode
 
 COPY_AGAIN: Final = "copy it again"
@@ -39,12 +40,13 @@ def truncated(present: int, needed: int) -> Damage:
     return Damage(f"the file is truncated or damaged ({share})")
 
 
-def damage_of(error: InputError, path: Path) -> Damage:
+def damage_of(error: InputError) -> Damage:
     """Return the damage that an error describes."""
     if isinstance(error, PixelsError):
         return Damage(error.reason, error.advice)
-    text = str(error).removesuffix(f"; {COPY_AGAIN}")
-    return Damage(text.replace(f"'{path}'", "the file"))
+    if isinstance(error, FileError):
+        return Damage(f"the file {error.fault}", error.advice or COPY_AGAIN)
+    return Damage(error.about("the file"))
 
 
 def is_most(damaged: int, total: int) -> bool:
@@ -63,11 +65,11 @@ def refusal(total: int, path: Path, damage: Damage) -> InputError:
         File of the first damaged slice, and what is wrong with it.
     """
     if total == 1:
-        return PixelsError(str(path), *damage)
-    advice = damage.advice.replace(COPY_AGAIN, "copy the scan again")
+        return PixelsError(display_path(path), *damage)
+    advice = "copy the scan again" if damage.advice == COPY_AGAIN else damage.advice
     return InputError(
-        f"most of the {total} slices in '{path.parent}' cannot be decoded; in '{path.name}', "
-        f"{damage.reason}; {advice}"
+        f"most of the {total} slices in '{display_path(path.parent)}' cannot be decoded; "
+        f"in '{path.name}', {damage.reason}; {advice}"
     )
 
 

@@ -25,6 +25,8 @@ from pydicom.dataset import Dataset
 from pydicom.filereader import read_sequence_item
 
 from tomochrome.errors import InputError
+from tomochrome.io.archive import file_error
+from tomochrome.io.dicom.damage import COPY_AGAIN
 from tomochrome.io.dicom.elements import element, floats, items, number, tag_of, text, unit, values
 from tomochrome.io.dicom.header import Header, acquisition_of, times_of, windows_of
 from tomochrome.io.dicom.kinds import other_than_image
@@ -92,9 +94,10 @@ def frames(path: Path, dataset: Dataset, base: Header) -> list[Header]:
     if base.samples != 1 or other_than_image(base.sop_class, base.modality):
         return [base]
     if base.frames > MAX_FRAMES:
-        raise InputError(
-            f"'{path}' claims {base.frames:.6g} frames, more than any scan holds; "
-            "the header is damaged, copy the file again"
+        raise file_error(
+            path,
+            f"claims {base.frames:.6g} frames, more than any scan holds",
+            "the header is damaged, copy the file again",
         )
     # One item more than there are frames is enough to detect a mismatch.
     per_frame = _first_items(dataset, "PerFrameFunctionalGroupsSequence", base.frames + 1)
@@ -103,9 +106,11 @@ def frames(path: Path, dataset: Dataset, base: Header) -> list[Header]:
         return [base] if base.frames == 1 else _classic(path, dataset, base)
     if len(per_frame) != base.frames and (per_frame or base.frames != 1):
         described = "more" if len(per_frame) > base.frames else str(len(per_frame))
-        raise InputError(
-            f"'{path}' claims {base.frames} frames but describes {described}, "
-            "so it is damaged or incomplete; copy it again"
+        raise file_error(
+            path,
+            f"claims {base.frames} frames but describes {described}, so it is damaged or "
+            "incomplete",
+            COPY_AGAIN,
         )
     return _enhanced(path, dataset, base, shared[0] if shared else Dataset(), per_frame)
 
@@ -358,8 +363,9 @@ def _offsets(dataset: Dataset) -> NDArray[np.float64]:
 
 
 def _without_place(path: Path, base: Header) -> InputError:
-    return InputError(
-        f"'{path}' holds {base.frames} frames of modality {base.modality or 'unknown'} without a "
-        "position in space (a film or a screen capture?), so they do not form a volume; export "
-        "the original images"
+    return file_error(
+        path,
+        f"holds {base.frames} frames of modality {base.modality or 'unknown'} without a position "
+        "in space (a film or a screen capture?), so they do not form a volume",
+        "export the original images",
     )

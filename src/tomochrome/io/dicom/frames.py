@@ -24,6 +24,7 @@ from pydicom.uid import (
 )
 
 from tomochrome.errors import InputError, PixelsError
+from tomochrome.io.archive import display_path
 from tomochrome.io.dicom import decode, parse
 from tomochrome.io.dicom.damage import NATIVE, Damage, truncated, unread_syntax
 from tomochrome.io.dicom.header import Header
@@ -127,7 +128,7 @@ class Source:
         return self._error(Damage("the file is truncated or damaged"))
 
     def _error(self, damage: Damage) -> PixelsError:
-        return PixelsError(str(self._header.path), *damage)
+        return PixelsError(display_path(self._header.path), *damage)
 
     def _find(self, file: BinaryIO) -> tuple[int, int, bool]:
         """Return the offset and the length of the pixel data, and whether it is big-endian."""
@@ -300,7 +301,7 @@ def _locate(file: BinaryIO, at: int, header: Header) -> list[list[tuple[int, int
     complete = len(cuts) == count if is_whole else 0 < len(cuts) <= count
     if not complete or cuts[0] != 0 or cuts[-1] >= len(fragments):
         raise PixelsError(
-            str(header.path),
+            display_path(header.path),
             f"the file does not say where each of its {count} compressed frames begins",
             "export it as a series of single-frame files",
         )

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Final
 
 from tomochrome.errors import InputError, NotAnImageError
+from tomochrome.io.archive import file_error
 from tomochrome.io.dicom import enhanced, parse
 from tomochrome.io.dicom.elements import (
     Source,
@@ -113,7 +114,7 @@ class HeaderReader:
             except InputError:
                 raise
             except Exception as error:  # a damaged value can raise anything
-                raise InputError(f"'{path}' is damaged: its DICOM header is invalid") from error
+                raise file_error(path, "is damaged: its DICOM header is invalid") from error
         if caught:
             return [replace(header, flaws=len(caught) + header.flaws) for header in headers]
         one = headers[0]
@@ -234,7 +235,7 @@ def _header(path: Path, parsed: parse.Parsed) -> Header:
         kind = f"a DICOM object of modality {modality}" if modality else "a DICOM file"
         if reason:
             raise NotAnImageError(reason)
-        raise InputError(f"'{path}' is {kind} without an image")
+        raise file_error(path, f"is {kind} without an image")
     allocated = integer(elements, "BitsAllocated") or 16
     stored, high = integer(elements, "BitsStored") or allocated, integer(elements, "HighBit")
     tables = items(elements, "ModalityLUTSequence")

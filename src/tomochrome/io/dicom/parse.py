@@ -26,6 +26,7 @@ from pydicom.filereader import data_element_generator, read_partial
 from pydicom.tag import BaseTag, Tag
 
 from tomochrome.errors import Cancelled, InputError
+from tomochrome.io.archive import file_error
 from tomochrome.io.dicom.elements import Elements, text
 from tomochrome.runtime import check
 
@@ -258,7 +259,7 @@ def read_dataset(
     file.seek(0)
     head = file.read(HEAD_BYTES)
     if _holds_sequence(head, implicit=False) or _holds_sequence(head, implicit=True):
-        raise InputError(f"'{path}' is damaged: its DICOM header cannot be parsed")
+        raise file_error(path, "is damaged: its DICOM header cannot be parsed")
     meta = _deflated(head)
     file.seek(0)
 
@@ -320,10 +321,10 @@ def _sentences(path: Path) -> Iterator[None]:
         raise
     except OSError as error:
         if error.errno is None:  # raised by the parser at the end of the file
-            raise InputError(f"'{path}' is damaged: its DICOM header ends early") from error
-        raise InputError(f"'{path}' cannot be read: {error.strerror or error}") from error
+            raise file_error(path, "is damaged: its DICOM header ends early") from error
+        raise file_error(path, f"cannot be read: {error.strerror or error}") from error
     except Exception as error:  # on malformed input a parser may raise anything
-        raise InputError(f"'{path}' is damaged: its DICOM header cannot be parsed") from error
+        raise file_error(path, "is damaged: its DICOM header cannot be parsed") from error
 
 
 def read_whole(path: Path, source: Any, **options: Any) -> FileDataset:
@@ -395,12 +396,12 @@ def _inflated(path: Path, file: BinaryIO, meta: tuple[FileMetaDataset, int]) -> 
         try:
             plain = inflate.decompress(packed, 4 << 20)
         except zlib.error as error:
-            raise InputError(f"'{path}' is damaged: it cannot be unpacked") from error
+            raise file_error(path, "is damaged: it cannot be unpacked") from error
         total += len(plain)
         if len(kept) < MAX_HEADER_BYTES:
             kept += plain
         if total > MAX_INFLATED:
-            raise InputError(
-                f"'{path}' would unpack to more than {MAX_INFLATED >> 30} GiB; it is damaged"
+            raise file_error(
+                path, f"would unpack to more than {MAX_INFLATED >> 30} GiB", "it is damaged"
             )
     return bytes(kept)

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tomochrome.errors import InputError
+from tomochrome.io.archive import display_path, file_error
 from tomochrome.io.dicom.damage import Damage, damage_of, is_most, refusal, truncated
 from tomochrome.io.dicom.frames import MAX_FRAME_PIXELS, Source
 from tomochrome.io.dicom.header import Header
@@ -133,25 +134,29 @@ def _check_sizes(headers: Sequence[Header]) -> None:
     if total * pixels > MAX_VOXELS or pixels > MAX_FRAME_PIXELS or min(
         first.rows, first.columns
     ) < 1:  # fmt: skip
+        where = display_path(first.path if total == 1 else first.path.parent)
         raise InputError(
-            f"the headers of '{first.path if total == 1 else first.path.parent}' are damaged: they "
+            f"the headers of '{where}' are damaged: they "
             f"give {total} slices of {first.rows}x{first.columns} voxels, more than any CT has"
         )
     if total * pixels > LARGE_VOXELS and not is_native(first):
         sizes = {header.path: _file_size(header) for header in headers}
         if sum(sizes.values()) * MAX_RATIO < 2 * total * pixels:
             raise InputError(
-                f"the files of '{first.path.parent}' are damaged: they are too small for the "
-                f"{total} slices of {first.rows}x{first.columns} voxels given in their headers"
+                f"the files of '{display_path(first.path.parent)}' are damaged: they are too small "
+                f"for the {total} slices of {first.rows}x{first.columns} voxels given in their "
+                "headers"
             )
     for header in headers:
         if (header.rows, header.columns) != (first.rows, first.columns):
-            raise InputError(
-                f"'{header.path}' has {header.rows}x{header.columns} pixels and '{first.path}' has "
-                f"{first.rows}x{first.columns}; they do not belong to the same volume"
+            raise file_error(
+                header.path,
+                f"has {header.rows}x{header.columns} pixels and '{display_path(first.path)}' has "
+                f"{first.rows}x{first.columns}",
+                "they do not belong to the same volume",
             )
         if header.samples != 1:
-            raise InputError(f"'{header.path}' is a color image, not a CT slice")
+            raise file_error(header.path, "is a color image, not a CT slice")
     short = [h for h in headers if is_native(h) and _file_size(h) < _bytes_needed(h)]
     if is_most(len(short), total):  # otherwise each is reported when it is read
         found = truncated(_file_size(short[0]), _bytes_needed(short[0]))
@@ -195,12 +200,10 @@ def _read_as(dtype: type[np.generic], headers: Sequence[Header], threads: int | 
         def work(index: int) -> None:
             try:
                 mask = decode(index)
-            except SandboxError as error:
-                if error.reason == "memory":  # this computer's fault, not the slice's
-                    raise
-                damaged[index] = damage_of(error, headers[index].path)
             except InputError as error:
-                damaged[index] = damage_of(error, headers[index].path)
+                if isinstance(error, SandboxError) and error.reason == "memory":
+                    raise  # this computer's fault, not the slice's
+                damaged[index] = damage_of(error)
             else:
                 if mask is not None:
                     outside[index] = mask

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tomochrome.errors import InputError
+from tomochrome.io.archive import file_error
 from tomochrome.io.dicom.header import Header
 from tomochrome.io.dicom.parse import read_dataset
 from tomochrome.io.walk import open_regular, readable
@@ -30,6 +31,7 @@ MIN_FIELD: Final = 0.4
 """Minimum radius of a circular field of view as a fraction of the shorter side: reconstructed
 circles touch the sides (0.5) or are cut off by them."""
 
+_BAD_TABLE: Final = ("has a damaged lookup table", "export the series again")
 _LOSSY: Final = frozenset({
     "1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.51", "1.2.840.10008.1.2.4.53",
     "1.2.840.10008.1.2.4.55", "1.2.840.10008.1.2.4.81",
@@ -133,11 +135,9 @@ def look_up(stored: NDArray[Any], header: Header) -> NDArray[Any]:
     except InputError:
         raise
     except Exception as error:  # a damaged table can raise anything
-        raise InputError(
-            f"the lookup table of '{header.path}' is damaged; export the series again"
-        ) from error
+        raise file_error(header.path, *_BAD_TABLE) from error
     if values.shape != stored.shape:
-        raise InputError(f"the lookup table of '{header.path}' is damaged; export the series again")
+        raise file_error(header.path, *_BAD_TABLE)
     return values.astype(np.int32)
 
 

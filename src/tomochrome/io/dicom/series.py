@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tomochrome.errors import GeometryError, InputError
+from tomochrome.io.archive import display_path
 from tomochrome.io.dicom.damage import Damage, is_most, refusal
 from tomochrome.io.dicom.group import Group
 from tomochrome.io.dicom.header import Header
@@ -59,7 +60,7 @@ def describe(group: Group, *, single_file: bool = False) -> Item:
     middle = ordered.headers[len(ordered.headers) // 2]
     affine, shape = ordered.grid_affine, ordered.shape
     return Item(
-        path=str(_where(headers, single_file)),
+        path=display_path(_where(headers, single_file)),
         kind="dicom-file" if single_file else "dicom-series",
         series_uid=first.series_uid,
         key=_key(group),
@@ -160,7 +161,7 @@ def _where(headers: Sequence[Header], single_file: bool) -> Path:
 def _key(group: Group) -> str:
     """Return the name of the volume for `read`."""
     first = group.headers[0]
-    name = first.series_uid or str(min(h.path for h in group.headers))
+    name = first.series_uid or display_path(min(h.path for h in group.headers))
     numbered = group.number and (first.series_uid or first.is_multiframe)
     return f"{name}#{group.number}" if numbered else name
 

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tomochrome.errors import InputError, PixelsError
+from tomochrome.io.archive import display_path, file_error
 from tomochrome.io.dicom import decode
 from tomochrome.io.dicom.damage import NATIVE, bad_stream, unread_syntax
 from tomochrome.io.dicom.elements import integer_at
@@ -88,9 +89,10 @@ def read_native(
 
 def _dtype(header: Header) -> np.dtype[Any]:
     if header.bits_allocated not in _WIDTHS:
-        raise InputError(
-            f"'{header.path}' stores {header.bits_allocated} bits per pixel, which is not "
-            "supported; export it again with 16 bits"
+        raise file_error(
+            header.path,
+            f"stores {header.bits_allocated} bits per pixel, which is not supported",
+            "export it again with 16 bits",
         )
     return np.dtype(f"{_kind(header)}{header.bits_allocated // 8}")
 
@@ -118,7 +120,7 @@ def read_compressed(header: Header, source: Source) -> NDArray[Any]:
     """
     unread = unread_syntax(header.transfer_syntax)
     if unread is not None:
-        raise PixelsError(str(header.path), *unread)
+        raise PixelsError(display_path(header.path), *unread)
     code = source.read_code(header.frame)
     if header.transfer_syntax == decode.RLE:
         _dtype(header)
@@ -129,14 +131,15 @@ def read_compressed(header: Header, source: Source) -> NDArray[Any]:
     pixels = header.rows * header.columns
     try:
         values, precision, signed = sandbox.call(
-            decode.decode, frame, code, subject=f"'{header.path}'",
+            decode.decode, frame, code, subject=f"'{display_path(header.path)}'",
             seconds=FRAME_SECONDS + SECONDS_A_PIXEL * pixels,
         )  # fmt: skip
         return _shaped(np.frombuffer(memoryview(values), np.uint8), header, precision, signed)
     except (ValueError, sandbox.SandboxError) as error:
         if isinstance(error, sandbox.SandboxError) and error.reason != "failed":
             raise
-        raise PixelsError(str(header.path), *bad_stream(code, header.transfer_syntax)) from error
+        damage = bad_stream(code, header.transfer_syntax)
+        raise PixelsError(display_path(header.path), *damage) from error
 
 
 def _shaped(
