@@ -34,6 +34,7 @@ PACKAGES = (
     "colorization",
     "compare",
     "evaluate",
+    "restoration",
     "registration",
     "training",
     "cli",

@@ -1,0 +1,97 @@
+"""Parallel-beam projections of axial slices, and filtered backprojection.
+
+A scanner measures fan beams, which are rebinned to parallel beams before reconstruction; defects of
+the projections (metal, detector elements, noise, motion) have the same shapes in parallel beams.
+
+Source: Kak and Slaney (1988), "Principles of Computerized Tomographic Imaging", chapter 3.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.fft import irfft, next_fast_len, rfft, rfftfreq
+
+from tomochrome.restoration import projection_kernels
+
+
+@dataclass(frozen=True)
+class Projector:
+    """The views of a slice.
+
+    Parameters
+    ----------
+    shape
+        Rows and columns of the slice; its pixels are square.
+    n_views
+        Number of views over half a turn.
+    blur_px
+        Standard deviation in pixels of a Gaussian that `reconstruct` smooths with: the kernel of
+        the reconstruction.
+    """
+
+    shape: tuple[int, int]
+    n_views: int
+    blur_px: float = 0.0
+
+    @property
+    def angles(self) -> NDArray[np.float64]:
+        """Angles of the views in radians, float64 (n_views,)."""
+        return np.linspace(0, np.pi, self.n_views, endpoint=False)
+
+    @property
+    def n_detectors(self) -> int:
+        """Number of detector elements, each as wide as a pixel: they cover the diagonal."""
+        return int(np.ceil(np.hypot(*self.shape))) + 2
+
+    def project(self, image: NDArray[np.floating]) -> NDArray[np.float32]:
+        """Return the line integrals of an image.
+
+        Parameters
+        ----------
+        image
+            (y, x), for example attenuation per pixel.
+
+        Returns
+        -------
+        ndarray
+            float32 (view, detector), in units of the image times pixels.
+        """
+        sinogram = np.empty((self.n_views, self.n_detectors), np.float32)
+        bordered = np.pad(np.asarray(image, np.float32), 1)
+        turned = np.ascontiguousarray(bordered.T)
+        projection_kernels.project(bordered, turned, self.angles, sinogram)
+        return sinogram
+
+    def reconstruct(self, sinogram: NDArray[np.floating]) -> NDArray[np.float32]:
+        """Return the filtered backprojection of a sinogram: the inverse of `project`.
+
+        Parameters
+        ----------
+        sinogram
+            (view, detector).
+
+        Returns
+        -------
+        ndarray
+            float32 (y, x).
+        """
+        image = np.empty(self.shape, np.float32)
+        projection_kernels.backproject(self._filtered(sinogram), self.angles, image)
+        image *= np.pi / self.n_views
+        return image
+
+    def _filtered(self, sinogram: NDArray[np.floating]) -> NDArray[np.float32]:
+        """Return the sinogram after the band-limited ramp filter (Kak and Slaney, eq. 61)."""
+        n = next_fast_len(2 * self.n_detectors, real=True)
+        distance = np.minimum(np.arange(n), n - np.arange(n))
+        ramp = np.zeros(n)
+        ramp[0] = 0.25
+        odd = distance % 2 == 1
+        ramp[odd] = -1 / (np.pi * distance[odd]) ** 2
+        response = rfft(ramp).real * np.exp(-2 * (np.pi * self.blur_px * rfftfreq(n)) ** 2)
+        spectrum = rfft(np.asarray(sinogram, np.float32), n, axis=1) * response.astype(np.float32)
+        filtered = irfft(spectrum, n, axis=1)[:, : self.n_detectors]
+        return np.ascontiguousarray(filtered, np.float32)
