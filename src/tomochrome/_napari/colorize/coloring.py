@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from napari.layers import Layer
 from numpy.typing import NDArray
 
+from tomochrome import color, colorization
 from tomochrome._napari.layers.layer_volumes import ct_source
 from tomochrome._napari.layers.volume_layers import (
     LayerSource,
@@ -19,12 +21,13 @@ from tomochrome._napari.layers.volume_layers import (
 )
 from tomochrome._napari.viewer.readout import describe_values
 from tomochrome.color.codes import FreeColors
+from tomochrome.color.palettes import palette_names
+from tomochrome.colorization.cards import model_title
 from tomochrome.runtime import check, report
 from tomochrome.tissue import NO_TISSUE, Tissue
 
 if TYPE_CHECKING:
     from tomochrome._napari.colorize.colored_picture import ColoredPicture
-    from tomochrome.color import Chroma, Lighting
 
 
 def color_in_worker(
@@ -47,38 +50,34 @@ def color_in_worker(
     Raises `TomochromeError` if the layer is not CT, the model or device is not available, or the
     photograph and its label image do not match; `Cancelled` if the task was cancelled.
     """
-    from tomochrome.colorization import Reference, colorize
-
     report(0, 0, "Reading the layer")
     ct = ct_source(layer, as_hu=as_hu)
     check()
     forced = as_hu and ct.shown.unit != "HU"
-    reference = None if pictures is None else Reference.read(*pictures)
-    chroma = colorize(ct.shown, model, device=device, force=forced, reference=reference)
+    reference = None if pictures is None else colorization.Reference.read(*pictures)
+    chroma = colorization.colorize(
+        ct.shown, model, device=device, force=forced, reference=reference
+    )
     check()
     note = " (taken as HU)" if forced else ""
     return finished_layer(layer, ct, chroma, lighting(fields, chroma), note)
 
 
-def unused_options(chroma: Chroma) -> str:
+def unused_options(chroma: color.Chroma) -> str:
     """Return " " and a sentence about options that the last step did not use, or ""."""
     texts = [str(w) for w in chroma.provenance.warnings if w.code == "option-unused"]
     return "".join(f" {text[:1].upper()}{text[1:]}." for text in texts[-1:])
 
 
 def finished_layer(
-    layer: Any, ct: LayerSource, chroma: Chroma, settings: Lighting, note: str = ""
+    layer: Any, ct: LayerSource, chroma: color.Chroma, settings: color.Lighting, note: str = ""
 ) -> Any:
     """Return a new layer that shows a chroma over a CT layer. Runs in a worker.
 
     ``ct`` is the source of the CT layer, ``chroma`` is on the grid of ``ct.shown``, and ``note`` is
     a suffix of the layer's name.
     """
-    from napari.layers import Layer
-
     from tomochrome._napari.colorize.colored_picture import ColoredPicture
-    from tomochrome.color import palette_names
-    from tomochrome.colorization import model_title
 
     lit = ColoredPicture(ct.shown, chroma, settings)
     chroma.tissue_shares()  # fills the cache for the legend
@@ -95,14 +94,13 @@ def finished_layer(
     return Layer.create(*parts)
 
 
-def lighting(fields: Mapping[str, Any], chroma: Chroma) -> Lighting:
-    """Create the lighting from the fields; call it only after `tomochrome.color` is imported.
+def lighting(fields: Mapping[str, Any], chroma: color.Chroma) -> color.Lighting:
+    """Create the lighting from the fields.
 
-    The tissue selection is ignored for models that predict colors rather than tissues.
+    The first call imports compiled kernels. The tissue selection is ignored for models that predict
+    colors rather than tissues.
     """
-    from tomochrome.color import Lighting
-
-    return Lighting(**fields if chroma.has_tissues else {**fields, "tissues": None})
+    return color.Lighting(**fields if chroma.has_tissues else {**fields, "tissues": None})
 
 
 class Coloring:
@@ -121,7 +119,7 @@ class Coloring:
         self.layer = layer
 
     @property
-    def chroma(self) -> Chroma:
+    def chroma(self) -> color.Chroma:
         """The chroma, on the grid of both layers."""
         source = source_of(self.layer.metadata)
         assert source is not None

@@ -18,6 +18,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from tomochrome import colorization
 from tomochrome._napari.colorize.grey_split import GreySplitPanel
 from tomochrome._napari.colorize.legend import Legend
 from tomochrome._napari.colorize.window_panel import WindowPanel
@@ -42,6 +43,11 @@ from tomochrome._napari.kit.panel_bases import JobView
 from tomochrome._napari.layers.volume_layers import NOT_FOR_DIAGNOSIS
 from tomochrome._napari.viewer.readout import CursorReadout
 from tomochrome.bundles import current_name
+from tomochrome.color.alpha import ALPHA_PRESETS
+from tomochrome.color.palettes import palette_names
+from tomochrome.colorization.cards import find_model, models
+from tomochrome.colorization.predictor import needs_reference
+from tomochrome.errors import ModelError
 from tomochrome.runtime import check
 
 _CLAIM = "These values are Hounsfield units"
@@ -336,9 +342,6 @@ def _store() -> QSettings:
 
 def model_choices(names: Sequence[str]) -> list[Named]:
     """Return the choices for models, with titles from their cards."""
-    from tomochrome.colorization.cards import find_model
-    from tomochrome.errors import ModelError
-
     choices = []
     for name in names:
         try:
@@ -357,8 +360,6 @@ def palette_choices(names: Sequence[str]) -> list[Named]:
 
 def alpha_choices(names: Sequence[str]) -> list[Named]:
     """Return the choices for opacity curves; those that depend on the HU value are for 3D."""
-    from tomochrome.color.alpha import ALPHA_PRESETS
-
     choices = []
     for name in names:
         curve = ALPHA_PRESETS.get(name)
@@ -374,12 +375,8 @@ def alpha_choices(names: Sequence[str]) -> list[Named]:
 
 def colorize_offer() -> Offer:
     """Import what coloring needs, to speed up the first run, and list the choices."""
-    from tomochrome.color import ALPHA_PRESETS, palette_names
-    from tomochrome.colorization import models, warm_up
-    from tomochrome.colorization.predictor import needs_reference
-
     check()
-    warm_up()
+    colorization.warm_up()
     check()
     cards = models()
     return Offer(

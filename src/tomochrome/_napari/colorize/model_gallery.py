@@ -11,6 +11,7 @@ from qtpy.QtCore import QSize, Qt, Signal
 from qtpy.QtGui import QIcon, QImage, QPixmap
 from qtpy.QtWidgets import QDialog, QGridLayout, QScrollArea, QToolButton, QWidget
 
+from tomochrome import colorization
 from tomochrome._napari.kit.controls import MessageLabel, stacked
 from tomochrome._napari.layers.layer_volumes import ct_source
 from tomochrome._napari.layers.volume_layers import NOT_FOR_DIAGNOSIS, layer_position
@@ -49,7 +50,6 @@ def compare_in_worker(
 
     Returns the comparison, and its pictures with letters and a scale bar.
     """
-    from tomochrome.colorization import Reference
     from tomochrome.colorization.side_by_side import compare_models, upright_slice
     from tomochrome.io.slice_pictures import tile_pictures
 
@@ -59,7 +59,7 @@ def compare_in_worker(
     compared = compare_models(
         ct,
         at=upright_slice(ct, voxel),
-        reference=None if pictures is None else Reference.read(*pictures),
+        reference=None if pictures is None else colorization.Reference.read(*pictures),
         device=device,
         force=as_hu and ct.unit != "HU",
         **{name: fields[name] for name in _LIGHT},

@@ -8,6 +8,7 @@ import numpy as np
 from napari.layers import Image
 from numpy.typing import NDArray
 
+import tomochrome
 from tomochrome._napari.kit.panel_bases import FormPanel
 from tomochrome._napari.layers.volume_layers import (
     NOT_FOR_DIAGNOSIS,
@@ -15,6 +16,7 @@ from tomochrome._napari.layers.volume_layers import (
     layer_transform,
     source_of,
 )
+from tomochrome.colorization.cards import model_title
 from tomochrome.errors import InputError
 
 
@@ -29,12 +31,9 @@ def color_photograph(
     photograph: Image, model: Annotated[str, {"choices": model_names}]
 ) -> list[LayerTuple]:
     """Return the photograph of a 2D layer in color; only its lightness is used."""
-    from tomochrome import colorize_photograph
-    from tomochrome.colorization.cards import model_title
-
     if not model:
         raise InputError("no model that colors photographs is installed")
-    colored = colorize_photograph(photograph_of(photograph), model)
+    colored = tomochrome.colorize_photograph(photograph_of(photograph), model)
     keywords = {
         "name": f"{photograph.name} · {model_title(model)}",
         "metadata": {"not measured": f"colors predicted by {model}, {NOT_FOR_DIAGNOSIS}"},

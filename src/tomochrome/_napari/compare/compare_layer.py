@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from napari.layers import Image, Layer
 from numpy.typing import NDArray
 
+from tomochrome import compare
 from tomochrome._napari.compare.compare_modes import Fields, make_view
 from tomochrome._napari.layers import grey_window
 from tomochrome._napari.layers.layer_volumes import moved_by_hand, place
@@ -22,9 +24,6 @@ from tomochrome.runtime import check, report
 from tomochrome.volume import Volume
 from tomochrome.windowing import Window
 
-if TYPE_CHECKING:
-    from tomochrome.compare import Pair, View
-
 
 class ComparePicture(LazyPicture):
     """Layer data computed from a view, which can be replaced by another view of the same pair.
@@ -37,17 +36,17 @@ class ComparePicture(LazyPicture):
 
     is_comparison = True  #: see `tomochrome._napari.viewer.viewer_setup.GreyIn3D`
 
-    def __init__(self, view: View[Any]) -> None:
+    def __init__(self, view: compare.View[Any]) -> None:
         super().__init__(view.pair.shape)
         self._view = view
 
     @property
-    def view(self) -> View[Any]:
+    def view(self) -> compare.View[Any]:
         """The comparison shown; assign another to change it."""
         return self._view
 
     @view.setter
-    def view(self, view: View[Any]) -> None:
+    def view(self, view: compare.View[Any]) -> None:
         self._view = view
         self.outdate()
 
@@ -83,7 +82,7 @@ NAME = "Comparison"
 class Made:
     """The result that the worker returns to the GUI thread."""
 
-    pair: Pair
+    pair: compare.Pair
     layer: Any
     note: str = ""  #: warning about layers that were moved by hand
 
@@ -97,15 +96,11 @@ def make_in_worker(
     Raises `TomochromeError` if the two layers cannot be compared in this way; `Cancelled` if the
     task was cancelled.
     """
-    from napari.layers import Layer
-
-    from tomochrome.compare import Pair
-
     report(0, 0, "Reading the layers")
     a, b = place(first), place(second)
     check()
     report(0, 0, "Preparing the comparison")
-    pair = Pair(a.source, b.source, color=True)
+    pair = compare.Pair(a.source, b.source, color=True)
     pair.windows = windows
     view = make_view(fields, pair)
     view.prepare()
@@ -153,7 +148,7 @@ class Comparison:
         return self.layer.data
 
     @property
-    def view(self) -> View[Any]:
+    def view(self) -> compare.View[Any]:
         """The view shown."""
         return self.picture.view
 
@@ -234,7 +229,7 @@ def covers(layer: Any) -> bool:
     """Whether a layer hides the layers below it, unlike points, outlines or a heat map."""
     source = source_of(layer.metadata)
     overlaid = source is not None and source.role == "derived"
-    solid = layer._type_string == "image" and layer.opacity == 1 and not overlaid
+    solid = isinstance(layer, Image) and layer.opacity == 1 and not overlaid
     return bool(solid and layer.blending in ("translucent", "translucent_no_depth", "opaque"))
 
 

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
+from tomochrome import compare
 from tomochrome._napari.viewer.orientation import Screen
 from tomochrome.errors import OptionError
 from tomochrome.notices import sentence
-
-if TYPE_CHECKING:
-    from tomochrome.compare import Pair, View
 
 CHECKERBOARD: Final = "checkerboard"
 WIPE_ACROSS: Final = "wipe left | right"
@@ -62,16 +60,17 @@ class Fields:
 
 
 def make_view(
-    fields: Fields, pair: Pair, before: View[Any] | None = None, screen: Screen | None = None
-) -> View[Any]:
+    fields: Fields,
+    pair: compare.Pair,
+    before: compare.View[Any] | None = None,
+    screen: Screen | None = None,
+) -> compare.View[Any]:
     """Return the view for the given fields. The first call imports and compiles `compare`.
 
     The position of a wipe and the state of a flicker are kept from the previous view, ``before``.
     ``screen`` is the orientation of the plane on the screen; napari's default if None. Raises
     `OptionError` if a value is invalid; `InputError` if the pair cannot be compared in this mode.
     """
-    from tomochrome import compare
-
     mode = fields.mode
     if mode == CHECKERBOARD:
         tile = max(fields.tile_mm, compare.smallest_tile_mm(pair.volume))
@@ -97,7 +96,7 @@ def make_view(
     raise OptionError(f"unknown comparison '{mode}'")
 
 
-def remarks(view: View[Any], fields: Fields, ndisplay: int) -> str:
+def remarks(view: compare.View[Any], fields: Fields, ndisplay: int) -> str:
     """Return the warnings and remarks about a view and the fields requested, as sentences."""
     texts = list(map(sentence, view.pair.warnings))
     shown: Any = view
@@ -118,7 +117,7 @@ def remarks(view: View[Any], fields: Fields, ndisplay: int) -> str:
     return " ".join(texts)
 
 
-def has_unlike_windows(view: View[Any], fields: Fields) -> bool:
+def has_unlike_windows(view: compare.View[Any], fields: Fields) -> bool:
     """Whether two volumes in Hounsfield units are shown in different windows."""
     pair = view.pair
     if (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from napari.layers import Image, Labels
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import (
     QDoubleSpinBox,
@@ -192,7 +193,7 @@ class ComparePanel(QWidget):
 def is_comparable(layer: Any) -> bool:
     """Whether a layer is a volume that can be compared: grey, colored or labels."""
     source = source_of(layer.metadata)
-    volume = layer._type_string in ("image", "labels") and layer.ndim == 3
+    volume = isinstance(layer, (Image, Labels)) and layer.ndim == 3
     return volume and (source is None or source.role != "derived")
 
 

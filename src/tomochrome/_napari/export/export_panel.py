@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
+from napari.layers import Image
 from qtpy.QtWidgets import QFileDialog, QLineEdit, QPushButton, QWidget
 from superqt.utils import signals_blocked
 
+from tomochrome import io
 from tomochrome._napari.export.layer_writers import layer_volume, may_replace
 from tomochrome._napari.kit.controls import form
 from tomochrome._napari.kit.events import Connections
@@ -18,6 +20,7 @@ from tomochrome._napari.kit.panel_bases import JobPanel, JobView, caution
 from tomochrome._napari.layers.volume_layers import LayerSource, source_of
 from tomochrome.errors import ExistsError, OutputError
 from tomochrome.formats import FORMATS, Format
+from tomochrome.geometry import reorient_like
 from tomochrome.volume import Volume
 
 Part = Literal["layer", "tissue map", "confidence map"]
@@ -53,8 +56,6 @@ class Choice:
         if self.part == "layer":
             meta = {"name": self.layer.name, "metadata": self.layer.metadata}
             return layer_volume(self.layer.data, meta)
-        from tomochrome.geometry import reorient_like
-
         chroma = self.source.chroma
         assert chroma is not None
         is_tissue = self.part == "tissue map"
@@ -67,7 +68,7 @@ def choices(layers: Sequence[Any]) -> list[Choice]:
     listed: list[Choice] = []
     for layer in reversed(layers):
         source = source_of(layer.metadata)
-        if source is None or layer._type_string != "image":
+        if source is None or not isinstance(layer, Image):
             continue
         listed.append(Choice(layer, source))
         if source.chroma is not None:
@@ -77,8 +78,6 @@ def choices(layers: Sequence[Any]) -> list[Choice]:
 
 def export(choice: Choice, path: str, *, force: bool = False) -> None:
     """Write a choice in the format of ``path``, in a worker. Raises as `tomochrome.write`."""
-    from tomochrome import io
-
     io.check_output(path, force=force)
     volume = choice.volume()
     io.write(volume, path, force=force)

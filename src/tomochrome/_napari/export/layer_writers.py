@@ -9,10 +9,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from napari import current_viewer
+from napari.layers import Labels
+from qtpy.QtWidgets import QApplication, QMessageBox
 
+from tomochrome import color, io
+from tomochrome._napari.kit.jobs import run_waiting
 from tomochrome._napari.layers.volume_layers import LayerSource, LayerTuple, source_of, world_affine
 from tomochrome.errors import Cancelled, OutputError
 from tomochrome.formats import DICOM, GIF, NIFTI, NRRD, SHEET, VIDEO, ZARR, Format
+from tomochrome.geometry import reorient_like
+from tomochrome.runtime import write_group
 from tomochrome.volume import Volume
 
 _UNSAFE = str.maketrans(dict.fromkeys('/\\:*?"<>|', "_"))
@@ -70,16 +77,11 @@ def write_each(
     ``confirmed`` are paths that the user has agreed to overwrite. Returns the paths written;
     raises as `write_layer`.
     """
-    from tomochrome._napari.kit.jobs import run_waiting
-
     if not all(path in confirmed or may_replace(path) for path in parts):
         return []
     grids = open_grids()
 
     def work() -> None:
-        from tomochrome import io
-        from tomochrome.runtime import write_group
-
         for path in parts:
             io.check_output(path, force=True)
         with write_group(list(parts), force=True) as places:
@@ -100,8 +102,6 @@ def may_replace(path: str) -> bool:
 
     Raises `OutputError` if it exists and there is no GUI to ask the user.
     """
-    from qtpy.QtWidgets import QApplication, QMessageBox
-
     if not Path(path).exists():
         return True
     if not isinstance(QApplication.instance(), QApplication):
@@ -118,8 +118,6 @@ def may_replace(path: str) -> bool:
 
 def open_grids() -> list[tuple[Any, LayerSource]]:
     """Return the layers of this plugin in the current viewer, each with its source."""
-    from napari import current_viewer
-
     viewer = current_viewer()
     layers = [(x, source_of(x.metadata)) for x in (() if viewer is None else viewer.layers)]
     return [(layer, source) for layer, source in layers if source is not None]
@@ -134,9 +132,6 @@ def layer_volume(
     Raises `OutputError` if the layer was not made by this plugin and is not on the grid of one that
     was.
     """
-    from tomochrome.color import LitVolume, light
-    from tomochrome.geometry import reorient_like
-
     source = source_of(meta.get("metadata", {}))
     if source is None and not meta.get("rgb"):
         source = _grid_under(data, meta, grids)
@@ -145,10 +140,10 @@ def layer_volume(
             f"the layer '{meta.get('name', '')}' was not made by Tomochrome, so its position in "
             "the patient is not known; color it with Colorize volume and save the colored layer"
         )
-    if not isinstance(data, LitVolume):
+    if not isinstance(data, color.LitVolume):
         return reorient_like(source.shown.with_voxels(np.asarray(data)), source.stored)
     now = data.settings
-    shown = light(
+    shown = color.light(
         source.shown,
         data.chroma,
         now.window,
@@ -165,8 +160,6 @@ def _grid_under(
     data: Any, meta: Mapping[str, Any], grids: Sequence[tuple[Any, LayerSource]]
 ) -> LayerSource | None:
     """Return a source for labels that are exactly on the grid of a layer of this plugin."""
-    from napari.layers import Labels
-
     if np.dtype(data.dtype).kind not in "iub" or len(data.shape) != 3:
         return None
     keys = ("scale", "translate", "rotate", "shear", "affine", "units", "axis_labels")

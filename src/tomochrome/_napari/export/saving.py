@@ -11,9 +11,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from napari.layers import Image, Labels
+from napari.utils.notifications import show_error, show_info
+from npe2 import PluginManager
+
 from tomochrome._napari.export.layer_writers import write_dicom, write_nifti, write_several
 from tomochrome._napari.kit.events import ViewerFollower
-from tomochrome._napari.layers.volume_layers import source_of
+from tomochrome._napari.layers.volume_layers import kind_of, source_of
 from tomochrome.errors import TomochromeError
 from tomochrome.formats import NIFTI
 from tomochrome.notices import sentence
@@ -59,8 +63,6 @@ class Saving(ViewerFollower):
 
     @staticmethod
     def _save_as_nifti(path: str, chosen: list[Any], *, notify: bool) -> list[str]:
-        from napari.utils.notifications import show_info
-
         data = [layer.as_layer_data_tuple() for layer in chosen]
         one = len(data) == 1
         written = write_nifti(path, *data[0][:2]) if one else write_several(path, data)
@@ -83,26 +85,22 @@ def _has_no_format(path: str, writer: Any, layers: list[Any]) -> bool:
     """Whether a path has no extension of a format, and all layers can be saved as NIfTI."""
     if not _any_of_plugin(layers):
         return False
-    if any(x._type_string not in ("image", "labels") for x in layers):
+    if not all(isinstance(x, (Image, Labels)) for x in layers):
         return False
-    if any(x._type_string == "image" and source_of(x.metadata) is None for x in layers):
+    if any(isinstance(x, Image) and source_of(x.metadata) is None for x in layers):
         return False
     if writer is not None:
         if writer.plugin_name == PLUGIN or not writer.filename_extensions:
             return False  # this plugin's writers add the extension; a folder needs none
         endings = writer.filename_extensions
         return not any(path.lower().endswith(ending.lower()) for ending in endings)
-    from npe2 import PluginManager
-
-    kinds = [layer._type_string for layer in layers]
+    kinds = [kind_of(layer) for layer in layers]
     writer_of_path, _ = PluginManager.instance().get_writer(path, kinds)
     return not path.endswith("/") and (writer_of_path is None or not Path(path).suffix)
 
 
 def _report(path: Any, error: Exception) -> list[str]:
     """Show why nothing was saved; returning the path keeps napari from adding a traceback."""
-    from napari.utils.notifications import show_error
-
     if isinstance(error, TomochromeError):
         show_error(sentence(error))
     else:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import numpy as np
+from napari.layers import Labels
 from numpy.typing import NDArray
 from qtpy.QtWidgets import QColorDialog, QPushButton, QWidget
 
+import tomochrome
+from tomochrome import color
 from tomochrome._napari.colorize.coloring import Coloring, finished_layer, unused_options
 from tomochrome._napari.hints.stroke_labels import (
     add_color,
@@ -38,9 +41,6 @@ from tomochrome._napari.viewer.viewer_setup import prepare_viewer
 from tomochrome.errors import InputError, TomochromeError
 from tomochrome.tissue import Tissue
 
-if TYPE_CHECKING:
-    from tomochrome.color import Chroma, Lighting
-
 #: Key of a colored layer's metadata for the chroma before any hint was applied.
 BEFORE_KEY: Final = "tomochrome-before-hints"
 _FIRST: Final = Tissue.LIVER
@@ -55,7 +55,7 @@ def hint_in_worker(
     labels: NDArray[Any],
     meanings: Mapping[int, str],
     colored: Any,
-    settings: Lighting | None,
+    settings: color.Lighting | None,
 ) -> Any:
     """Return a new colored layer with the hints applied. Runs in a worker, accesses no widget.
 
@@ -65,22 +65,19 @@ def hint_in_worker(
     removed if all strokes were erased. By default, the lighting is that of a new colored layer in
     the window of the CT.
     """
-    from tomochrome.color import Lighting, TissueSelection
-    from tomochrome.colorization.hints import apply_hints
-
     source = None if colored is None else source_of(colored.metadata)
     ct = ct_source(layer) if source is None else source
-    before: Chroma | None = None
+    before: color.Chroma | None = None
     if source is not None:
         before = colored.metadata.get(BEFORE_KEY, source.chroma)
     used = np.unique(labels[labels != 0])
     check_meanings(used, meanings)
     if settings is None:
         window = window_of(layer)
-        settings = Lighting() if window is None else Lighting(window=window)
+        settings = color.Lighting() if window is None else color.Lighting(window=window)
     if not used.size and before is not None and BEFORE_KEY in colored.metadata:
         return finished_layer(layer, ct, before, settings)
-    chroma = apply_hints(
+    chroma = tomochrome.apply_hints(
         ct.shown,
         labels,
         meanings,
@@ -89,7 +86,7 @@ def hint_in_worker(
         force=source is not None,
     )
     if not chroma.has_tissues:
-        settings = settings.replace(tissues=TissueSelection())
+        settings = settings.replace(tissues=color.TissueSelection())
     made = finished_layer(layer, ct, chroma, settings)
     made.metadata[BEFORE_KEY] = before
     return made
@@ -281,7 +278,7 @@ class HintsPanel(JobPanel):
 
 
 def _is_labels(layer: Any) -> bool:
-    return bool(layer._type_string == "labels")
+    return isinstance(layer, Labels)
 
 
 def _labels_on(strokes: Any, layer: Any) -> NDArray[Any]:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 import numpy as np
+from napari.utils.colormaps import DirectLabelColormap
 from qtpy.QtGui import QColor
 
 from tomochrome._napari.kit.choice_boxes import Named
@@ -88,8 +89,6 @@ def name_of(label: int, colors: dict[int, str]) -> str:
 
 def label_colors(colors: dict[int, str]) -> Any:
     """Return the colormap of a strokes layer."""
-    from napari.utils.colormaps import DirectLabelColormap
-
     rgb = palette(_PALETTE).rgb / 255
     shown: dict[int | None, Any] = {int(t): (*rgb[t], 1.0) for t in Tissue if t != Tissue.AIR}
     shown |= {None: (0, 0, 0, 0), 0: (0, 0, 0, 0), KEEP_LABEL: _KEEP_COLOR}

@@ -13,14 +13,16 @@ from superqt.utils import signals_blocked
 
 from tomochrome._napari.kit.events import Connections
 from tomochrome._napari.kit.narrow_widgets import ElidedComboBox
+from tomochrome._napari.layers.grey_window import is_grey_image
 from tomochrome._napari.layers.volume_layers import grey_layer, source_of
+from tomochrome.errors import DeviceError
+from tomochrome.runtime import DEVICE_NAMES, choose_device
 
 
 def is_grey(layer: Any) -> bool:
     """Whether a layer is a grey image, not a colored, labels or derived layer."""
     source = source_of(layer.metadata)
-    grey = layer._type_string == "image" and not layer.rgb
-    return grey and (source is None or source.role == "ct")
+    return is_grey_image(layer) and (source is None or source.role == "ct")
 
 
 class LayerChoice(ElidedComboBox):
@@ -230,9 +232,6 @@ def device_choices(names: Sequence[str]) -> list[Named]:
 
 def usable_devices() -> tuple[str, ...]:
     """Return the names of the devices available on this computer."""
-    from tomochrome.errors import DeviceError
-    from tomochrome.runtime import DEVICE_NAMES, choose_device
-
     devices = []
     for name in DEVICE_NAMES:
         with suppress(DeviceError):

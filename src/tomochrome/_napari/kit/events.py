@@ -32,7 +32,7 @@ def unwrapped(viewer: Any) -> Any:
     """Return the viewer itself, not the proxy that napari gives to a plugin's widget.
 
     The proxy wraps each layer anew, so ``is`` fails between a layer from ``selection.active`` or an
-    index and the same layer from an event, and it warns about ``_type_string``.
+    index and the same layer from an event.
     """
     return getattr(viewer, "__wrapped__", viewer)
 

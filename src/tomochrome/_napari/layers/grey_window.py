@@ -11,6 +11,8 @@ from functools import cache
 from typing import Any, Final, NamedTuple
 
 import numpy as np
+from napari.layers import Image
+from napari.utils.colormaps import Colormap
 
 from tomochrome.color.space import GREY_L
 from tomochrome.runtime import check
@@ -33,11 +35,14 @@ class Shown(NamedTuple):
     choice: str  #: what was chosen, as text for `parse_window`
 
 
+def is_grey_image(layer: Any) -> bool:
+    """Whether a layer is an image of one value per voxel, not of colors."""
+    return isinstance(layer, Image) and not layer.rgb
+
+
 @cache
 def grey_colormap(name: str) -> Any:
     """Return the napari colormap `GREY` or `SIGMOID`."""
-    from napari.utils.colormaps import Colormap
-
     at = np.linspace(0.0, 1.0, _STEPS)
     if name == SIGMOID:
         lightness = luminance(at, Window(0.5, 0.5 / REACH, "SIGMOID")).astype(np.float64)
@@ -65,7 +70,7 @@ def window_of(layer: Any) -> Window | None:
 
     It is the window set by `show_window`, unless the contrast limits have been changed since.
     """
-    if layer._type_string != "image" or layer.rgb:
+    if not is_grey_image(layer):
         return None
     low, high = map(float, layer.contrast_limits)
     sigmoid = layer.colormap.name == SIGMOID
@@ -116,7 +121,7 @@ def show_window(layer: Any, window: Window, choice: str | None = None) -> None:
 def open_range(layer: Any) -> None:
     """Extend napari's contrast slider to all values of a layer of this plugin, and its window."""
     values = layer.metadata.get(RANGE_KEY)
-    if values is None or layer._type_string != "image" or layer.rgb:
+    if values is None or not is_grey_image(layer):
         return
     low, high = layer.contrast_limits
     minimum, maximum = min(values[0], low), max(values[1], high)

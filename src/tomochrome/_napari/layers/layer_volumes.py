@@ -13,14 +13,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from napari.layers import Image, Labels
 from numpy.typing import ArrayLike, NDArray
 
+from tomochrome import color
 from tomochrome._napari.layers.volume_layers import (
     LayerSource,
     check_dimensions,
+    kind_of,
     layer_transform,
     placement,
     source_of,
@@ -28,10 +31,8 @@ from tomochrome._napari.layers.volume_layers import (
 )
 from tomochrome.errors import InputError, NotCTError
 from tomochrome.geometry.affine import apply
+from tomochrome.io.units import unit_of
 from tomochrome.volume import Provenance, Unit, Volume
-
-if TYPE_CHECKING:
-    from tomochrome.color import LitVolume
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,7 +40,7 @@ class Placed:
     """A layer's volume and its placement in napari."""
 
     name: str  #: the layer's name
-    source: Volume | LitVolume  #: on the layer's grid with its true affine, or lit when read
+    source: Volume | color.LitVolume  #: on the layer's grid with its true affine, or lit when read
     stored: Volume  #: the volume on the grid on which files are written
     transform: Mapping[str, Any]  #: the layer's transform, for layers to be placed exactly over it
     world: NDArray[np.float64]  #: 4x4 affine from the layer's index (z, y, x) to LPS mm in napari
@@ -105,10 +106,10 @@ def check_volume_layer(layer: Any) -> None:
 
     Raises `InputError` if it is not, with a message that says what to choose instead.
     """
-    kind = layer._type_string
-    if kind not in ("image", "labels"):
+    if not isinstance(layer, (Image, Labels)):
         raise InputError(
-            f"the layer '{layer.name}' is a {kind} layer, not a volume; choose an image layer"
+            f"the layer '{layer.name}' is a {kind_of(layer)} layer, not a volume; "
+            "choose an image layer"
         )
     check_dimensions(layer, "a volume", InputError)
 
@@ -125,7 +126,7 @@ def check_grey_layer(layer: Any) -> None:
             f"the layer '{layer.name}' is in color; register the grey layer that it was made from, "
             "then apply the transform to the colored layer"
         )
-    if layer._type_string == "labels" or np.dtype(layer.dtype).kind not in "iufb":
+    if isinstance(layer, Labels) or np.dtype(layer.dtype).kind not in "iufb":
         raise InputError(
             f"the layer '{layer.name}' has no grey values; choose an image layer, then apply the "
             "transform to this layer"
@@ -157,11 +158,9 @@ def place(layer: Any) -> Placed:
     Raises `InputError` if the layer is not a volume.
     """
     check_volume_layer(layer)
-    from tomochrome.color import LitVolume
-
     transform, world = layer_transform(layer), world_affine(layer)
     source = source_of(layer.metadata)
-    if source is not None and isinstance(layer.data, LitVolume):
+    if source is not None and isinstance(layer.data, color.LitVolume):
         return Placed(layer.name, layer.data, source.stored, transform, world)
     if source is not None and source.shown.voxels is layer.data:
         return Placed(layer.name, source.shown, source.stored, transform, world)
@@ -171,11 +170,9 @@ def place(layer: Any) -> Placed:
 
 def volume_of(layer: Any, affine: NDArray[np.float64]) -> Volume:
     """Build a volume from a layer's data: HU if the values are plausible, labels, or RGBA."""
-    from tomochrome.io.units import unit_of
-
     data = np.asarray(layer.data[0] if getattr(layer, "multiscale", False) else layer.data)
     provenance = Provenance(source=layer.name, kind="napari-layer")
-    if layer._type_string == "labels":
+    if isinstance(layer, Labels):
         return Volume(data, affine, "tissue", provenance)
     if getattr(layer, "rgb", False):
         return Volume(_as_rgba(data), affine, "RGBA", provenance)
@@ -233,10 +230,11 @@ def check_layer(layer: Any, *, as_hu: bool = False) -> None:
     instead.
     """
     name = f"the layer '{layer.name}'"
-    kind = layer._type_string
     source = source_of(layer.metadata)
-    if kind != "image":
-        raise NotCTError(f"{name} is a {kind} layer, not CT; choose the image layer of a CT")
+    if not isinstance(layer, Image):
+        raise NotCTError(
+            f"{name} is a {kind_of(layer)} layer, not CT; choose the image layer of a CT"
+        )
     if source is not None and source.role == "color":
         raise NotCTError(f"{name} is already colored; choose the CT below it")
     if layer.rgb:
@@ -289,8 +287,6 @@ def _unit(data: np.ndarray[Any, Any], name: str, *, as_hu: bool) -> Unit:
             f"the layer '{name}' holds values that are not finite numbers; "
             "fill them (with -1024 for air) before coloring"
         )
-    from tomochrome.io.units import unit_of
-
     unit, reason = unit_of(data)
     if unit != "HU" and not as_hu:
         raise UnknownUnitError(

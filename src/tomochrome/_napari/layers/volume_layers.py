@@ -13,11 +13,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
+import pint
 from numpy.typing import NDArray
 
+from tomochrome import color
 from tomochrome._napari.layers.grey_window import (
     RANGE_KEY,
     WINDOW_KEY,
@@ -35,9 +37,6 @@ from tomochrome.windowing import (
     opening_choice,
     opening_window,
 )
-
-if TYPE_CHECKING:
-    from tomochrome.color import Chroma
 
 LayerTuple = tuple[Any, dict[str, Any], str]
 
@@ -70,7 +69,7 @@ class LayerSource:
     role: Literal["ct", "color", "derived"]
     stored: Volume
     shown: Volume
-    chroma: Chroma | None = None
+    chroma: color.Chroma | None = None
     opened: bool = False
 
 
@@ -96,6 +95,11 @@ def colored_layers(layers: Any, grey: Any) -> list[Any]:
         and source.chroma is not None
         and grey.data is source.shown.voxels
     ]
+
+
+def kind_of(layer: Any) -> str:
+    """Return napari's word for the type of a layer, such as "image" or "labels"."""
+    return type(layer).__name__.lower()
 
 
 def check_dimensions(layer: Any, what: str, error: type[InputError]) -> None:
@@ -258,8 +262,6 @@ def layer_position(viewer: Any, layer: Any, position: Any) -> NDArray[np.float64
 
 def mm_of(unit: Any) -> float:
     """Return the length of a unit in mm; a pixel is taken as 1 mm."""
-    import pint
-
     quantity = pint.get_application_registry().Quantity(1.0, str(unit))
     try:
         return float(quantity.to("millimeter").magnitude)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import numpy as np
+from napari.utils import Colormap
 from numpy.typing import NDArray
 
 from tomochrome._napari.layers.layer_volumes import (
@@ -20,10 +21,8 @@ from tomochrome._napari.layers.volume_layers import (
 from tomochrome._napari.registration.register_work import volume_on
 from tomochrome.compare.region import Region
 from tomochrome.geometry.affine import apply
+from tomochrome.transform import Transform
 from tomochrome.volume import Volume
-
-if TYPE_CHECKING:
-    from tomochrome.transform import Transform
 
 #: Determinants: 0 or less is folded, 1 keeps the volume, 2 doubles it. Blue and orange as in the
 #: difference view.
@@ -41,8 +40,6 @@ _JACOBIAN_PLACES: Final = (0.0, 0.005, 0.25, 0.5, 0.75, 1.0)
 
 def jacobian_layer(jacobian: Volume, fixed: Placed) -> LayerTuple:
     """Build the layer of the Jacobian: transparent where volume is preserved, red where folded."""
-    from napari.utils import Colormap
-
     colormap = Colormap(
         np.array(_JACOBIAN_COLORS), controls=list(_JACOBIAN_PLACES), name="tomochrome jacobian"
     )

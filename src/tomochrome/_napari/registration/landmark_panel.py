@@ -4,24 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from napari.layers import Points
+from numpy.typing import NDArray
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QLabel, QPushButton, QSizePolicy, QWidget
 from superqt.utils import qdebounced, qthrottled
 
+from tomochrome import evaluate
 from tomochrome._napari.kit.choice_boxes import LayerChoice
 from tomochrome._napari.kit.controls import MessageLabel, form, side_by_side
 from tomochrome._napari.kit.events import Connections
 from tomochrome._napari.layers.layer_volumes import Placed, check_two, check_volume_layer
-from tomochrome._napari.layers.volume_layers import mm_of, world_affine
+from tomochrome._napari.layers.volume_layers import (
+    layer_transform,
+    mm_of,
+    source_of,
+    world_affine,
+)
 from tomochrome._napari.registration.landmark_placing import Placing
 from tomochrome._napari.registration.register_work import Alignment
 from tomochrome.errors import TomochromeError
+from tomochrome.geometry.affine import apply
 from tomochrome.notices import sentence
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 _NONE = "None"
 _COLORS = ("#00e6ff", "#ffaf54")  # cyan and orange: distinct for every color vision
@@ -170,18 +176,14 @@ class LandmarkPanel(QWidget):
         grid = None if image is None or image.ndim != 3 else _grid_of(image)
         if grid is not None:
             return grid.points_of(layer)
-        from tomochrome.geometry.affine import apply
-
         return apply(world_affine(layer), layer.data)
 
     def _measured(self, fixed: NDArray[Any], moving: NDArray[Any]) -> tuple[str, str]:
-        from tomochrome.evaluate import landmark_errors
-
-        before = _words(landmark_errors(fixed, moving))
+        before = _words(evaluate.landmark_errors(fixed, moving))
         if self.alignment is None:
             return before, ""
         try:
-            return before, _words(landmark_errors(fixed, moving, self.alignment.forward))
+            return before, _words(evaluate.landmark_errors(fixed, moving, self.alignment.forward))
         except TomochromeError as error:
             return before, str(error)
 
@@ -344,8 +346,6 @@ def show_numbers(layer: Any) -> None:
 
 def _grid_of(layer: Any) -> Placed | None:
     """Return a layer's placement without reading its voxels; None if it is not of this plugin."""
-    from tomochrome._napari.layers.volume_layers import layer_transform, source_of
-
     source = source_of(layer.metadata)
     if source is None:
         return None
@@ -354,7 +354,7 @@ def _grid_of(layer: Any) -> Placed | None:
 
 
 def _is_points(layer: Any) -> bool:
-    return bool(layer._type_string == "points")
+    return isinstance(layer, Points)
 
 
 def _number(count: int) -> str:

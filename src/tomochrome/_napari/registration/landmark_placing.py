@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import numpy as np
 from napari.components.overlays import TextOverlay
-from napari.layers import Layer
+from napari.layers import Layer, Points
 
 from tomochrome._napari.kit.events import Connections, before_napari
 from tomochrome._napari.viewer.view_fit import move_planes
@@ -162,7 +162,7 @@ class Placing:
         if self._shown[0] is not None and self._shown[0] is not image:
             self._positions[self._shown[0]] = Position.of(viewer)
         for other in self._layers:
-            if other is not points and other is not image and other._type_string == "points":
+            if isinstance(other, Points) and other is not points and other is not image:
                 other.mode = "pan_zoom"
         self._shown = (image, points)
         for layer in (image, points):
@@ -194,7 +194,7 @@ class Placing:
         self._connections.release()
         self._overlay.visible = False
         for layer in self._layers:
-            if layer._type_string == "points" and layer in viewer.layers:
+            if isinstance(layer, Points) and layer in viewer.layers:
                 layer.mode = "pan_zoom"
         self._shown, self._layers = (None, None), []
         self._positions.clear()

@@ -7,6 +7,7 @@ from contextlib import suppress
 from typing import Any, Final
 
 import numpy as np
+from napari.layers import Image, Labels, Points, Shapes
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import (
     QCheckBox,
@@ -18,6 +19,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from tomochrome import compare
 from tomochrome._napari.compare.compare_panel import ComparePanel
 from tomochrome._napari.kit.choice_boxes import (
     LayerChoice,
@@ -31,10 +33,13 @@ from tomochrome._napari.kit.controls import Section, form, stacked
 from tomochrome._napari.kit.events import Connections
 from tomochrome._napari.kit.narrow_widgets import ElidedComboBox, WrappingRow
 from tomochrome._napari.kit.panel_bases import JobView, caution
+from tomochrome._napari.layers.grey_window import is_grey_image
 from tomochrome._napari.layers.volume_layers import source_of, world_affine
 from tomochrome._napari.registration.landmark_panel import LandmarkPanel
 from tomochrome._napari.registration.register_work import PairResult
 from tomochrome._napari.registration.result_panel import MetricCurve, ResultPanel
+from tomochrome.bundles import REGISTRATION, list_cards
+from tomochrome.errors import TomochromeError
 from tomochrome.runtime import check, report
 
 INITS: Final = {
@@ -66,15 +71,12 @@ STAGES: Final = {
 _MAX_ITERATIONS: Final = 1000
 _NO_LAYER: Final = "Select a layer"
 _UNRELATED: Final = 3  # rank of an image that does not belong to the pair
-_MOVABLE: Final = ("image", "labels", "points", "shapes")
+_MOVABLE: Final = (Image, Labels, Points, Shapes)
 
 
 def register_offer() -> Offer:
     """Import what registration and comparison need, and list the networks and devices."""
     report(0, 0, "Loading the registration software")
-    from tomochrome import compare
-    from tomochrome.bundles import REGISTRATION, list_cards
-    from tomochrome.errors import TomochromeError
     from tomochrome.registration import align, pairwise  # noqa: F401
     from tomochrome.registration.symmetric_network import load_symnet
 
@@ -213,7 +215,7 @@ class UsePanel(QWidget):
         image, _ = self._source_and_target(self._result)
         if layer is image:
             return 2
-        if layer._type_string in ("points", "shapes"):
+        if isinstance(layer, (Points, Shapes)):
             return 1
         return 0 if self.belongs(layer, image) else _UNRELATED
 
@@ -225,7 +227,7 @@ class UsePanel(QWidget):
 def is_movable(layer: Any) -> bool:
     """Whether a transform can be applied to a layer."""
     source = source_of(layer.metadata)
-    return layer._type_string in _MOVABLE and (source is None or source.role != "derived")
+    return isinstance(layer, _MOVABLE) and (source is None or source.role != "derived")
 
 
 def belongs_to(layer: Any, image: Any) -> bool:
@@ -233,7 +235,7 @@ def belongs_to(layer: Any, image: Any) -> bool:
     source, of_image = source_of(layer.metadata), source_of(image.metadata)
     if source is not None and of_image is not None and source.role == "color":
         return source.stored is of_image.stored
-    drawn = layer._type_string == "labels" or getattr(layer, "rgb", False)
+    drawn = isinstance(layer, Labels) or getattr(layer, "rgb", False)
     if not drawn or layer.ndim != image.ndim:
         return False
     same = layer.data.shape[: layer.ndim] == image.data.shape[: image.ndim]
@@ -377,7 +379,7 @@ class RegisterView(JobView):
 def is_mask(layer: Any) -> bool:
     """Whether a layer can be a mask."""
     source = source_of(layer.metadata)
-    plain = layer._type_string == "labels" or (layer._type_string == "image" and not layer.rgb)
+    plain = isinstance(layer, Labels) or is_grey_image(layer)
     return plain and (source is None or source.role != "derived")
 
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import numpy as np
+from napari.layers import Image, Labels, Layer, Points, Shapes
 from numpy.typing import NDArray
 
-from tomochrome._napari.layers.grey_window import RANGE_KEY, value_range
+import tomochrome
+from tomochrome._napari.layers.grey_window import RANGE_KEY, is_grey_image, value_range
 from tomochrome._napari.layers.layer_volumes import (
     Placed,
     check_grey_layer,
@@ -26,17 +28,16 @@ from tomochrome._napari.layers.volume_layers import (
     LayerSource,
     LayerTuple,
     color_layer,
+    kind_of,
     without_path,
 )
 from tomochrome.errors import InputError
 from tomochrome.geometry import reorient_like
 from tomochrome.notices import Notice
+from tomochrome.registration.verdict import warnings_of
 from tomochrome.runtime import check, report
+from tomochrome.transform import Transform
 from tomochrome.volume import Volume
-
-if TYPE_CHECKING:
-    from tomochrome.transform import Transform
-
 
 Sample = tuple[str, int, float]  #: stage, iteration and dissimilarity
 _ELLIPSE_VERTICES: Final = 48
@@ -177,10 +178,8 @@ def register_in_worker(request: Request, samples: list[Sample]) -> Alignment:
     two cannot be registered; `Cancelled` if the task was cancelled.
     """
     report(0, 0, "Loading the registration software")
-    from tomochrome.registration.pairwise import register
-
     fixed, moving, extras = _read(request)
-    result = register(
+    result = tomochrome.register(
         fixed.volume,
         moving.volume,
         **extras,
@@ -212,8 +211,6 @@ def load_in_worker(path: str, request: Request, samples: list[Sample]) -> Alignm
     report(0, 0, "Loading the registration software")
     from tomochrome.registration.checked_input import checked_pair
     from tomochrome.registration.report import measure
-    from tomochrome.registration.verdict import warnings_of
-    from tomochrome.transform import Transform
 
     placed, other, given = _read(request)
     fixed, moving = checked_pair(placed.volume, other.volume, **given)
@@ -240,8 +237,6 @@ def _moved_layer(
     fixed: Placed, moving: Placed, moved: Volume, request: Request
 ) -> tuple[Any, tuple[Notice, ...]]:
     """Return the layer of the moved volume, and notices about layers that were moved by hand."""
-    from napari.layers import Layer
-
     note = moved_by_hand(fixed, moving)
     layer = Layer.create(*volume_on(moved, fixed, request.name, **request.look))
     return layer, (Notice("geometry", "warning", note),) if note else ()
@@ -254,24 +249,21 @@ def apply_in_worker(layer: Any, alignment: Alignment, to_fixed: bool) -> Any:
     Raises `TomochromeError` if a transform cannot be applied to the layer; `Cancelled` if the task
     was cancelled.
     """
-    from napari.layers import Layer
-
     source, target = alignment.moving, alignment.fixed
     # Volumes are resampled with the transform from target to source points; points need its
     # inverse.
     to_source, to_target = alignment.forward, alignment.inverse
     if not to_fixed:
         source, target, to_source, to_target = target, source, to_target, to_source
-    kind = layer._type_string
     report(0, 0, "Reading the layer")
-    if kind in ("image", "labels"):
+    if isinstance(layer, (Image, Labels)):
         parts = moved_volume(layer, source, target, to_source)
-    elif kind in ("points", "shapes"):
+    elif isinstance(layer, (Points, Shapes)):
         parts = moved_drawing(layer, source, target, to_target)
     else:
         raise InputError(
-            f"the layer '{layer.name}' is a {kind} layer; a transform can be applied to image, "
-            "labels, points and shapes layers"
+            f"the layer '{layer.name}' is a {kind_of(layer)} layer; "
+            "a transform can be applied to image, labels, points and shapes layers"
         )
     check()
     data, keywords, kind = parts
@@ -315,7 +307,7 @@ def volume_on(
 
 def look_of(layer: Any) -> dict[str, Any]:
     """Return the display settings of a grey image layer, for a layer that is to look the same."""
-    if layer._type_string != "image" or layer.rgb:
+    if not is_grey_image(layer):
         return {}
     low, high = layer.contrast_limits
     return {
@@ -332,7 +324,7 @@ def moved_volume(layer: Any, source: Placed, target: Placed, to_source: Transfor
     """
     check_volume_layer(layer)
     volume = _volume_with(layer, source)
-    labels = layer._type_string == "labels"
+    labels = isinstance(layer, Labels)
     order: Any = "nearest" if labels else "linear"
     moved = to_source.apply(volume, target.volume, order=order)
     name = f"{layer.name} · moved"

@@ -6,7 +6,7 @@ import weakref
 from collections.abc import Callable
 from typing import Any
 
-from napari.layers import Layer
+from napari.layers import Image, Labels, Layer
 from qtpy.QtWidgets import QCheckBox
 from superqt.utils import signals_blocked
 
@@ -165,7 +165,7 @@ class ShownResult:
             return True
         moved = [x for x, onto in self._moved.items() if onto() is image]
         return layer in moved or any(
-            belongs_to(layer, x) for x in moved if x._type_string in ("image", "labels")
+            belongs_to(layer, x) for x in moved if isinstance(x, (Image, Labels))
         )
 
     def earlier(self, fixed: Any, moving: Any) -> PairResult | None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from napari.utils.notifications import show_info, show_warning
+
+from tomochrome import io
 from tomochrome._napari.kit.messages import is_note
 from tomochrome._napari.layers.volume_layers import (
     VOLUME_ENDINGS,
@@ -19,9 +21,6 @@ from tomochrome.notices import sentence
 from tomochrome.runtime import check
 from tomochrome.volume import Volume
 
-if TYPE_CHECKING:
-    from tomochrome.io import Found, Item
-
 _SERIOUS = ("irregular", "tilted", "incomplete", "not-ct")
 
 
@@ -34,13 +33,11 @@ class Opened:
     serious: bool = False  #: whether the geometry or the modality is not as expected
 
 
-def find_or_read(path: Path) -> Opened | Found:
+def find_or_read(path: Path) -> Opened | io.Found:
     """Open the volume at a path, or return the search result if there are several.
 
     Raises `TomochromeError` if nothing at the path can be read.
     """
-    from tomochrome import io
-
     if path.name.lower().endswith(VOLUME_ENDINGS) and path.is_file():
         # `find` decodes such a file, and reading it afterwards would decode it again.
         try:
@@ -54,7 +51,7 @@ def find_or_read(path: Path) -> Opened | Found:
     return with_remark(open_item(item), other_items(found))
 
 
-def only_choice(found: Found, path: Path) -> Item | None:
+def only_choice(found: io.Found, path: Path) -> io.Item | None:
     """Return the item to open without asking: the only readable CT, or the only item.
 
     Raises `InputError` if nothing was found; the message gives the reason.
@@ -69,7 +66,7 @@ def only_choice(found: Found, path: Path) -> Item | None:
     return readable[0] if len(readable) == 1 and not unreadable else None
 
 
-def other_items(found: Found) -> str:
+def other_items(found: io.Found) -> str:
     """Return a sentence about the other items at a path of which one was opened."""
     others = len(found.items) - 1
     series = f"{others} other series (not CT)" if others > 0 else ""
@@ -90,10 +87,8 @@ def with_remark(opened: Opened, remark: str) -> Opened:
     return replace(opened, warning=message)
 
 
-def open_item(item: Item) -> Opened:
+def open_item(item: io.Item) -> Opened:
     """Read an item and make its layer. Runs in a worker, accesses no widget."""
-    from tomochrome import io
-
     volume = io.read(item)
     check()
     name = display_name(volume)
@@ -119,7 +114,5 @@ def opened(volume: Volume, name: str = "") -> Opened:
 
 def announce(opened: Opened) -> None:
     """Show the message about a volume, if any, as a napari notification."""
-    from napari.utils.notifications import show_info, show_warning
-
     if opened.warning:
         (show_warning if opened.serious else show_info)(opened.warning)

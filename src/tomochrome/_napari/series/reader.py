@@ -8,7 +8,16 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import pint
+from napari import current_viewer
+from pint.registry import LazyRegistry
+
+from tomochrome._napari.kit.jobs import run_waiting
 from tomochrome._napari.layers.volume_layers import VOLUME_ENDINGS, LayerTuple
+from tomochrome._napari.series.opening import Opened, announce, find_or_read, open_item
+from tomochrome._napari.viewer.viewer_setup import prepare_viewer
+from tomochrome.errors import Cancelled, InputError
+from tomochrome.io.image_formats import sniff
 
 PathOrPaths = str | Sequence[str]
 
@@ -37,20 +46,11 @@ def read_layers(path: PathOrPaths) -> list[LayerTuple]:
     Raises `TomochromeError` if the path cannot be read, or holds several volumes and there is no
     viewer.
     """
-    from napari import current_viewer
-
-    from tomochrome._napari.kit.jobs import run_waiting
-    from tomochrome._napari.viewer.viewer_setup import prepare_viewer
-    from tomochrome.errors import Cancelled, InputError
-
     single = _single(path)
     if single is None:
         raise InputError("several files were given at once; open the folder that contains them")
 
     def work() -> Any:
-        # Imported in the worker, because readers and decoders load slowly.
-        from tomochrome._napari.series.opening import find_or_read
-
         return _load_units(), find_or_read(single)
 
     viewer = current_viewer()
@@ -60,8 +60,6 @@ def read_layers(path: PathOrPaths) -> list[LayerTuple]:
         units, result = run_waiting(work, "Opening the scan")
     except Cancelled:
         return _NOTHING
-    from tomochrome._napari.series.opening import Opened, announce
-
     _use_units(units)
     if isinstance(result, Opened):
         announce(result)
@@ -72,7 +70,6 @@ def read_layers(path: PathOrPaths) -> list[LayerTuple]:
 def _let_choose(viewer: Any, found: Any, path: Path) -> list[LayerTuple]:
     """Show the picker in the viewer; without a viewer, open the only choice or raise an error."""
     if viewer is None:
-        from tomochrome._napari.series.opening import open_item
         from tomochrome.io.reading import choose
 
         return [open_item(choose(found, path)).layer]
@@ -104,8 +101,6 @@ def _is_readable_file(path: Path) -> bool:
 
 def _has_format(path: Path, kind: str) -> bool:
     """Whether the first bytes of a file are those of a format (`tomochrome.io.image_formats`)."""
-    from tomochrome.io.image_formats import sniff
-
     with suppress(OSError):
         return sniff(path) == kind
     return False
@@ -118,21 +113,14 @@ def _load_units() -> Any:
     function in a worker and `_use_units` in the GUI thread: pint's application registry must not
     be loaded by two threads at once.
     """
-    from pint import UnitRegistry
-
-    return UnitRegistry() if _units_missing() else None
+    return pint.UnitRegistry() if _units_missing() else None
 
 
 def _use_units(registry: Any) -> None:
     """Make it the application registry, unless that has been loaded or replaced meanwhile."""
-    import pint
-
     if registry is not None and _units_missing():
         pint.set_application_registry(registry)
 
 
 def _units_missing() -> bool:
-    import pint
-    from pint.registry import LazyRegistry
-
     return isinstance(pint.application_registry.get(), LazyRegistry)

@@ -5,7 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from napari import current_viewer
+
+from tomochrome._napari.kit.jobs import run_waiting
 from tomochrome._napari.layers.volume_layers import LayerTuple, volume_layer
+from tomochrome._napari.viewer.viewer_setup import prepare_viewer
+from tomochrome.errors import Cancelled
 
 
 def head(**options: Any) -> list[LayerTuple]:
@@ -26,12 +31,6 @@ def abdomen(**options: Any) -> list[LayerTuple]:
 
 
 def _sample(region: str, name: str, options: dict[str, Any]) -> list[LayerTuple]:
-    from napari import current_viewer
-
-    from tomochrome._napari.kit.jobs import run_waiting
-    from tomochrome._napari.viewer.viewer_setup import prepare_viewer
-    from tomochrome.errors import Cancelled
-
     def work() -> LayerTuple:
         from tomochrome.phantom import make_ct
 

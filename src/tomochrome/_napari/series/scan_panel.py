@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+from napari.layers import Image, Labels
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import (
     QGridLayout,
@@ -34,6 +35,7 @@ from tomochrome._napari.layers.grey_window import show_window, value_range
 from tomochrome._napari.layers.volume_layers import (
     display_name,
     grey_layer,
+    kind_of,
     source_of,
     world_affine,
 )
@@ -213,8 +215,8 @@ class ScanPanel(DockedPanel):
         """Describe a layer opened by another reader."""
         data = layer.data[0] if getattr(layer, "multiscale", False) else layer.data
         shape = tuple(getattr(data, "shape", ()))
-        facts = [("Kind", layer._type_string)]
-        plain = layer._type_string in ("image", "labels")
+        facts = [("Kind", kind_of(layer))]
+        plain = isinstance(layer, (Image, Labels))
         if plain and layer.ndim == 3:
             spacing = np.linalg.norm(world_affine(layer)[:3, :3], axis=0)
             facts.append(("Matrix", wording.size_of(shape[:3])))

@@ -9,8 +9,9 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from napari.layers import Layer
 from napari.utils import progress
 from qtpy.QtCore import QEvent, QObject, Qt, QTimer, Signal
 from qtpy.QtWidgets import (
@@ -25,6 +26,7 @@ from qtpy.QtWidgets import (
 )
 from superqt.utils import signals_blocked
 
+from tomochrome import io
 from tomochrome._napari.kit.controls import MessageLabel, stacked
 from tomochrome._napari.kit.jobs import JobRunner, Work
 from tomochrome._napari.kit.narrow_widgets import ElidedComboBox, WrappingRow
@@ -39,16 +41,13 @@ from tomochrome.errors import Cancelled, TomochromeError
 from tomochrome.notices import sentence
 from tomochrome.runtime import Task, check, current, report
 
-if TYPE_CHECKING:
-    from tomochrome.io import Found, Item
-
 _LOG = logging.getLogger(__name__)
 DOCK_NAME = "Choose a series"
 _HINT = "Open a folder, a scan, a DICOMDIR or a zip file from a CD."
 _LIST_KEYS = (Qt.Key.Key_Down, Qt.Key.Key_Up, Qt.Key.Key_PageDown, Qt.Key.Key_PageUp)
 
 
-def show_picker(viewer: Any, found: Found) -> SeriesPicker:
+def show_picker(viewer: Any, found: io.Found) -> SeriesPicker:
     """List found series in the viewer's picker, docking one if there is none yet.
 
     A new request replaces the current list and stops a running search. Only folders that were
@@ -77,7 +76,7 @@ def _open_calls() -> list[Any]:
     return [bar for bar in progress._all_instances if str(bar.desc).startswith("Opening Files")]
 
 
-def _merge(first: Found | None, second: Found) -> Found:
+def _merge(first: io.Found | None, second: io.Found) -> io.Found:
     """Merge the search results of two paths, without duplicates."""
     if first is None:
         return second
@@ -91,15 +90,13 @@ def _merge(first: Found | None, second: Found) -> Found:
 class _Result:
     """The result of opening one item: its layer, or the error."""
 
-    item: Item
+    item: io.Item
     opened: Opened | TomochromeError
     layer: Any = None
 
 
-def _open(item: Item) -> _Result:
+def _open(item: io.Item) -> _Result:
     """Read one of several items; an error does not affect the others."""
-    from napari.layers import Layer
-
     try:
         opened = open_item(item)
     except Cancelled:
@@ -110,7 +107,7 @@ def _open(item: Item) -> _Result:
     return _Result(item, opened, Layer.create(*opened.layer))
 
 
-def _identities(first: Mapping[str, Item]) -> dict[str, Mapping[str, str]]:
+def _identities(first: Mapping[str, io.Item]) -> dict[str, Mapping[str, str]]:
     """Read the patient's identity for each study, leaving out studies that cannot be read."""
     from tomochrome.io.dicom.header_reader import identity_of
 
@@ -133,7 +130,7 @@ class Previews(JobRunner):
         super().__init__("tomochrome previews", parent)
         self._sent.connect(self._pass_on)
 
-    def make(self, items: Sequence[Item], size: int) -> None:
+    def make(self, items: Sequence[io.Item], size: int) -> None:
         """Render the previews of these items in the given order."""
 
         def work() -> None:
@@ -157,7 +154,7 @@ class Previews(JobRunner):
 
         self.start(work, lambda _: None)
 
-    def _pass_on(self, task: Task, item: Item, picture: object) -> None:
+    def _pass_on(self, task: Task, item: io.Item, picture: object) -> None:
         if not task.cancelled:
             self.made.emit(item, picture)
 
@@ -194,7 +191,7 @@ class PickerView(JobView):
         self.reasons = MessageLabel("plain", self)
         self.progress.setAlignment(Qt.AlignmentFlag.AlignCenter)
         self.locked = self.series, self.search, self.order, self.names
-        self._found: tuple[Item, ...] = ()
+        self._found: tuple[io.Item, ...] = ()
         stacked(
             self,
             WrappingRow((self.folder, 1), (self.file, 1)),
@@ -217,7 +214,7 @@ class PickerView(JobView):
         self._show_skipped("", [])
         self._show_tools()
 
-    def show_found(self, found: Found) -> None:
+    def show_found(self, found: io.Found) -> None:
         """List the items, their number and the number of skipped files."""
         self._found = found.items
         with signals_blocked(self.search), signals_blocked(self.names):
@@ -305,7 +302,7 @@ class PickerView(JobView):
             part.setEnabled(searching or not running)
 
 
-def _count(items: tuple[Item, ...]) -> str:
+def _count(items: tuple[io.Item, ...]) -> str:
     """Return a summary: the number of series, studies and patients, and how to open one."""
     if not items:
         return "No scan that can be opened was found here."
@@ -333,7 +330,7 @@ class SeriesPicker(JobPanel):
         self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Expanding)
         self._searching = False
         self._failed: list[str] = []
-        self.found: Found | None = None  #: what is listed
+        self.found: io.Found | None = None  #: what is listed
         self._calls: weakref.WeakSet[Any] = weakref.WeakSet()  # that opened what is listed
         self.previews = Previews(self)
         self.previews.made.connect(self.view.series.series.set_picture)
@@ -359,15 +356,13 @@ class SeriesPicker(JobPanel):
         A running search is stopped and its results are discarded.
         """
 
-        def work() -> tuple[Found, Item | None]:
-            from tomochrome import io
-
+        def work() -> tuple[io.Found, io.Item | None]:
             found = io.find(path)
             return found, only_choice(found, path)
 
         self._begin(work, self._found, "Looking for series", self._not_found, searching=True)
 
-    def show_found(self, found: Found) -> None:
+    def show_found(self, found: io.Found) -> None:
         """List found series, replacing the current list and stopping a running search."""
         if self._searching and self.running:
             self.jobs.drop()
@@ -378,7 +373,7 @@ class SeriesPicker(JobPanel):
         self._selection_changed()
         self._make_previews()
 
-    def show_dropped(self, found: Found) -> None:
+    def show_dropped(self, found: io.Found) -> None:
         """List the series found at a dropped path, merged with those of the same drop."""
         calls = _open_calls()
         same_drop = any(call in self._calls for call in calls)
@@ -386,21 +381,19 @@ class SeriesPicker(JobPanel):
         self._calls = weakref.WeakSet(calls)
         self.view.series.setFocus()
 
-    def _found(self, result: tuple[Found, Item | None]) -> None:
+    def _found(self, result: tuple[io.Found, io.Item | None]) -> None:
         found, only = result
         self.show_found(found)
         if only is not None:
             QTimer.singleShot(0, partial(self._open_only, only))
 
-    def _open_only(self, item: Item) -> None:
+    def _open_only(self, item: io.Item) -> None:
         if self.found is not None and item in self.found.items:
             self.open([item])
 
     def _not_found(self, error: Exception) -> None:
         # The current list is of another folder than the one that the message is about.
-        from tomochrome.io import Found  # already imported by the worker
-
-        self.show_found(Found(()))
+        self.show_found(io.Found(()))
         self.show_error(error)
 
     def _make_previews(self) -> None:
@@ -442,7 +435,7 @@ class SeriesPicker(JobPanel):
         """Read the series selected in the list."""
         self.open(self.view.series.chosen())
 
-    def open(self, items: list[Item]) -> None:
+    def open(self, items: list[io.Item]) -> None:
         """Read these items in a worker and add them to the viewer."""
         items = [item for item in items if can_be_opened(item)]
         if not items or self.running or self._released:
@@ -467,7 +460,7 @@ class SeriesPicker(JobPanel):
         if self._failed:
             self.view.message.say("\n".join(map(sentence, self._failed)), "error")
 
-    def _add(self, item: Item, layer: Any) -> None:
+    def _add(self, item: io.Item, layer: Any) -> None:
         if self._released:
             return
         self.viewer.add_layer(layer)

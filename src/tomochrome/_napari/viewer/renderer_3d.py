@@ -16,6 +16,9 @@ from typing import Any, Final
 import numpy as np
 from qtpy.QtCore import QObject, Signal
 from qtpy.QtWidgets import QLabel
+from vispy.app import Canvas
+from vispy.gloo import gl
+from vispy.gloo.context import get_current_canvas
 
 from tomochrome._napari.kit.events import ViewerFollower, before_napari, follower_of
 from tomochrome._napari.kit.jobs import JobRunner
@@ -254,10 +257,6 @@ def _longest_texture() -> int:
 @lru_cache
 def _graphics() -> tuple[str, int]:
     """Return the name of the OpenGL renderer, and the maximum length of a 3D texture."""
-    from vispy.app import Canvas
-    from vispy.gloo import gl
-    from vispy.gloo.context import get_current_canvas
-
     canvas = Canvas(show=False) if get_current_canvas() is None else None
     try:
         name, length = map(gl.glGetParameter, (gl.GL_RENDERER, _GL_MAX_3D_TEXTURE_SIZE))
