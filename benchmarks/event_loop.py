@@ -139,7 +139,7 @@ class Session:
         layer = panel.coloring.layer
         with self.phase("re-light in 2D"):
             for width in range(200, 600, 20):
-                panel.view.window.width._box.setValue(width)
+                panel.view.window.width.box.setValue(width)
                 self.until(lambda w=width: layer.data.settings.window.width == w, 10)
         with self.phase("scroll"):
             for step in range(0, viewer.dims.nsteps[0], max(1, viewer.dims.nsteps[0] // 20)):

@@ -44,7 +44,7 @@ def draw_widget(fixed: Volume, moving: Volume, refine: int) -> Volume:
     _, panel = viewer.window.add_plugin_dock_widget(PLUGIN, "Register & checkerboard")
     wait_until(lambda: not panel.loading.running, 300)
     panel.view.refine.setValue(refine)
-    panel.view.compare.tile._box.setValue(TILE_MM)
+    panel.view.compare.tile.box.setValue(TILE_MM)
     panel.run()
     wait_until(lambda: not panel.running, 1800)
     wait_until(lambda: not panel.comparing.busy, 300)

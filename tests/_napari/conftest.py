@@ -22,12 +22,12 @@ HANG_MS = 120_000
 """Who waits for longer, waits for something that hangs."""
 
 
-LONGEST = ("test_napari_stress.py", "test_napari_whole.py", "test_napari_theme.py")
+SLOWEST_FILES = ("test_napari_stress.py", "test_napari_whole.py", "test_napari_theme.py")
 
 
 def pytest_collection_modifyitems(items):
     """Run the longest files first, so that all processes end at about the same time."""
-    items.sort(key=lambda item: item.path.name not in LONGEST)
+    items.sort(key=lambda item: item.path.name not in SLOWEST_FILES)
 
 
 @pytest.fixture

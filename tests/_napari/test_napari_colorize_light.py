@@ -28,14 +28,14 @@ def test_every_control_relights_what_is_on_screen_without_another_run(panel, qtb
     )
     view.window.preset.activated.emit(view.window.preset.currentIndex())
     follows("lung")
-    view.window.center._box.setValue(-200)
+    view.window.center.box.setValue(-200)
     follows(Window(-200, 1500))
-    view.window.width._box.setValue(900)
+    view.window.width.box.setValue(900)
     follows(Window(-200, 900))
     assert view.window.preset.currentText() == "Custom"
-    view.color.saturation_row._slider.setValue(400)
+    view.color.saturation_row.slider.setValue(400)
     follows(Window(-200, 900), saturation=0.4)
-    view.color.confidence_row._slider.setValue(900)
+    view.color.confidence_row.slider.setValue(900)
     follows(Window(-200, 900), saturation=0.4, min_confidence=0.9)
     view.color.alpha_box.choose("opaque")
     follows(Window(-200, 900), saturation=0.4, min_confidence=0.9, alpha="opaque")
@@ -44,8 +44,8 @@ def test_every_control_relights_what_is_on_screen_without_another_run(panel, qtb
 def test_the_ct_follows_the_window_and_the_window_follows_the_ct(panel, qtbot):
     colorize(panel, qtbot)
     ct = panel.view.layer.layer()
-    panel.view.window.center._box.setValue(40)
-    panel.view.window.width._box.setValue(80)
+    panel.view.window.center.box.setValue(40)
+    panel.view.window.width.box.setValue(80)
     qtbot.waitUntil(lambda: tuple(ct.contrast_limits) == (0.0, 80.0), timeout=5000)
     assert panel.view.window.preset.currentText().startswith("Brain")
     ct.contrast_limits = (-1350, 150)
@@ -57,7 +57,7 @@ def test_the_ct_follows_the_window_and_the_window_follows_the_ct(panel, qtbot):
 
 def test_opacity_goes_both_ways(panel, qtbot):
     layer = colorize(panel, qtbot).layer
-    panel.view.color.opacity_row._slider.setValue(300)
+    panel.view.color.opacity_row.slider.setValue(300)
     assert layer.opacity == pytest.approx(0.3)
     layer.opacity = 0.75
     assert panel.view.color.opacity == pytest.approx(0.75)
@@ -98,7 +98,7 @@ def test_thumbnails_are_updated_when_the_slider_stops(panel, qtbot):
     layer, ct = colorize(panel, qtbot).layer, panel.view.layer.layer()
     qtbot.wait(400)
     before = [np.array(shown.thumbnail) for shown in (layer, ct)]
-    panel.view.window.center._box.setValue(-400)
+    panel.view.window.center.box.setValue(-400)
     for shown, old in zip((layer, ct), before, strict=True):
         qtbot.waitUntil(lambda s=shown, o=old: not np.array_equal(s.thumbnail, o), timeout=5000)
     fresh = np.array(layer.thumbnail)

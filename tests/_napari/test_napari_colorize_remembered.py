@@ -33,7 +33,7 @@ def test_choices_are_restored_in_the_next_session(panel, qtbot):
     pick(panel.view.device, "cpu")
     pick(color.palette_box, "vivid")
     pick(color.alpha_box, "bone")
-    color.opacity_row._slider.setValue(400)
+    color.opacity_row.slider.setValue(400)
     again = another_panel(panel, qtbot)
     assert again.view.model.name == "other"
     assert again.view.device.name == "cpu"

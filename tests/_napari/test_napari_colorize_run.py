@@ -68,13 +68,13 @@ def test_a_layer_closed_during_the_run_cancels_it(panel, qtbot, monkeypatch):
 def test_layers_closed_after_the_run_do_no_harm(panel, qtbot):
     coloring = colorize(panel, qtbot)
     panel.viewer.layers.remove(coloring.layer)
-    panel.view.window.center._box.setValue(100)
+    panel.view.window.center.box.setValue(100)
     assert panel.coloring is None
     colorize(panel, qtbot)
     panel.viewer.layers.remove(panel.view.layer.layer())
-    panel.view.window.center._box.setValue(50)
+    panel.view.window.center.box.setValue(50)
     panel.viewer.layers.clear()
-    panel.view.window.center._box.setValue(60)
+    panel.view.window.center.box.setValue(60)
 
 
 def test_the_picture_is_drawn_on_after_a_colored_layer_was_removed(panel, painted, qtbot):
@@ -150,7 +150,7 @@ def test_closing_the_window_cancels_the_run_and_disconnects(
         job = panel.jobs.job
         qtbot.wait(50)
     assert job.wait(1)
-    assert panel._released
+    assert panel.released
     gone = weakref.ref(panel)
     del panel, job, viewer
     qtbot.wait(10)
@@ -163,7 +163,7 @@ def test_removing_the_panel_disconnects_from_the_viewer(panel, qtbot):
     layers, cursor = viewer.layers.events, viewer.cursor.events
     counts = [len(e.callbacks) for e in (layers.inserted, layers.removed, cursor.position)]
     viewer.window.remove_dock_widget(panel)
-    assert panel._released
+    assert panel.released
     after = [len(e.callbacks) for e in (layers.inserted, layers.removed, cursor.position)]
     assert all(a < b for a, b in zip(after, counts, strict=True))
     assert "Shift+C" not in bound_keys(viewer)

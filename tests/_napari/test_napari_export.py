@@ -32,7 +32,7 @@ def exporting(panel, window, qtbot):
 
 
 def choose(export, part, wanted):
-    labels = [choice.part for choice in export._choices]
+    labels = [choice.part for choice in export.choices]
     export.view.content.setCurrentIndex(labels.index(part))
     export.view.format.setCurrentIndex(export.view.format.findData(wanted))
     assert export.chosen_format is wanted
@@ -157,7 +157,7 @@ def test_a_comparison_is_offered_too(exporting, window, small_ct, qtbot, tmp_pat
     made = make_in_worker(ct, ct, Fields(), (None, None))
     assert isinstance(made.layer, Layer)
     window.add_layer(made.layer)
-    assert exporting._choices[0].layer is made.layer
+    assert exporting.choices[0].layer is made.layer
     exporting.choose(made.layer)
     exporting.view.path.setText(str(tmp_path / "board"))
     assert run(exporting, qtbot).startswith("Saved")

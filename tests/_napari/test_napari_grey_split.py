@@ -47,7 +47,7 @@ def test_left_of_the_line_is_grey_and_only_the_color_differs(colored, order):
     color, grey = (plane(panel, lit(panel, WINDOW, saturation=s)) for s in (1.0, 0.0))
     layer = panel.coloring.layer
     for percent in (50, 20, 80, 0, 100):
-        panel.view.grey_split.place._box.setValue(percent)
+        panel.view.grey_split.place.box.setValue(percent)
         shown = on_screen(layer)
         edge = round(percent / 100 * color.shape[1])
         np.testing.assert_array_equal(shown[:, edge:], color[:, edge:])
@@ -61,7 +61,7 @@ def test_left_of_the_line_is_grey_and_only_the_color_differs(colored, order):
 def test_dragging_the_line_moves_the_edge_and_each_plane_keeps_its_own(colored):
     panel, layer = colored, colored.coloring.layer
     panel.view.grey_split.mode.setCurrentText(WIPE)
-    handle = panel._grey_split._handle
+    handle = panel.grey_split._handle
     where = layer.data_to_world((6, 24, 9.6))  # index 9.5 + 0.1: voxels 0 to 9 are grey
     assert not handle.near(where)
     handle._follow(where)
@@ -80,9 +80,9 @@ def test_dragging_the_line_moves_the_edge_and_each_plane_keeps_its_own(colored):
 def test_the_grey_side_follows_the_light(colored, qtbot):
     panel, layer = colored, colored.coloring.layer
     panel.view.grey_split.mode.setCurrentText(WIPE)
-    panel.view.color.confidence_row._slider.setValue(900)
-    panel.view.window.center._box.setValue(-100)
-    panel.view.window.width._box.setValue(300)
+    panel.view.color.confidence_row.slider.setValue(900)
+    panel.view.window.center.box.setValue(-100)
+    panel.view.window.width.box.setValue(300)
     settings = {"min_confidence": 0.9}
     color, grey = (
         plane(panel, lit(panel, "-100/300", saturation=s, **settings)) for s in (1.0, 0.0)
@@ -95,20 +95,20 @@ def test_flicker_alternates_at_its_rate_in_2d_only(colored, qtbot):
     panel, layer, split = colored, colored.coloring.layer, colored._grey_split
     color, grey = (plane(panel, lit(panel, WINDOW, saturation=s)) for s in (1.0, 0.0))
     panel.view.grey_split.mode.setCurrentText(FLICKER)
-    assert split._timer.isActive()
-    panel.view.grey_split.rate._box.setValue(10)
-    assert split._timer.interval() == 100
-    panel.view.grey_split.rate._box.setValue(0.5)
+    assert split.timer.isActive()
+    panel.view.grey_split.rate.box.setValue(10)
+    assert split.timer.interval() == 100
+    panel.view.grey_split.rate.box.setValue(0.5)
     for expected in (grey, color, grey):
-        split._timer.timeout.emit()
+        split.timer.timeout.emit()
         np.testing.assert_array_equal(on_screen(layer), expected)
     panel.viewer.dims.ndisplay = 3
-    assert not split._timer.isActive()
+    assert not split.timer.isActive()
     assert panel.view.grey_split.only_2d.isVisibleTo(panel.view.grey_split)
     panel.viewer.dims.ndisplay = 2
-    assert split._timer.isActive()
+    assert split.timer.isActive()
     panel.view.grey_split.mode.setCurrentText(OFF)
-    assert not split._timer.isActive()
+    assert not split.timer.isActive()
     np.testing.assert_array_equal(on_screen(layer), color)
 
 
@@ -138,8 +138,8 @@ def test_releasing_the_panel_leaves_nothing_behind(colored, mode):
     whole = lit(panel, WINDOW)
     drags = list(viewer.mouse_drag_callbacks)
     panel.view.grey_split.mode.setCurrentText(mode)
-    panel._grey_split._timer.timeout.emit()
-    timer = panel._grey_split._timer
+    panel.grey_split.timer.timeout.emit()
+    timer = panel.grey_split.timer
     panel.release()
     assert not timer.isActive()
     assert lines(viewer) == []

@@ -205,7 +205,7 @@ def test_an_open_colorize_panel_follows_strokes_alone(panel, window, qtbot):
 def test_a_run_of_colorize_still_adds_one_coloring(panel, qtbot):
     panel.run()
     qtbot.waitUntil(lambda: panel.coloring is not None and not panel.running)
-    assert len(panel._colorings) == 1
+    assert len(panel.colorings) == 1
 
 
 def test_errors_are_single_sentences(hints, window, qtbot):

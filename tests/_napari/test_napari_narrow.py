@@ -273,6 +273,6 @@ def test_a_number_is_never_squeezed_beside_its_slider(column, qtbot):
     column.show()
     slider.resize(slider.minimumSizeHint().width(), 30)
     settle(qtbot)
-    box = slider._box
+    box = slider.box
     assert box.width() >= box.fontMetrics().horizontalAdvance("-1000 HU")
     assert box.mapTo(slider, QPoint(box.width(), 0)).x() <= slider.width()

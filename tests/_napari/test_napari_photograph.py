@@ -37,7 +37,7 @@ def test_only_a_model_that_needs_a_photograph_asks_for_one(
     view, row = panel.view, panel.view.photograph
     names = ("tissue", "exemplar", "gone")
     view.offer(Offer(names, ("auto",), ("natural",), ("body",), ("exemplar",)))
-    label = view._inputs.labelForField(row)
+    label = view.inputs.labelForField(row)
     for name, shown in (("exemplar", True), ("tissue", False), ("gone", False), ("exemplar", True)):
         view.model.choose(name)
         assert (row.isHidden(), label.isHidden()) == (not shown, not shown)

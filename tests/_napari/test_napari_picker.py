@@ -291,7 +291,7 @@ def test_closing_the_window_stops_everything(qtbot, open_viewer, cd, monkeypatch
         job = picker.jobs.job
         qtbot.wait(50)
     assert job.wait(1)
-    assert picker._released
+    assert picker.released
     gone = weakref.ref(picker)
     del picker, job, viewer
     qtbot.wait(10)

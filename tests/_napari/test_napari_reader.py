@@ -215,14 +215,14 @@ def test_the_volumes_of_a_4d_file_are_a_choice(tmp_path, small_ct):
 
     data = np.stack([np.asarray(small_ct.voxels).transpose(2, 1, 0)] * 3, axis=-1)
     nibabel.save(nibabel.Nifti1Image(data, np.eye(4)), tmp_path / "moving.nii")
-    found = opening.find_or_read(tmp_path / "moving.nii")
-    assert [item.phase for item in found.items] == ["1 of 3", "2 of 3", "3 of 3"]
-    result = opening.open_item(found.items[1])
+    listing = opening.find_or_read(tmp_path / "moving.nii")
+    assert [item.phase for item in listing.items] == ["1 of 3", "2 of 3", "3 of 3"]
+    result = opening.open_item(listing.items[1])
     assert result.layer[1]["name"] == "moving (2 of 3)"
 
 
 def test_a_dicomdir_is_a_choice(shared_data):
     path = shared_data / "dicom" / "dicomdir" / "DICOMDIR"
     assert get_reader(str(path)) is read_layers
-    found = opening.find_or_read(path)
-    assert len(found.items) > 5
+    listing = opening.find_or_read(path)
+    assert len(listing.items) > 5

@@ -87,7 +87,7 @@ def test_scrolling_and_sliding_a_comparison_computes_a_plane(whole, qapp, gui_wo
     monkeypatch.setattr(ComparePicture, "compute", noted)
     for step in range(2, 18):
         whole.viewer.dims.set_current_step(0, step)
-        whole.view.compare.tile._box.setValue(20 + step)
+        whole.view.compare.tile.box.setValue(20 + step)
         rest(qapp, 0.02)
     rest(qapp, 0.1)
     assert gui_work.idle

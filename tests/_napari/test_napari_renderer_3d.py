@@ -197,7 +197,7 @@ def test_the_newest_light_is_drawn_and_older_work_is_stopped(viewer, colored, qt
     monkeypatch.setattr(LitVolume, "lit_in_3d", slow)
     viewer.dims.ndisplay = 3
     qtbot.waitUntil(started.is_set, timeout=5000)
-    old = renderer_of(viewer)._drawings[colored].jobs.job
+    old = renderer_of(viewer).drawings[colored].jobs.job
     colored.data.settings = colored.data.settings.replace(alpha="bone")
     qtbot.waitUntil(lambda: not old.running, timeout=5000)
     release.set()
@@ -232,7 +232,7 @@ def test_a_removed_layer_leaves_nothing_behind(viewer, small_ct, qtbot):
     qtbot.wait(50)
     gc.collect()
     assert [ref() for ref in gone] == [None] * 3
-    assert not renderer_of(viewer)._drawings
+    assert not renderer_of(viewer).drawings
 
 
 @pytest.mark.parametrize("ndisplay", [2, 3])
@@ -265,7 +265,7 @@ def test_a_layer_given_plain_data_is_no_longer_rendered(viewer, colored, qtbot):
     plain = np.asarray(colored.data)
     colored.data = plain
     np.testing.assert_array_equal(on_screen(colored), plain)
-    assert not renderer_of(viewer)._drawings
+    assert not renderer_of(viewer).drawings
     np.testing.assert_array_equal(np.asarray(colored._transforms["tile2data"].scale), (1, 1, 1))
 
 
@@ -280,7 +280,7 @@ def test_removing_a_layer_stops_its_worker(viewer, colored, qtbot, monkeypatch):
     monkeypatch.setattr(LitVolume, "lit_in_3d", endless)
     viewer.dims.ndisplay = 3
     qtbot.waitUntil(started.is_set, timeout=5000)
-    job = renderer_of(viewer)._drawings[colored].jobs.job
+    job = renderer_of(viewer).drawings[colored].jobs.job
     viewer.layers.remove(colored)
     assert job.wait(5)
 

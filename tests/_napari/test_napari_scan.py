@@ -62,7 +62,7 @@ def shown_warnings(scan):
 
 
 def buttons(scan):
-    grid = scan.view._buttons
+    grid = scan.view.buttons
     found = [grid.itemAt(number).widget() for number in range(grid.count())]
     return {button.text(): button for button in found}
 
@@ -242,7 +242,7 @@ def test_closing_disconnects(window, qtbot, small_ct):
     widget = ScanPanel(window)
     window.window.add_dock_widget(widget, name="Scan")
     window.window.remove_dock_widget(widget)
-    assert widget._released
+    assert widget.released
     assert len(window.layers.selection.events.active.callbacks) == before
     gone = weakref.ref(widget)
     del widget

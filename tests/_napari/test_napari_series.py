@@ -99,7 +99,7 @@ def test_a_new_list_starts_at_the_top_if_the_selection_is_visible(picker, qtbot,
     view = picker.view.series
     assert view.verticalScrollBar().value() == 0
     view.scrollToBottom()
-    picker.show_found(io.find(two_patients))
+    picker.show_listing(io.find(two_patients))
     qtbot.wait(20)
     assert view.verticalScrollBar().value() == 0
     assert view.viewport().rect().contains(view.visualRect(view.currentIndex()))
@@ -129,14 +129,14 @@ def test_names_are_shown_on_request_only_here_and_not_kept(
     view.names.click()
     qtbot.waitUntil(lambda: "DOE, JANE" in str(headings(picker)), timeout=20_000)
     idle(picker, qtbot)
-    picker.show_found(io.find(two_patients / "a12"))
+    picker.show_listing(io.find(two_patients / "a12"))
     assert not view.names.isChecked()
     assert headings(picker) == []
     picker.run()
     qtbot.waitUntil(lambda: len(picker.viewer.layers) == 1, timeout=20_000)
     idle(picker, qtbot)
     (layer,) = picker.viewer.layers
-    kept = f"{layer.name} {layer.metadata} {picker.found} {vars(picker.view.series.series)}"
+    kept = f"{layer.name} {layer.metadata} {picker.listing} {vars(picker.view.series.series)}"
     kept += f"{caplog.text} {''.join(capfd.readouterr())}"
     assert not [secret for secret in SECRETS if secret in without_chance(kept)]
 
@@ -210,7 +210,7 @@ def test_a_preview_belongs_to_its_item_and_not_to_a_row(picker, qtbot):
     old = series.items[0]
     picker.previews.make([old], 16)
     request = picker.previews.job._task
-    picker.show_found(Found((Item("/x", "nifti", shape=(2, 3, 4)),)))
+    picker.show_listing(Found((Item("/x", "nifti", shape=(2, 3, 4)),)))
     late = []
     picker.previews.made.connect(lambda item, _: late.append(item))
     picker.previews._sent.emit(request, old, np.zeros((4, 4), np.uint8))

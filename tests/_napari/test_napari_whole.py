@@ -102,7 +102,7 @@ def test_the_gui_thread_lights_one_plane_at_a_time(whole, qapp, gui_work, model)
     gui_work.lit.clear()
     widths = range(200, 600, 20)
     for width in widths:
-        panel.view.window.width._box.setValue(width)
+        panel.view.window.width.box.setValue(width)
         wait_until(qapp, lambda w=width: coloring.layer.data.settings.window.width == w)
     assert gui_work.idle
     assert 0 < max(gui_work.lit) <= plane

@@ -104,10 +104,10 @@ def test_other_images_open_in_a_suitable_window_without_hu(viewer, qtbot):
     panel.set_layer(layer)
     names = [panel.preset.itemText(index) for index in range(panel.preset.count())]
     assert names == ["Automatic", "Custom"]
-    assert panel.center._box.suffix() == panel.width._box.suffix() == ""
+    assert panel.center.box.suffix() == panel.width.box.suffix() == ""
     assert panel.window == auto_window(magnetic_resonance())
     assert panel.center.value() == pytest.approx((low + high) / 2, abs=0.001)
-    panel.width._box.setValue(0.25)
+    panel.width.box.setValue(0.25)
     assert panel.window.width == 0.25  # below 1: a LINEAR window could not be that narrow
 
 

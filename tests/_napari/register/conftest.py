@@ -64,10 +64,10 @@ def forget(panel):
     view.compare.message.say("")
     view.compare.levels.setText("")
     view.compare.reach.setValue(0)
-    view.compare.tile._box.setValue(20)
-    view.compare._offsets[2].setValue(0)
+    view.compare.tile.box.setValue(20)
+    view.compare.offsets[2].setValue(0)
     view.refine.setValue(-1)
     view.keep.setChecked(False)
-    panel.comparing._positions = None
+    panel.comparing.positions = None
     for box in (view.compare.mode, view.init, view.model, view.similarity, view.use.direction):
         box.setCurrentIndex(0)

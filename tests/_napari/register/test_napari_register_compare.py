@@ -34,14 +34,14 @@ def test_every_field_changes_the_image(panel, qtbot):
         qtbot.waitUntil(lambda: on_screen(layer).tobytes() != seen[-1], timeout=5000)
         seen.append(on_screen(layer).tobytes())
 
-    view.tile._box.setValue(33)
+    view.tile.box.setValue(33)
     changes()
     view._offsets[2].setValue(9)
     changes()
     for mode in ("wipe left | right", "wipe above / below", "blend"):
         choose(view.mode, mode)
         changes()
-    view.share._box.setValue(90)
+    view.share.box.setValue(90)
     changes()
     choose(view.mode, "red-cyan")
     changes()

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.gui
 
 def test_flicker_alternates_and_pauses_when_hidden(panel, qtbot):
     comparison = compare(panel, qtbot, "flicker")
-    panel.view.compare.rate._box.setValue(10)
+    panel.view.compare.rate.box.setValue(10)
     turns = set()
 
     def seen():
@@ -26,11 +26,11 @@ def test_flicker_alternates_and_pauses_when_hidden(panel, qtbot):
 
     qtbot.waitUntil(seen, timeout=5000)
     comparison.layer.visible = False
-    assert not panel.comparing._flicker.isActive()
+    assert not panel.comparing.flicker.isActive()
     comparison.layer.visible = True
-    assert panel.comparing._flicker.isActive()
+    assert panel.comparing.flicker.isActive()
     panel.viewer.dims.ndisplay = 3
-    assert not panel.comparing._flicker.isActive()
+    assert not panel.comparing.flicker.isActive()
 
 
 def test_the_curtain_is_dragged_by_its_edge(panel, qtbot):
@@ -119,7 +119,7 @@ def test_the_line_is_as_thin_at_every_zoom_and_has_a_grip(panel, qtbot, order, z
 
 def test_left_is_left_on_a_screen_that_is_turned(panel, qtbot):
     comparison = compare(panel, qtbot, "wipe left | right")
-    panel.comparing._wipe_to(0.25)
+    panel.comparing.wipe_to(0.25)
     first = comparison.view.second(split(7, comparison.view.shape)[0])[0, 0]
     assert list(np.flatnonzero(~first)) == list(range(9))
     panel.viewer.scene.camera.orientation2d = ("down", "left")
@@ -132,20 +132,20 @@ def test_the_curtain_is_moved_by_the_keys_too(panel, qtbot):
     comparison = compare(panel, qtbot, "wipe left | right")
     curtain = panel.view.compare.curtain
     assert curtain.value() == 50
-    curtain._box.setFocus()
+    curtain.box.setFocus()
     for _ in range(10):
-        qtbot.keyClick(curtain._box, Qt.Key.Key_Up)
+        qtbot.keyClick(curtain.box, Qt.Key.Key_Up)
     assert comparison.view.settings.positions == pytest.approx((0.6, 0.5, 0.5))
     panel.viewer.dims.roll()
     assert curtain.value() == 50  # every plane has its own
-    panel.comparing._wipe_to(0.25)
+    panel.comparing.wipe_to(0.25)
     assert curtain.value() == 25
 
 
 def test_the_wipe_keeps_its_position_between_before_and_after(panel, qtbot, engine):
     choose(panel.view.compare.mode, "wipe left | right")
     register(panel, qtbot)
-    panel.comparing._wipe_to(0.25)
+    panel.comparing.wipe_to(0.25)
     panel.view.compare.before.click()
     settle(panel, qtbot)
     comparison = panel.comparing.comparison

@@ -32,7 +32,7 @@ def shown(panel):
     view = panel.view
     parts = {
         "verdict": view.result.isVisible() and bool(view.result.verdict.text()),
-        "table": bool(view.result.rows()) if view.result._cells else False,
+        "table": bool(view.result.rows()) if view.result.cells else False,
         "curve": view.curve.isVisible() and view.curve.count > 0,
         "transform": view.sections["use"].isVisible(),
         "before": view.compare.before.isEnabled(),
@@ -132,7 +132,7 @@ def test_the_moved_image_can_be_closed_and_the_transform_stays(panel, qtbot, eng
 def test_running_again_replaces_the_result_and_memory_returns(panel, qtbot, engine):
     choose(panel.view.compare.mode, "wipe left | right")
     first = with_maps(panel, qtbot)
-    panel.comparing._wipe_to(0.25)
+    panel.comparing.wipe_to(0.25)
     gone = weakref.ref(first.layer), weakref.ref(source_of(first.layer.metadata).shown)
     jacobian = weakref.ref(first.jacobian)
     del first

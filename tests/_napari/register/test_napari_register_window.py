@@ -116,7 +116,7 @@ def test_what_differs_is_legible_in_a_narrow_dock(panel, qtbot, engine):
         text = box.fontMetrics().horizontalAdvance(box.currentText())
         assert text < box.width() - 24, box.currentText()
     right = view.mapToGlobal(view.rect().topRight()).x()
-    for cell in view.result._cells:
+    for cell in view.result.cells:
         assert cell.width() >= cell.minimumSizeHint().width(), cell.text()
         assert cell.mapToGlobal(cell.rect().topRight()).x() <= right, cell.text()
     refine = view.refine
@@ -130,7 +130,7 @@ def test_the_numbers_can_be_read_in_a_light_theme(panel, qtbot, engine):
 
     def contrast():
         """The contrast (WCAG 2) of the correlation's number to its background."""
-        cell = panel.view.result._cells[4]
+        cell = panel.view.result.cells[4]
         assert cell.text() == panel.view.result.rows()[0][2]
         ground = panel.grab().toImage().pixelColor(2, panel.height() - 2)
         light, dark = sorted(map(luminance, (QColor(cell.styleSheet()[7:14]), ground)))[::-1]

@@ -426,7 +426,7 @@ class ColorizeView(JobView):
             *(self.layer, self.model, self.photograph, self.device, self.keep),
             *(self.compare, self.override),
         )
-        self._inputs = form(
+        self.inputs = form(
             ("CT", self.layer),
             ("Model", self.model),
             ("Photograph", self.photograph),
@@ -435,7 +435,7 @@ class ColorizeView(JobView):
         self.fill(
             parent,
             self.caution,
-            self._inputs,
+            self.inputs,
             self.buttons,
             self.keep,
             WrappingRow((self.compare, 1), (self.export, 1)),
@@ -479,7 +479,7 @@ class ColorizeView(JobView):
     def _show_photograph(self, _: object = None) -> None:
         """Show the photograph field only if the model uses one."""
         shown = self.needs_photograph
-        for part in (self.photograph, self._inputs.labelForField(self.photograph)):
+        for part in (self.photograph, self.inputs.labelForField(self.photograph)):
             part.setVisible(shown)
 
     def show_model(self, title: str, tissues: bool = True) -> None:

@@ -50,7 +50,7 @@ class ColorizeWidget(JobPanel):
     def __init__(self, napari_viewer: Any) -> None:
         prepare_viewer(napari_viewer)
         super().__init__(napari_viewer)
-        self._colorings = Coloring.find(self.viewer)
+        self.colorings = Coloring.find(self.viewer)
         self._started = 0.0
         self._target: Any = None
         self._watching = Connections()
@@ -58,7 +58,7 @@ class ColorizeWidget(JobPanel):
         self._relight_throttled = qthrottled(self._relight, timeout=_REDRAW_INTERVAL_MS)
         self._relight_debounced = qdebounced(self._relight, timeout=_REDRAW_DELAY_3D_MS)
         self._update_when_idle = qdebounced(self._idle, timeout=_IDLE_DELAY_MS)
-        self._grey_split = GreySplit(self.viewer, self.view.grey_split)
+        self.grey_split = GreySplit(self.viewer, self.view.grey_split)
         self._message_of: Any = None
         self._gallery: ModelGallery | None = None
         self._mark = QLabel()
@@ -188,7 +188,7 @@ class ColorizeWidget(JobPanel):
 
     def _show(self, ct_layer: Any, colored: Any) -> Coloring:
         """Show a result, replacing the previous one unless earlier results are to be kept."""
-        older = [coloring for coloring in self._colorings if coloring.ct_layer is ct_layer]
+        older = [coloring for coloring in self.colorings if coloring.ct_layer is ct_layer]
         tissues = older[-1].layer.data.settings.tissues if older else None
         # The user may have changed the fields since the run began.
         chroma = colored.data.chroma
@@ -204,8 +204,8 @@ class ColorizeWidget(JobPanel):
             colored.opacity = self.view.color.opacity
             above = [coloring.layer for coloring in older]
             shown = Coloring.add(self.viewer, ct_layer, colored, above)
-            if shown.layer not in [coloring.layer for coloring in self._colorings]:
-                self._colorings.append(shown)  # `_layer_added` misses CTs of other readers
+            if shown.layer not in [coloring.layer for coloring in self.colorings]:
+                self.colorings.append(shown)  # `_layer_added` misses CTs of other readers
         self.view.layer.choose(ct_layer)
         self._message_of = ct_layer
         self._layer_chosen()
@@ -246,7 +246,7 @@ class ColorizeWidget(JobPanel):
     def coloring(self) -> Coloring | None:
         """The newest coloring of the selected layer."""
         layer = self.view.layer.layer()
-        colorings = [coloring for coloring in self._colorings if coloring.ct_layer is layer]
+        colorings = [coloring for coloring in self.colorings if coloring.ct_layer is layer]
         return colorings[-1] if colorings else None
 
     def _changed(self) -> None:
@@ -314,7 +314,7 @@ class ColorizeWidget(JobPanel):
             legend.set_selection(coloring.layer.data.settings.tissues)
             self._update_when_idle()
         self._show_curve()
-        self._grey_split.follow(None if coloring is None else coloring.layer)
+        self.grey_split.follow(None if coloring is None else coloring.layer)
         self.view.show_model(title, tissues)
         self._update_mark()
         self._point()
@@ -352,18 +352,18 @@ class ColorizeWidget(JobPanel):
 
     def _layer_added(self, _: object = None) -> None:
         """Register a coloring added by this panel or another."""
-        layers = [coloring.layer for coloring in self._colorings]
+        layers = [coloring.layer for coloring in self.colorings]
         new = [other for other in Coloring.find(self.viewer) if other.layer not in layers]
         if new:
-            self._colorings += new
+            self.colorings += new
             self._layer_chosen()
         self._update_mark()
 
     def _layer_removed(self, event: Any) -> None:
         removed = event.value
-        self._colorings = [
+        self.colorings = [
             coloring
-            for coloring in self._colorings
+            for coloring in self.colorings
             if removed not in (coloring.layer, coloring.ct_layer)
         ]
         if removed is self._target:
@@ -395,7 +395,7 @@ class ColorizeWidget(JobPanel):
         """Cancel a run and remove all connections and key bindings to the viewer."""
         for delayed in (self._relight_throttled, self._relight_debounced, self._update_when_idle):
             delayed.cancel()
-        self._grey_split.release()
+        self.grey_split.release()
         self._close_gallery()
         self._renderer.text_changed.disconnect(self.say)
         self._watching.release()
@@ -403,5 +403,5 @@ class ColorizeWidget(JobPanel):
         self.view.layer.release()
         self.view.override.follow(None)
         self.viewer.bind_key(COLOR_KEY, None)
-        self._colorings, self._target = [], None
+        self.colorings, self._target = [], None
         super().cleanup()

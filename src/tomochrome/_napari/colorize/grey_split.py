@@ -94,8 +94,8 @@ class GreySplit(QObject):
         self._handle: WipeHandle | None = None
         self._shares: dict[int, float] = {}
         self._grey_turn = False
-        self._timer = QTimer(self)
-        self._timer.timeout.connect(self._alternate)
+        self.timer = QTimer(self)
+        self.timer.timeout.connect(self._alternate)
         panel.changed.connect(self._apply)
         panel.moved.connect(self._set_share)
         self._connections, self._of_layer = Connections(), Connections()
@@ -119,7 +119,7 @@ class GreySplit(QObject):
         self.viewer = None
 
     def _leave(self) -> None:
-        self._timer.stop()
+        self.timer.stop()
         self._drop_handle()
         self._of_layer.release()
         if self._layer is not None:
@@ -142,9 +142,9 @@ class GreySplit(QObject):
         else:
             self._drop_handle()
         if active and mode == FLICKER:
-            self._timer.start(round(1000 / max(0.1, self.panel.rate.value())))
+            self.timer.start(round(1000 / max(0.1, self.panel.rate.value())))
         else:
-            self._timer.stop()
+            self.timer.stop()
             self._grey_turn = False
         self._update()
 
@@ -162,7 +162,7 @@ class GreySplit(QObject):
         axis = screen_axis(self.viewer, self._layer, across=True)
         if axis is None:
             return None
-        if self._timer.isActive():
+        if self.timer.isActive():
             return GreyPart(axis, math.inf) if self._grey_turn else None
         edge = self._edge() if self._handle is not None else None
         return None if edge is None else GreyPart(*edge, above=self._mirrored(axis))

@@ -37,7 +37,7 @@ class CompareControl(QObject):
         self.viewer = viewer
         self.panel = panel
         self.comparison: Comparison | None = None
-        self._positions: Any = None  # positions of the last wipe, one per plane
+        self.positions: Any = None  # positions of the last wipe, one per plane
         self._jobs = jobs = JobRunner("tomochrome comparison", self)
         jobs.progressed.connect(lambda _done, _total, stage: self._say(stage + " …"))
         jobs.ended.connect(self._ended)
@@ -48,15 +48,15 @@ class CompareControl(QObject):
         self._apply_throttled = qthrottled(self._apply, timeout=_REDRAW_INTERVAL_MS)
         self._apply_debounced = qdebounced(self._apply, timeout=_REDRAW_DELAY_3D_MS)
         self._restart_debounced = qdebounced(self._restart, timeout=_RESTART_DELAY_MS)
-        self._flicker = QTimer(self)
-        self._flicker.timeout.connect(self._alternate)
+        self.flicker = QTimer(self)
+        self.flicker.timeout.connect(self._alternate)
         self._relit_signals: list[Any] = []  # of the colored layers compared
         self.handle: WipeHandle | None = None
         panel.show_button.clicked.connect(self._button)
         panel.match.clicked.connect(self._match_windows)
         panel.changed.connect(self._changed)
         panel.layers_changed.connect(self._layers_changed)
-        panel.curtain_moved.connect(self._wipe_to)
+        panel.curtain_moved.connect(self.wipe_to)
         self._removing.add(self._removed, viewer.layers.events.removed)
 
     @property
@@ -144,9 +144,9 @@ class CompareControl(QObject):
         camera = self.viewer.scene.camera.events
         follow(self._screen_changed, dims.ndisplay, dims.order, camera.orientation)
         self._screen_changed()
-        if self.comparison.view.mode == "wipe" and self._positions is not None:
+        if self.comparison.view.mode == "wipe" and self.positions is not None:
             wipe: Any = self.comparison.view.settings
-            self.comparison.set_settings(replace(wipe, positions=self._positions))
+            self.comparison.set_settings(replace(wipe, positions=self.positions))
         self.handle = WipeHandle(self.viewer, self.comparison.layer, self._edge, self._dragged)
         self.panel.message.say("", "plain")
         self._apply()
@@ -251,7 +251,7 @@ class CompareControl(QObject):
 
     def _drop(self) -> tuple[Any, ...]:
         """Remove the comparison; return the layers that it hid."""
-        self._flicker.stop()
+        self.flicker.stop()
         self.panel.offer_match(False)
         for signal in self._relit_signals:
             signal.disconnect(self._relit)
@@ -266,7 +266,7 @@ class CompareControl(QObject):
         if comparison is None:
             return ()
         if comparison.view.mode == "wipe":
-            self._positions = comparison.view.settings.positions
+            self.positions = comparison.view.settings.positions
         self._closing = True
         try:
             return comparison.close()
@@ -286,9 +286,9 @@ class CompareControl(QObject):
     def _dragged(self, _axis: int, index: float) -> None:
         if self.comparison is not None:
             view: Any = self.comparison.view
-            self._wipe_to(view.position(self._plane(), index))
+            self.wipe_to(view.position(self._plane(), index))
 
-    def _wipe_to(self, share: float) -> None:
+    def wipe_to(self, share: float) -> None:
         """Move the wipe line of the displayed plane; in 3D, that of the axial slices."""
         comparison = self.comparison
         if comparison is not None and comparison.view.mode == "wipe":
@@ -321,9 +321,9 @@ class CompareControl(QObject):
             and self.viewer.dims.ndisplay == 2
         )
         if flickers:
-            self._flicker.start(round(1000 / max(0.1, self.panel.rate.value())))
+            self.flicker.start(round(1000 / max(0.1, self.panel.rate.value())))
         else:
-            self._flicker.stop()
+            self.flicker.stop()
 
     def _alternate(self) -> None:
         if self.comparison is not None:

@@ -64,7 +64,7 @@ class ComparePanel(QWidget):
         )  # fmt: skip
         self.tile.setToolTip("Edge length of a tile in mm, the same in every plane")
         self.offset = FieldRow(self)
-        self._offsets = [_offset_box(axis, self.offset) for axis in ("z", "y", "x")]
+        self.offsets = [_offset_box(axis, self.offset) for axis in ("z", "y", "x")]
         self.share = ValueSlider(0, 100, suffix=" %", value=100 * default.share, parent=self)
         self.share.setToolTip("Weight of the second image in the blend")
         self.reach = QDoubleSpinBox(self)
@@ -100,7 +100,7 @@ class ComparePanel(QWidget):
         self._mode_chosen()
 
     def _lay_out(self) -> None:
-        offsets = side_by_side(*((box, 1) for box in self._offsets))
+        offsets = side_by_side(*((box, 1) for box in self.offsets))
         offsets.setContentsMargins(0, 0, 0, 0)
         offsets.setSpacing(4)
         self.offset.setLayout(offsets)
@@ -136,7 +136,7 @@ class ComparePanel(QWidget):
             self.rate.valueChanged,
             self.reach.valueChanged,
             self.levels.editingFinished,
-            *(box.valueChanged for box in self._offsets),
+            *(box.valueChanged for box in self.offsets),
         ]
         for signal in changes:
             signal.connect(self.changed)
@@ -147,7 +147,7 @@ class ComparePanel(QWidget):
     @property
     def fields(self) -> Fields:
         """The current settings."""
-        z, y, x = (box.value() for box in self._offsets)
+        z, y, x = (box.value() for box in self.offsets)
         return Fields(
             mode=self.mode.currentData(),
             tile_mm=self.tile.value(),

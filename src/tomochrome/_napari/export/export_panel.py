@@ -108,7 +108,7 @@ class ExportPanel(JobPanel):
     job_name = "The export"
 
     def __init__(self, napari_viewer: Any) -> None:
-        self._choices: list[Choice] = []
+        self.choices: list[Choice] = []
         self._names = Connections()
         super().__init__(napari_viewer)
         self.view.content.currentIndexChanged.connect(self._offer_formats)
@@ -128,7 +128,7 @@ class ExportPanel(JobPanel):
     def choice(self) -> Choice | None:
         """The selected content."""
         index = self.view.content.currentIndex()
-        return self._choices[index] if 0 <= index < len(self._choices) else None
+        return self.choices[index] if 0 <= index < len(self.choices) else None
 
     @property
     def chosen_format(self) -> Format | None:
@@ -138,28 +138,28 @@ class ExportPanel(JobPanel):
 
     def choose(self, layer: Any) -> None:
         """Select a layer to export."""
-        for index, choice in enumerate(self._choices):
+        for index, choice in enumerate(self.choices):
             if choice.layer is layer and choice.part == "layer":
                 self.view.content.setCurrentIndex(index)
 
     def _refill(self, _: object = None) -> None:
-        before, had_choices, view = self.choice, bool(self._choices), self.view
-        self._choices = choices(list(self.viewer.layers))
+        before, had_choices, view = self.choice, bool(self.choices), self.view
+        self.choices = choices(list(self.viewer.layers))
         self._names.release()
         self._names.add(
-            self._refill, *(x.layer.events.name for x in self._choices if x.part == "layer")
+            self._refill, *(x.layer.events.name for x in self.choices if x.part == "layer")
         )
         with signals_blocked(view.content):
             view.content.clear()
-            view.content.addItems([choice.label for choice in self._choices])
-            kept = [i for i, c in enumerate(self._choices) if before is not None and c.same(before)]
-            view.content.setCurrentIndex(kept[0] if kept else 0 if self._choices else -1)
+            view.content.addItems([choice.label for choice in self.choices])
+            kept = [i for i, c in enumerate(self.choices) if before is not None and c.same(before)]
+            view.content.setCurrentIndex(kept[0] if kept else 0 if self.choices else -1)
         self._offer_formats()
-        if not self._choices:
+        if not self.choices:
             self.say("Open or color a scan first; there is nothing to export.")
         elif not had_choices:
             self.say("")
-        view.run.setEnabled(bool(self._choices) and not self.running)
+        view.run.setEnabled(bool(self.choices) and not self.running)
 
     def _offer_formats(self, _: object = None) -> None:
         chosen, choice, box = self.chosen_format, self.choice, self.view.format
@@ -235,7 +235,7 @@ class ExportPanel(JobPanel):
     def ended(self) -> None:
         """Enable the fields again."""
         super().ended()
-        self.view.run.setEnabled(bool(self._choices))
+        self.view.run.setEnabled(bool(self.choices))
 
     def cleanup(self) -> None:
         """Stop the export and disconnect from the layers."""

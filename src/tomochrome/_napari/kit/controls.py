@@ -141,18 +141,18 @@ class ValueSlider(FieldRow):
     ) -> None:
         super().__init__(parent)
         self._power = power
-        self._slider = QDoubleSlider(Qt.Orientation.Horizontal, self)
-        self._slider.setRange(0.0, _SLIDER_MAX)
-        self._slider.setMinimumWidth(60)
-        self._box = NumberBox(self)
-        self._box.setAlignment(Qt.AlignmentFlag.AlignRight)
+        self.slider = QDoubleSlider(Qt.Orientation.Horizontal, self)
+        self.slider.setRange(0.0, _SLIDER_MAX)
+        self.slider.setMinimumWidth(60)
+        self.box = NumberBox(self)
+        self.box.setAlignment(Qt.AlignmentFlag.AlignRight)
         self.set_range(low, high, decimals, suffix, box_low, box_high)
-        self._box.setSingleStep(step)
-        layout = side_by_side((self._slider, 1), self._box)
+        self.box.setSingleStep(step)
+        layout = side_by_side((self.slider, 1), self.box)
         layout.setContentsMargins(0, 0, 0, 0)
         self.setLayout(layout)
-        self._slider.valueChanged.connect(self._slid)
-        self._box.valueChanged.connect(self._typed)
+        self.slider.valueChanged.connect(self._slid)
+        self.box.valueChanged.connect(self._typed)
         if value is not None:
             self.set_value(value)
 
@@ -167,28 +167,28 @@ class ValueSlider(FieldRow):
     ) -> None:
         """Change the range, the decimals and the unit without emitting a signal."""
         self._low, self._high = low, high
-        with signals_blocked(self._box):
-            self._box.setDecimals(decimals)
-            self._box.setSuffix(suffix)
-            self._box.setSingleStep(max(10.0**-decimals, (high - low) / 1000 if decimals else 1.0))
-            self._box.setRange(
+        with signals_blocked(self.box):
+            self.box.setDecimals(decimals)
+            self.box.setSuffix(suffix)
+            self.box.setSingleStep(max(10.0**-decimals, (high - low) / 1000 if decimals else 1.0))
+            self.box.setRange(
                 low if box_low is None else box_low, high if box_high is None else box_high
             )
 
     def value(self) -> float:
         """Return the value."""
-        return float(self._box.value())
+        return float(self.box.value())
 
     def set_value(self, value: float) -> None:
         """Show a value without emitting a signal."""
-        with signals_blocked(self._box):
-            self._box.setValue(value)
+        with signals_blocked(self.box):
+            self.box.setValue(value)
         self._move_slider(value)
 
     def _slid(self, position: float) -> None:
         fraction = (position / _SLIDER_MAX) ** self._power
-        with signals_blocked(self._box):
-            self._box.setValue(self._low + fraction * (self._high - self._low))
+        with signals_blocked(self.box):
+            self.box.setValue(self._low + fraction * (self._high - self._low))
         self.valueChanged.emit(self.value())
 
     def _typed(self, value: float) -> None:
@@ -197,8 +197,8 @@ class ValueSlider(FieldRow):
 
     def _move_slider(self, value: float) -> None:
         fraction = min(1.0, max(0.0, (value - self._low) / (self._high - self._low)))
-        with signals_blocked(self._slider):
-            self._slider.setValue(_SLIDER_MAX * fraction ** (1 / self._power))
+        with signals_blocked(self.slider):
+            self.slider.setValue(_SLIDER_MAX * fraction ** (1 / self._power))
 
 
 class MessageLabel(BreakableLabel, ToneLabel):

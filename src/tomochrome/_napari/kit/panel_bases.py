@@ -63,7 +63,7 @@ class DockedPanel(QWidget):
         self._main_window: QMainWindow | None = None
         self._was_docked = False
         self._closing = False
-        self._released = False
+        self.released = False
 
     def attached(self, main_window: QMainWindow) -> None:
         """Set up what needs the main window; called once, when the panel is first shown in it."""
@@ -73,8 +73,8 @@ class DockedPanel(QWidget):
 
     def release(self) -> None:
         """Clean up, unless that has been done already."""
-        if not self._released:
-            self._released = True
+        if not self.released:
+            self.released = True
             self.connections.release()
             self.cleanup()
 
@@ -118,7 +118,7 @@ class DockedPanel(QWidget):
     def _join_tabs(self) -> None:
         """Join the tabs of this plugin's panels on the same side of the window."""
         dock, window = self._dock(), self._main_window
-        if self._released or dock is None or window is None:
+        if self.released or dock is None or window is None:
             return
         if self.tab:
             dock.setWindowTitle(self.tab)
@@ -147,7 +147,7 @@ class DockedPanel(QWidget):
 
     def _bring_to_front(self) -> None:
         dock = self._dock()
-        if dock is not None and not self._released:
+        if dock is not None and not self.released:
             dock.show()
             dock.raise_()
 

@@ -40,7 +40,7 @@ class ResultPanel(QWidget):
         self.table.setHorizontalSpacing(10)
         self.table.setVerticalSpacing(2)
         self.table.setColumnStretch(0, 1)
-        self._cells: list[QLabel] = []
+        self.cells: list[QLabel] = []
         self._report: Mapping[str, Any] | None = None
         self._colors: Mapping[int, str] = _ON_DARK
         stacked(self, self.verdict, self.table, self.warnings, margins=0)
@@ -83,10 +83,10 @@ class ResultPanel(QWidget):
         return _ON_DARK if is_dark(self) else _ON_LIGHT
 
     def _clear(self) -> None:
-        for cell in self._cells:
+        for cell in self.cells:
             cell.hide()  # it is deleted later and would show through until then
             cell.deleteLater()
-        self._cells = []
+        self.cells = []
 
     def _fill(self, report: Mapping[str, Any]) -> None:
         self._clear()
@@ -112,11 +112,11 @@ class ResultPanel(QWidget):
         cell.setAlignment(align)
         cell.setWordWrap(column == 0)  # names, so that the numbers fit into a narrow panel
         self.table.addWidget(cell, row, column)
-        self._cells.append(cell)
+        self.cells.append(cell)
 
     def rows(self) -> list[tuple[str, str, str]]:
         """Return the rows of the table: name, before, after."""
-        texts = [cell.text() for cell in self._cells[2:]]
+        texts = [cell.text() for cell in self.cells[2:]]
         return [(texts[i], texts[i + 1], texts[i + 2]) for i in range(0, len(texts), 3)]
 
 

@@ -44,33 +44,33 @@ def find_or_read(path: Path) -> Opened | io.Found:
             return opened(io.read(path))
         except InputError:
             pass  # it holds several volumes or is damaged: `find` reports which
-    found = io.find(path)
-    item = only_choice(found, path)
+    listing = io.find(path)
+    item = only_choice(listing, path)
     if item is None:
-        return found
-    return with_remark(open_item(item), other_items(found))
+        return listing
+    return with_remark(open_item(item), other_items(listing))
 
 
-def only_choice(found: io.Found, path: Path) -> io.Item | None:
+def only_choice(listing: io.Found, path: Path) -> io.Item | None:
     """Return the item to open without asking: the only readable CT, or the only item.
 
     Raises `InputError` if nothing was found; the message gives the reason.
     """
     from tomochrome.io.reading import choose
 
-    if len(found.items) < 2:
-        return choose(found, path)
-    readable = [item for item in found.items if not item.refusal and item.verdict != "not-ct"]
-    unreadable = [item for item in found.items if item.refusal and item.verdict != "not-ct"]
+    if len(listing.items) < 2:
+        return choose(listing, path)
+    readable = [item for item in listing.items if not item.refusal and item.verdict != "not-ct"]
+    unreadable = [item for item in listing.items if item.refusal and item.verdict != "not-ct"]
     # If another CT cannot be read, let the user choose.
     return readable[0] if len(readable) == 1 and not unreadable else None
 
 
-def other_items(found: io.Found) -> str:
+def other_items(listing: io.Found) -> str:
     """Return a sentence about the other items at a path of which one was opened."""
-    others = len(found.items) - 1
+    others = len(listing.items) - 1
     series = f"{others} other series (not CT)" if others > 0 else ""
-    files, reasons = describe_skipped(found.skipped)
+    files, reasons = describe_skipped(listing.skipped)
     if reasons:
         reason = reasons[0][1].rstrip(".")
         files = f"{files} ({reason}{', …' if len(reasons) > 1 else ''})"

@@ -67,15 +67,15 @@ def read_layers(path: PathOrPaths) -> list[LayerTuple]:
     return _let_choose(viewer, result, single)
 
 
-def _let_choose(viewer: Any, found: Any, path: Path) -> list[LayerTuple]:
+def _let_choose(viewer: Any, listing: Any, path: Path) -> list[LayerTuple]:
     """Show the picker in the viewer; without a viewer, open the only choice or raise an error."""
     if viewer is None:
         from tomochrome.io.reading import choose
 
-        return [open_item(choose(found, path)).layer]
+        return [open_item(choose(listing, path)).layer]
     from tomochrome._napari.series.series_picker import show_picker
 
-    show_picker(viewer, found)
+    show_picker(viewer, listing)
     return _NOTHING
 
 

@@ -73,8 +73,8 @@ class ScanView(QWidget):
         self.remark = MessageLabel("plain", self)
         self.warnings = QVBoxLayout()
         self.windows = QGroupBox("Window", self)
-        self._buttons = WrappingRow()
-        self._buttons.setSpacing(6)
+        self.buttons = WrappingRow()
+        self.buttons.setSpacing(6)
         self.presets = ElidedComboBox(self)
         self.presets.setToolTip(HELP)
         self.presets.addItem(_CHOOSE)
@@ -82,7 +82,7 @@ class ScanView(QWidget):
         for name, window in PRESETS.items():
             add_choice(self.presets, name, *window_label(window))
         self.presets.activated.connect(self._preset)
-        inside = stacked(self.windows, self._buttons, self.presets)
+        inside = stacked(self.windows, self.buttons, self.presets)
         inside.setContentsMargins(8, 6, 8, 8)
         parts = (self.title, self.facts, self.verdict, self.remark, self.warnings, self.windows)
         stacked(self, *parts, None).setSpacing(8)
@@ -129,7 +129,7 @@ class ScanView(QWidget):
 
     def show_windows(self, windows: Sequence[Window] | None, *, is_ct: bool = True) -> None:
         """Offer the scanner's windows and, for CT, the presets; None hides the section."""
-        while item := self._buttons.takeAt(0):
+        while item := self.buttons.takeAt(0):
             item.widget().deleteLater()
         self.windows.setVisible(windows is not None)
         self.presets.setVisible(is_ct)
@@ -140,7 +140,7 @@ class ScanView(QWidget):
             button.setToolTip(f'{tip}, called "{window.name}"')
             choice = f"scanner:{number + 1}"
             button.clicked.connect(lambda _=False, c=choice: self.window_chosen.emit(c))
-            self._buttons.add(button, 1)
+            self.buttons.add(button, 1)
 
     def _preset(self, index: int) -> None:
         choice = self.presets.itemData(index)

@@ -47,8 +47,8 @@ _HINT = "Open a folder, a scan, a DICOMDIR or a zip file from a CD."
 _LIST_KEYS = (Qt.Key.Key_Down, Qt.Key.Key_Up, Qt.Key.Key_PageDown, Qt.Key.Key_PageUp)
 
 
-def show_picker(viewer: Any, found: io.Found) -> SeriesPicker:
-    """List found series in the viewer's picker, docking one if there is none yet.
+def show_picker(viewer: Any, listing: io.Found) -> SeriesPicker:
+    """List the series of a search in the viewer's picker, docking one if there is none yet.
 
     A new request replaces the current list and stops a running search. Only folders that were
     dropped together are listed together.
@@ -61,7 +61,7 @@ def show_picker(viewer: Any, found: io.Found) -> SeriesPicker:
     else:
         picker.parentWidget().show()
         picker.parentWidget().raise_()
-    picker.show_dropped(found)
+    picker.show_dropped(listing)
     return picker
 
 
@@ -191,7 +191,7 @@ class PickerView(JobView):
         self.reasons = MessageLabel("plain", self)
         self.progress.setAlignment(Qt.AlignmentFlag.AlignCenter)
         self.locked = self.series, self.search, self.order, self.names
-        self._found: tuple[io.Item, ...] = ()
+        self._items: tuple[io.Item, ...] = ()
         stacked(
             self,
             WrappingRow((self.folder, 1), (self.file, 1)),
@@ -214,17 +214,17 @@ class PickerView(JobView):
         self._show_skipped("", [])
         self._show_tools()
 
-    def show_found(self, found: io.Found) -> None:
+    def show_listing(self, listing: io.Found) -> None:
         """List the items, their number and the number of skipped files."""
-        self._found = found.items
+        self._items = listing.items
         with signals_blocked(self.search), signals_blocked(self.names):
             self.search.clear()
             self.names.setChecked(False)
         self.series.series.search("")
-        self.series.series.show(found.items)
+        self.series.series.show(listing.items)
         self._show_tools()
         self._show_summary()
-        self._show_skipped(*wording.describe_skipped(found.skipped))
+        self._show_skipped(*wording.describe_skipped(listing.skipped))
         self.message.say("", "plain")
         self.series.choose_items(())
         self.series.scrollToTop()
@@ -241,17 +241,17 @@ class PickerView(JobView):
                 self.search.setStyleSheet(style)
 
     def _show_tools(self) -> None:
-        several = len(self._found) > 1
+        several = len(self._items) > 1
         self.search.setVisible(several)
         self.order.setVisible(several)
-        self.names.setVisible(any(item.patient for item in self._found))
+        self.names.setVisible(any(item.patient for item in self._items))
 
     def _show_summary(self) -> None:
-        shown, total = len(self.series.series.items), len(self._found)
+        shown, total = len(self.series.series.items), len(self._items)
         if shown < total:
             self.summary.setText(f"{shown} of {total} match the search.")
         else:
-            self.summary.setText(_count(self._found))
+            self.summary.setText(_count(self._items))
 
     def _search(self, text: str) -> None:
         chosen = self.series.chosen()
@@ -330,7 +330,7 @@ class SeriesPicker(JobPanel):
         self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Expanding)
         self._searching = False
         self._failed: list[str] = []
-        self.found: io.Found | None = None  #: what is listed
+        self.listing: io.Found | None = None  #: what is listed
         self._calls: weakref.WeakSet[Any] = weakref.WeakSet()  # that opened what is listed
         self.previews = Previews(self)
         self.previews.made.connect(self.view.series.series.set_picture)
@@ -357,43 +357,43 @@ class SeriesPicker(JobPanel):
         """
 
         def work() -> tuple[io.Found, io.Item | None]:
-            found = io.find(path)
-            return found, only_choice(found, path)
+            listing = io.find(path)
+            return listing, only_choice(listing, path)
 
-        self._begin(work, self._found, "Looking for series", self._not_found, searching=True)
+        self._begin(work, self._listed, "Looking for series", self._search_failed, searching=True)
 
-    def show_found(self, found: io.Found) -> None:
-        """List found series, replacing the current list and stopping a running search."""
+    def show_listing(self, listing: io.Found) -> None:
+        """List the series of a search, replacing the current list and stopping a running search."""
         if self._searching and self.running:
             self.jobs.drop()
             self.ended()
         self.previews.drop()
-        self.found = found
-        self.view.show_found(found)
+        self.listing = listing
+        self.view.show_listing(listing)
         self._selection_changed()
         self._make_previews()
 
-    def show_dropped(self, found: io.Found) -> None:
+    def show_dropped(self, listing: io.Found) -> None:
         """List the series found at a dropped path, merged with those of the same drop."""
         calls = _open_calls()
         same_drop = any(call in self._calls for call in calls)
-        self.show_found(_merge(self.found, found) if same_drop else found)
+        self.show_listing(_merge(self.listing, listing) if same_drop else listing)
         self._calls = weakref.WeakSet(calls)
         self.view.series.setFocus()
 
-    def _found(self, result: tuple[io.Found, io.Item | None]) -> None:
-        found, only = result
-        self.show_found(found)
+    def _listed(self, result: tuple[io.Found, io.Item | None]) -> None:
+        listing, only = result
+        self.show_listing(listing)
         if only is not None:
             QTimer.singleShot(0, partial(self._open_only, only))
 
     def _open_only(self, item: io.Item) -> None:
-        if self.found is not None and item in self.found.items:
+        if self.listing is not None and item in self.listing.items:
             self.open([item])
 
-    def _not_found(self, error: Exception) -> None:
+    def _search_failed(self, error: Exception) -> None:
         # The current list is of another folder than the one that the message is about.
-        self.show_found(io.Found(()))
+        self.show_listing(io.Found(()))
         self.show_error(error)
 
     def _make_previews(self) -> None:
@@ -404,10 +404,10 @@ class SeriesPicker(JobPanel):
 
     def _show_names(self, shown: bool) -> None:
         """Show or hide the patients' identities in the headings; they are never stored."""
-        if not shown or self.found is None:
+        if not shown or self.listing is None:
             self._name({})
             return
-        first = {item.study: item for item in reversed(self.found.items) if item.study}
+        first = {item.study: item for item in reversed(self.listing.items) if item.study}
 
         def work() -> Identities:
             return _identities(first)
@@ -438,7 +438,7 @@ class SeriesPicker(JobPanel):
     def open(self, items: list[io.Item]) -> None:
         """Read these items in a worker and add them to the viewer."""
         items = [item for item in items if can_be_opened(item)]
-        if not items or self.running or self._released:
+        if not items or self.running or self.released:
             return
         self._failed = []
         # Reading uses all processors; the previews resume afterwards.
@@ -461,7 +461,7 @@ class SeriesPicker(JobPanel):
             self.view.message.say("\n".join(map(sentence, self._failed)), "error")
 
     def _add(self, item: io.Item, layer: Any) -> None:
-        if self._released:
+        if self.released:
             return
         self.viewer.add_layer(layer)
         prepare_viewer(self.viewer)

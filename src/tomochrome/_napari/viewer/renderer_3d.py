@@ -92,7 +92,7 @@ class Renderer3D(ViewerFollower, QObject):
     def __init__(self, viewer: Any) -> None:
         QObject.__init__(self)
         ViewerFollower.__init__(self, viewer)
-        self._drawings: dict[Any, _Drawing] = {}
+        self.drawings: dict[Any, _Drawing] = {}
         self.text = ""  #: the current message
         self._label: QLabel | None = None
         # napari may slice in another thread; the signal is received in the GUI thread.
@@ -104,19 +104,19 @@ class Renderer3D(ViewerFollower, QObject):
     # Following the viewer
 
     def _follow(self, layer: Any) -> None:
-        if not isinstance(layer.data, RenderedByWorker) or layer in self._drawings:
+        if not isinstance(layer.data, RenderedByWorker) or layer in self.drawings:
             return
-        self._drawings[layer] = _Drawing(layer)
+        self.drawings[layer] = _Drawing(layer)
         self._listen(layer)
         layer.events.data.connect(self._data_changed)
 
     def _data_changed(self, event: Any) -> None:
         layer = event.source
-        self._drawings[layer].jobs.drop()
+        self.drawings[layer].jobs.drop()
         if isinstance(layer.data, RenderedByWorker):
             self._listen(layer)
         else:
-            self._disconnect(self._drawings.pop(layer))
+            self._disconnect(self.drawings.pop(layer))
 
     def _listen(self, layer: Any) -> None:
         """Start rendering whenever the layer's data requests it."""
@@ -133,7 +133,7 @@ class Renderer3D(ViewerFollower, QObject):
             self._start(layer)
 
     def _removed(self, event: Any) -> None:
-        drawing = self._drawings.pop(event.value, None)
+        drawing = self.drawings.pop(event.value, None)
         if drawing is None:
             return
         drawing.jobs.drop()
@@ -149,19 +149,19 @@ class Renderer3D(ViewerFollower, QObject):
     def _axes_changed(self, _: object = None) -> None:
         if self.viewer.dims.ndisplay == 3:
             return
-        for drawing in self._drawings.values():
+        for drawing in self.drawings.values():
             drawing.forget()
         self._say()
 
     def stop(self) -> None:
         """Cancel all rendering because the window is closing."""
-        for drawing in self._drawings.values():
+        for drawing in self.drawings.values():
             drawing.jobs.drop()
 
     # Drawing
 
     def _start(self, layer: Any) -> None:
-        drawing = self._drawings.get(layer)
+        drawing = self.drawings.get(layer)
         if drawing is None:
             return
         drawing.jobs.drop()
@@ -209,7 +209,7 @@ class Renderer3D(ViewerFollower, QObject):
         self._say()
 
     def _say(self) -> None:
-        texts = [drawing.text for drawing in self._drawings.values() if drawing.text]
+        texts = [drawing.text for drawing in self.drawings.values() if drawing.text]
         text = texts[-1] if texts else ""
         if text == self.text:
             return
@@ -238,10 +238,10 @@ class Renderer3D(ViewerFollower, QObject):
 
 def levels(shape: tuple[int, ...], spacing: tuple[float, ...]) -> list[Steps]:
     """Return the block size of the coarse image, and of the finer one if it differs."""
-    most = SOFTWARE_VOXELS if software_rendering() else HARDWARE_VOXELS
+    max_voxels = SOFTWARE_VOXELS if software_rendering() else HARDWARE_VOXELS
     along = _longest_texture()
     coarse = block_steps(shape, spacing, FIRST_VOXELS, along)
-    fine = block_steps(shape, spacing, most, along)
+    fine = block_steps(shape, spacing, max_voxels, along)
     return [coarse] if fine == coarse else [coarse, fine]
 
 

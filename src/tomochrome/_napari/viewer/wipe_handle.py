@@ -205,11 +205,11 @@ class WipeHandle:
         half = np.array(viewer.canvas.size) / 2 / viewer.scene.camera.zoom
         center = np.array(viewer.scene.camera.center[-2:])
         low, high = 0.0, 1.0
-        for begin, step, least, most in zip(
+        for begin, step, top, bottom in zip(
             start, end - start, center - half, center + half, strict=True
         ):
             if abs(step) > 1e-9:
-                near, far = sorted(((least - begin) / step, (most - begin) / step))
+                near, far = sorted(((top - begin) / step, (bottom - begin) / step))
                 low, high = max(low, near), min(high, far)
         return (low + high) / 2 if low < high else 0.5
 
