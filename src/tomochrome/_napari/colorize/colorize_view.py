@@ -38,7 +38,7 @@ from tomochrome._napari.kit.controls import (
     side_by_side,
     stacked,
 )
-from tomochrome._napari.kit.narrow_widgets import WrappingRow
+from tomochrome._napari.kit.narrow_widgets import WrappingRow, shortened
 from tomochrome._napari.kit.panel_bases import JobView
 from tomochrome._napari.layers.volume_layers import NOT_FOR_DIAGNOSIS
 from tomochrome._napari.viewer.readout import CursorReadout
@@ -149,7 +149,7 @@ class PictureChoice(QPushButton):
         """Set the file, or None."""
         self.path = path
         name = self._nothing if path is None else path.name
-        self.setText(name if len(name) <= _MAX_CHARACTERS else f"{name[: _MAX_CHARACTERS - 1]}…")
+        self.setText(shortened(name, _MAX_CHARACTERS))
         self.setToolTip(self._about if path is None else f"{path}\n{self._about}")
         self.changed.emit()
 

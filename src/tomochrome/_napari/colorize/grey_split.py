@@ -142,7 +142,7 @@ class GreySplit(QObject):
         else:
             self._drop_handle()
         if active and mode == FLICKER:
-            self.timer.start(round(1000 / max(0.1, self.panel.rate.value())))
+            self.timer.start(round(1000 / self.panel.rate.value()))
         else:
             self.timer.stop()
             self._grey_turn = False

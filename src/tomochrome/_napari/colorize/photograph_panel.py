@@ -58,16 +58,11 @@ def photograph_of(layer: Image) -> NDArray[np.uint8]:
         )
     if layer.rgb:
         values = values[..., :3]
-        return values if values.dtype == np.uint8 else _to_8_bit(values, 0.0, _white(values))
-    return values if values.dtype == np.uint8 else _to_8_bit(values, *layer.contrast_limits)
-
-
-def _white(values: NDArray[Any]) -> float:
-    """Return the value of white in a color image, as napari displays it."""
-    return 1.0 if values.dtype.kind == "f" else float(np.iinfo(values.dtype).max)
-
-
-def _to_8_bit(values: NDArray[Any], low: float, high: float) -> NDArray[np.uint8]:
+    if values.dtype == np.uint8:
+        return values
+    low, high = layer.contrast_limits
+    if layer.rgb:  # as napari displays it
+        low, high = 0.0, 1.0 if values.dtype.kind == "f" else float(np.iinfo(values.dtype).max)
     scaled = (np.nan_to_num(values.astype(np.float64), nan=low) - low) / max(high - low, 1e-12)
     return np.asarray(np.rint(np.clip(scaled, 0, 1) * 255), np.uint8)
 

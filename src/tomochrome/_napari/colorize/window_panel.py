@@ -150,7 +150,15 @@ class WindowPanel(QWidget):
         self.width.set_value(window.width)
         index = self.preset.findData(choice.removesuffix(_SIGMOID))
         self.preset.setCurrentIndex(index if index >= 0 else self.preset.count() - 1)
-        self._fill_functions(window.function)
+        offered = list(_FUNCTIONS)
+        if window.function == "LINEAR_EXACT":
+            offered[0] = "LINEAR_EXACT"
+        self.function.clear()
+        for each in offered:
+            # Images other than CT have only one linear function.
+            plain = each == "LINEAR_EXACT" and not self._is_ct
+            self.function.addItem(function_name("LINEAR" if plain else each), each)
+        self.function.setCurrentIndex(offered.index(window.function))
 
     # Choices
 
@@ -168,17 +176,6 @@ class WindowPanel(QWidget):
         for name, window in PRESETS.items() if self._is_ct else ():
             add_choice(self.preset, name, *window_label(window))
         add_choice(self.preset, _CUSTOM, "Custom")
-
-    def _fill_functions(self, function: WindowFunction) -> None:
-        offered = list(_FUNCTIONS)
-        if function == "LINEAR_EXACT":
-            offered[0] = "LINEAR_EXACT"
-        self.function.clear()
-        for each in offered:
-            # Images other than CT have only one linear function.
-            plain = each == "LINEAR_EXACT" and not self._is_ct
-            self.function.addItem(function_name("LINEAR" if plain else each), each)
-        self.function.setCurrentIndex(offered.index(function))
 
     def _set_ranges(self) -> None:
         """Set the slider ranges: fixed for HU, otherwise those of the data."""

@@ -321,7 +321,7 @@ class CompareControl(QObject):
             and self.viewer.dims.ndisplay == 2
         )
         if flickers:
-            self.flicker.start(round(1000 / max(0.1, self.panel.rate.value())))
+            self.flicker.start(round(1000 / self.panel.rate.value()))
         else:
             self.flicker.stop()
 

@@ -46,7 +46,8 @@ class Saving(ViewerFollower):
         chosen = [x for x in layers if not selected or x in layers.selection]
         from_dialog = _writer is not None
         try:
-            if plugin is None and _is_dicom_series(str(path), chosen):
+            is_folder = str(path).endswith("/")
+            if plugin is None and is_folder and len(chosen) == 1 and _any_of_plugin(chosen):
                 return write_dicom(str(path), *chosen[0].as_layer_data_tuple()[:2])
             if plugin is None and chosen and _has_no_format(str(path), _writer, chosen):
                 return self._save_as_nifti(str(path), chosen, notify=from_dialog)
@@ -74,11 +75,6 @@ class Saving(ViewerFollower):
 
 def _any_of_plugin(layers: list[Any]) -> bool:
     return any(source_of(layer.metadata) is not None for layer in layers)
-
-
-def _is_dicom_series(path: str, layers: list[Any]) -> bool:
-    """Whether a path names a folder for one layer of this plugin, that is, a DICOM series."""
-    return path.endswith("/") and len(layers) == 1 and source_of(layers[0].metadata) is not None
 
 
 def _has_no_format(path: str, writer: Any, layers: list[Any]) -> bool:

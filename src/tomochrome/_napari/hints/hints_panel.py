@@ -104,7 +104,7 @@ class HintsView(JobView):
         self.colored.setToolTip(
             "Colored layer to correct. Without one, voxels that no stroke reaches stay grey"
         )
-        self.strokes = LayerChoice(viewer, self, accepts=_is_labels)
+        self.strokes = LayerChoice(viewer, self, accepts=lambda x: isinstance(x, Labels))
         self.strokes.setToolTip("Labels layer of strokes; each label is the number of a tissue")
         self.new = QPushButton("New strokes layer", self)
         self.new.setToolTip("Add an empty Labels layer on the grid of the CT and start painting")
@@ -275,10 +275,6 @@ class HintsPanel(JobPanel):
             box.release()
         self._request = None
         super().cleanup()
-
-
-def _is_labels(layer: Any) -> bool:
-    return isinstance(layer, Labels)
 
 
 def _labels_on(strokes: Any, layer: Any) -> NDArray[Any]:

@@ -260,6 +260,11 @@ def elided(widget: QWidget, text: str, width: int) -> str:
     return str(shown)
 
 
+def shortened(text: str, max_length: int) -> str:
+    """Return a text with at most so many characters, ending in an ellipsis if it was cut."""
+    return text if len(text) <= max_length else f"{text[: max_length - 1].rstrip()}…"
+
+
 def breakable(text: str) -> str:
     """Return a text whose long words, such as paths, may be broken into lines anywhere."""
     return _LONG_WORD.sub(lambda word: _BREAKS.sub(rf"\1{_BREAK}", word[0]), text)

@@ -63,7 +63,7 @@ class DockedPanel(QWidget):
         self._main_window: QMainWindow | None = None
         self._was_docked = False
         self._closing = False
-        self.released = False
+        self.released = False  #: whether it has been cleaned up
 
     def attached(self, main_window: QMainWindow) -> None:
         """Set up what needs the main window; called once, when the panel is first shown in it."""

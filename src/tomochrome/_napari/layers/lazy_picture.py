@@ -40,7 +40,7 @@ class RenderedByWorker(ABC):
     shape: Any
 
     def __init__(self) -> None:
-        self.requested: Callable[[], None] = _nothing  #: called when 3D needs a new image
+        self.requested: Callable[[], None] = nothing  #: called when 3D needs a new image
         self._rendering: Rendering | None = None
         self._fresh = False
         self._in_3d = False
@@ -157,7 +157,7 @@ class LazyPicture(RenderedByWorker, ComputedArray):
     def __deepcopy__(self, memo: Any) -> LazyPicture:
         """Return an independent object for another layer that shares the volumes."""
         twin = copy.copy(self)
-        twin.requested = _nothing
+        twin.requested = nothing
         twin.forget()
         return twin
 
@@ -167,5 +167,5 @@ def is_block(key: Any) -> bool:
     return isinstance(key, tuple) and key == _BLOCK
 
 
-def _nothing() -> None:
+def nothing() -> None:
     """Do nothing."""

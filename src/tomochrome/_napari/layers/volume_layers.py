@@ -141,13 +141,18 @@ def display_name(volume: Volume) -> str:
     if provenance.title:
         return provenance.title
     if provenance.kind.startswith("dicom"):
-        return "Series" if provenance.modality == "unknown" else f"{provenance.modality} series"
+        return untitled_series(provenance.modality)
     source = Path(provenance.source)
     name = source.name or provenance.kind
     for ending in VOLUME_ENDINGS:
         if name.lower().endswith(ending):
             return name[: -len(ending)]
     return name
+
+
+def untitled_series(modality: str) -> str:
+    """Return the name of a DICOM series without a description, such as "CT series"."""
+    return "Series" if modality == "unknown" else f"{modality} series"
 
 
 def without_path(volume: Volume) -> Volume:

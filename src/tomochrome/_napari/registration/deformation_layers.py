@@ -58,9 +58,10 @@ def jacobian_layer(jacobian: Volume, fixed: Placed) -> LayerTuple:
     )
 
 
-def grid_layer(picture: Any, fixed: Placed) -> LayerTuple:
+def grid_layer(forward: Transform, fixed: Placed) -> LayerTuple:
     """Build the layer of the deformation grid, a `GridPicture`."""
     volume = fixed.volume
+    picture: Any = GridPicture(forward, volume)
     shown = Volume(picture, volume.affine, "RGBA", volume.provenance)
     source = LayerSource("derived", fixed.stored, shown)
     return color_layer(picture, source, fixed.transform, "Deformation grid")

@@ -70,8 +70,10 @@ class LandmarkPanel(QWidget):
         self._viewer = viewer
         self._layers = layers
         self.alignment: Alignment | None = None
-        self.fixed = LayerChoice(viewer, self, accepts=_is_points, nothing=_NONE)
-        self.moving = LayerChoice(viewer, self, accepts=_is_points, nothing=_NONE)
+        self.fixed, self.moving = (
+            LayerChoice(viewer, self, accepts=lambda x: isinstance(x, Points), nothing=_NONE)
+            for _ in range(2)
+        )
         for choice in (self.fixed, self.moving):
             choice.setMinimumContentsLength(_NAME_LENGTH)
         self.fixed.setToolTip("Points layer with the landmarks of the fixed image")
@@ -157,7 +159,8 @@ class LandmarkPanel(QWidget):
         count = min(len(fixed.data), len(moving.data))
         note = ""
         if len(fixed.data) != len(moving.data):
-            measured = f" Only {_number(count)} measured." if count else ""
+            first = "the first is" if count == 1 else f"the first {count} are"
+            measured = f" Only {first} measured." if count else ""
             note = (
                 f"Landmarks in the fixed image: {len(fixed.data)}, in the moving image: "
                 f"{len(moving.data)}; they must correspond one to one.{measured}"
@@ -173,10 +176,11 @@ class LandmarkPanel(QWidget):
             placed = self.alignment.moving if in_moving else self.alignment.fixed
             return placed.points_of(layer)
         image = self._layers()[1 if in_moving else 0]
-        grid = None if image is None or image.ndim != 3 else _grid_of(image)
-        if grid is not None:
-            return grid.points_of(layer)
-        return apply(world_affine(layer), layer.data)
+        source = None if image is None or image.ndim != 3 else source_of(image.metadata)
+        if source is None:
+            return apply(world_affine(layer), layer.data)
+        transform, world = layer_transform(image), world_affine(image)
+        return Placed(image.name, source.shown, source.stored, transform, world).points_of(layer)
 
     def _measured(self, fixed: NDArray[Any], moving: NDArray[Any]) -> tuple[str, str]:
         before = _words(evaluate.landmark_errors(fixed, moving))
@@ -342,23 +346,6 @@ def show_numbers(layer: Any) -> None:
             "color": layer.current_face_color,
             "anchor": "upper_left",
         }
-
-
-def _grid_of(layer: Any) -> Placed | None:
-    """Return a layer's placement without reading its voxels; None if it is not of this plugin."""
-    source = source_of(layer.metadata)
-    if source is None:
-        return None
-    transform = layer_transform(layer)
-    return Placed(layer.name, source.shown, source.stored, transform, world_affine(layer))
-
-
-def _is_points(layer: Any) -> bool:
-    return isinstance(layer, Points)
-
-
-def _number(count: int) -> str:
-    return "the first is" if count == 1 else f"the first {count} are"
 
 
 def _words(errors: dict[str, float]) -> str:

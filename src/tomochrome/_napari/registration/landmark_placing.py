@@ -11,6 +11,7 @@ from napari.components.overlays import TextOverlay
 from napari.layers import Layer, Points
 
 from tomochrome._napari.kit.events import Connections, before_napari
+from tomochrome._napari.kit.narrow_widgets import shortened
 from tomochrome._napari.viewer.view_fit import move_planes
 
 PROMPT: Final = "landmark_prompt"  #: name of the overlay on the canvas
@@ -178,7 +179,7 @@ class Placing:
     def prompt(self, text: str, color: str = "white") -> None:
         """Show a text on the canvas above the name of the image; an empty text hides both."""
         if text and self._shown[0] is not None:
-            self._overlay.text = f"{text}\n{_short(self._shown[0].name)}"
+            self._overlay.text = f"{text}\n{shortened(self._shown[0].name, _MAX_NAME)}"
             self._overlay.color = color
             self._overlay.visible = True
         else:
@@ -244,7 +245,3 @@ def _is_in_view(viewer: Any, layer: Any) -> bool:
     low, high = viewer.layers.get_extent([layer]).world
     at = at[-len(low) :]
     return bool((low <= at).all() and (at <= high).all())
-
-
-def _short(name: str) -> str:
-    return name if len(name) <= _MAX_NAME else f"{name[: _MAX_NAME - 1]}…"

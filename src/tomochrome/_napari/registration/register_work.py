@@ -17,7 +17,6 @@ from tomochrome._napari.layers.layer_volumes import (
     Placed,
     check_grey_layer,
     check_two,
-    check_volume_layer,
     mask_of,
     moved_by_hand,
     patient_affine,
@@ -322,8 +321,13 @@ def moved_volume(layer: Any, source: Placed, target: Placed, to_source: Transfor
 
     ``to_source`` maps points of ``target`` to points of ``source``.
     """
-    check_volume_layer(layer)
-    volume = _volume_with(layer, source)
+    from tomochrome.compare.source import as_volume
+
+    volume = as_volume(place(layer).source)
+    if volume.is_rgba:
+        volume = replace(volume, voxels=np.asarray(volume.voxels))
+    if volume.provenance.kind == "napari-layer":
+        volume = replace(volume, affine=patient_affine(layer, source))
     labels = isinstance(layer, Labels)
     order: Any = "nearest" if labels else "linear"
     moved = to_source.apply(volume, target.volume, order=order)
@@ -334,19 +338,6 @@ def moved_volume(layer: Any, source: Placed, target: Placed, to_source: Transfor
     kept = {"colormap", "opacity", "blending", "contour", "visible"}
     keywords = {key: value for key, value in state.items() if key in kept}
     return moved.voxels, {**keywords, "name": name, **target.transform}, kind
-
-
-def _volume_with(layer: Any, over: Placed) -> Volume:
-    """Return the volume of a layer shown over another one, in patient coordinates."""
-    from tomochrome.compare.source import as_volume
-
-    placed = place(layer)
-    volume = as_volume(placed.source)
-    if volume.is_rgba:
-        volume = replace(volume, voxels=np.asarray(volume.voxels))
-    if volume.provenance.kind != "napari-layer":
-        return volume
-    return replace(volume, affine=patient_affine(layer, over))
 
 
 def moved_drawing(layer: Any, source: Placed, target: Placed, to_target: Transform) -> LayerTuple:

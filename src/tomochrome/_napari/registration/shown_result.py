@@ -15,7 +15,6 @@ from tomochrome._napari.compare.compare_layer import covers, is_comparison
 from tomochrome._napari.kit.events import Connections
 from tomochrome._napari.layers.volume_layers import LayerTuple
 from tomochrome._napari.registration.deformation_layers import (
-    GridPicture,
     grid_layer,
     jacobian_layer,
 )
@@ -61,15 +60,6 @@ class MapLayer:
         self.viewer = self.alignment = self.layer = None
 
 
-def _jacobian(alignment: Alignment) -> LayerTuple:
-    return jacobian_layer(alignment.jacobian, alignment.fixed)
-
-
-def _grid(alignment: Alignment) -> LayerTuple:
-    picture = GridPicture(alignment.forward, alignment.fixed.volume)
-    return grid_layer(picture, alignment.fixed)
-
-
 def show_common(viewer: Any, result: PairResult) -> None:
     """Go to a slice that shows both images of a pair, unless the current one does."""
     after = result.alignment.report.get("after", {})
@@ -94,8 +84,12 @@ class ShownResult:
         self.viewer = viewer
         self.view = view
         self.comparing = comparing
-        jacobian = MapLayer(viewer, view.use.jacobian, _jacobian)
-        self.maps = {"jacobian": jacobian, "grid": MapLayer(viewer, view.use.grid, _grid)}
+        self.maps = {
+            "jacobian": MapLayer(
+                viewer, view.use.jacobian, lambda x: jacobian_layer(x.jacobian, x.fixed)
+            ),
+            "grid": MapLayer(viewer, view.use.grid, lambda x: grid_layer(x.forward, x.fixed)),
+        }
         self.results: list[PairResult] = []  #: results of all pairs, oldest first
         self.current: PairResult | None = None
         # Layers that were moved onto an image. Layers and images are not kept alive.

@@ -60,22 +60,18 @@ def read_layers(path: PathOrPaths) -> list[LayerTuple]:
         units, result = run_waiting(work, "Opening the scan")
     except Cancelled:
         return _NOTHING
-    _use_units(units)
+    if units is not None and _units_missing():  # unless loaded or replaced meanwhile
+        pint.set_application_registry(units)
     if isinstance(result, Opened):
         announce(result)
         return [result.layer]
-    return _let_choose(viewer, result, single)
-
-
-def _let_choose(viewer: Any, listing: Any, path: Path) -> list[LayerTuple]:
-    """Show the picker in the viewer; without a viewer, open the only choice or raise an error."""
     if viewer is None:
         from tomochrome.io.reading import choose
 
-        return [open_item(choose(listing, path)).layer]
+        return [open_item(choose(result, single)).layer]
     from tomochrome._napari.series.series_picker import show_picker
 
-    show_picker(viewer, listing)
+    show_picker(viewer, result)
     return _NOTHING
 
 
@@ -110,16 +106,10 @@ def _load_units() -> Any:
     """Return a registry of pint's default units, or None if the application has loaded one.
 
     napari needs it for the first layer, and loading takes a few tenths of a second. Call this
-    function in a worker and `_use_units` in the GUI thread: pint's application registry must not
-    be loaded by two threads at once.
+    function in a worker and set the registry in the GUI thread: pint's application registry must
+    not be loaded by two threads at once.
     """
     return pint.UnitRegistry() if _units_missing() else None
-
-
-def _use_units(registry: Any) -> None:
-    """Make it the application registry, unless that has been loaded or replaced meanwhile."""
-    if registry is not None and _units_missing():
-        pint.set_application_registry(registry)
 
 
 def _units_missing() -> bool:

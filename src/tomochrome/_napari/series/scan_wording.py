@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tomochrome._napari.kit.messages import is_note
+from tomochrome._napari.layers.volume_layers import untitled_series
 from tomochrome.notices import Notice, sentence, texts
 from tomochrome.volume import Unit, Verdict
 
@@ -45,15 +46,10 @@ def title_of(item: Item) -> str:
 
     The names of DICOM files and folders are not used: they often contain the patient's name.
     """
-    title = item.title or _without_title(item)
+    is_dicom = item.kind.startswith("dicom")
+    name = untitled_series(item.modality) if is_dicom else Path(item.path).name
+    title = item.title or name
     return f"{title} ({item.phase})" if item.phase else title
-
-
-def _without_title(item: Item) -> str:
-    if item.kind.startswith("dicom"):
-        modality = "" if item.modality == "unknown" else f"{item.modality} "
-        return f"{modality}series" if modality else "Series"
-    return Path(item.path).name
 
 
 def number_of(item: Item) -> str:

@@ -65,12 +65,12 @@ class Headlight(ViewerFollower):
     def _resized(self, event: Any) -> None:
         """Tell the shader the size of a voxel of the image, along the axes on screen."""
         layer = event.source
-        node = volume_node(self.viewer, layer) if layer._slice_input.ndisplay == 3 else None
+        node = volume_node(self.viewer, layer) if layer.data.in_3d else None
         if node is None:
             return
-        tile = np.asarray(layer._transforms["tile2data"].scale, dtype=float)[-3:]
+        dims, (tile, _) = self.viewer.dims, layer.data.tile
         size = np.abs(np.asarray(layer.scale, dtype=float)[-3:] * tile)
-        shown = size[[axis - layer.ndim for axis in layer._slice_input.displayed]]
+        shown = size[[axis - dims.ndim for axis in dims.displayed]]
         light_node(node, tuple(shown[::-1] / shown.min()))
 
 

@@ -41,12 +41,12 @@ class CursorReadout(QWidget):
 
 def show_readout(viewer: Any) -> None:
     """Add the readout to the status bar of a viewer with a window, once."""
-    window = _main_window(viewer)
+    window = main_window(viewer)
     if window is not None and window.findChild(QLabel, _NAME) is None:
         window.statusBar().addPermanentWidget(Readout(viewer))
 
 
-def _main_window(viewer: Any) -> QMainWindow | None:
+def main_window(viewer: Any) -> QMainWindow | None:
     """Return the main window of a viewer, or None if it is ambiguous.
 
     napari has no public attribute for it.

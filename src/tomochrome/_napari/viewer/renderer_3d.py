@@ -22,7 +22,8 @@ from vispy.gloo.context import get_current_canvas
 
 from tomochrome._napari.kit.events import ViewerFollower, before_napari, follower_of
 from tomochrome._napari.kit.jobs import JobRunner
-from tomochrome._napari.layers.lazy_picture import RenderedByWorker, Rendering
+from tomochrome._napari.layers.lazy_picture import RenderedByWorker, Rendering, nothing
+from tomochrome._napari.viewer.readout import main_window
 from tomochrome.geometry.block_grids import Steps, block_steps
 
 FIRST_VOXELS: Final = 1 << 20  #: size of the coarse image, computed in a fraction of a second
@@ -50,25 +51,24 @@ class _Drawing:
 
     def _place(self, _: object) -> None:
         """Place and scale the image, in which each voxel covers a block of the layer's voxels."""
-        if self.in_3d and isinstance(self.layer.data, RenderedByWorker):
+        picture = self.layer.data
+        if isinstance(picture, RenderedByWorker) and picture.in_3d:
+            # napari has no public name for the transform of data at a reduced resolution.
             tile = self.layer._transforms["tile2data"]
-            tile.scale, tile.translate = self.picture.tile
-
-    @property
-    def in_3d(self) -> bool:
-        """Whether napari shows the layer in 3D."""
-        return bool(self.layer._slice_input.ndisplay == 3)
+            tile.scale, tile.translate = picture.tile
 
     def forget(self) -> None:
         """Free the memory of the 3D image, here and in napari's texture."""
         self.jobs.drop()
         self.text = ""
-        requested, self.picture.requested = self.picture.requested, _nothing
-        self.picture.forget()
-        if self.in_3d:
+        picture = self.picture
+        requested, picture.requested = picture.requested, nothing
+        was_in_3d = picture.in_3d
+        picture.forget()
+        if was_in_3d:
             self.layer.refresh(extent=False, highlight=False, thumbnail=False)
-            self.picture.forget()
-        self.picture.requested = requested
+            picture.forget()
+        picture.requested = requested
 
     @property
     def picture(self) -> RenderedByWorker:
@@ -137,7 +137,7 @@ class Renderer3D(ViewerFollower, QObject):
         if drawing is None:
             return
         drawing.jobs.drop()
-        drawing.picture.requested = _nothing
+        drawing.picture.requested = nothing
         drawing.picture.forget()
         self._disconnect(drawing)
 
@@ -219,8 +219,7 @@ class Renderer3D(ViewerFollower, QObject):
 
     def _show(self, text: str) -> None:
         """Show the message in the status bar, because the panel may be closed or covered."""
-        viewer = self.viewer
-        window = getattr(getattr(viewer, "window", None), "_qt_window", None)
+        window = main_window(self.viewer)
         if window is None:
             return
         if self._label is None:
@@ -239,7 +238,7 @@ class Renderer3D(ViewerFollower, QObject):
 def levels(shape: tuple[int, ...], spacing: tuple[float, ...]) -> list[Steps]:
     """Return the block size of the coarse image, and of the finer one if it differs."""
     max_voxels = SOFTWARE_VOXELS if software_rendering() else HARDWARE_VOXELS
-    along = _longest_texture()
+    along = _graphics()[1] or 2048  # the longest texture
     coarse = block_steps(shape, spacing, FIRST_VOXELS, along)
     fine = block_steps(shape, spacing, max_voxels, along)
     return [coarse] if fine == coarse else [coarse, fine]
@@ -248,10 +247,6 @@ def levels(shape: tuple[int, ...], spacing: tuple[float, ...]) -> list[Steps]:
 def software_rendering() -> bool:
     """Whether OpenGL draws without a graphics card."""
     return any(word in _graphics()[0].lower() for word in _SOFTWARE)
-
-
-def _longest_texture() -> int:
-    return _graphics()[1] or 2048
 
 
 @lru_cache
@@ -271,7 +266,3 @@ def _mm(layer: Any, steps: tuple[int, ...]) -> str:
     sizes = np.abs(np.asarray(layer.scale, dtype=float)[-3:]) * steps
     words = [f"{float(f'{size:.2g}'):g}" for size in sizes[::-1]]
     return f"{' × '.join(words) if len(set(words)) > 1 else words[0]} mm"
-
-
-def _nothing() -> None:
-    """Do nothing."""

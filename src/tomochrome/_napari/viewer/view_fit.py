@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import product
 from typing import Any, Final
 
 import numpy as np
@@ -62,8 +61,10 @@ class BringIntoView(ViewerFollower):
         source = source_of(layer.metadata)
         if source is None or source.role == "derived" or layer.ndim < 3:
             return  # the metadata may be inherited, for example by a projection
-        opened = is_opened(source) and not _is_copy(viewer, layer, source)
-        if len(viewer.layers) > 1:
+        others = [x for x in viewer.layers if x is not layer]
+        is_copy = any(source_of(x.metadata) is source for x in others)
+        opened = is_opened(source) and not is_copy
+        if others:
             move_planes(viewer, layer)
         if opened:
             self._latest = weakref.WeakSet([layer])
@@ -96,14 +97,9 @@ class BringIntoView(ViewerFollower):
         shown = None if layers is None else [x for x in layers if x in viewer.layers]
         if shown == []:
             return
-        with self._of(layers):
-            viewer.fit_to_view(layers=shown)
-
-    @contextmanager
-    def _of(self, layers: weakref.WeakSet[Any] | None) -> Iterator[None]:
         self._fitting = layers
         try:
-            yield
+            viewer.fit_to_view(layers=shown)
         finally:
             self._fitting = None
 
@@ -147,11 +143,6 @@ def is_opened(source: LayerSource) -> bool:
     return source.opened and source.chroma is None
 
 
-def _is_copy(viewer: Any, layer: Any, source: LayerSource) -> bool:
-    """Whether the viewer holds another layer of the same source, of which this is a duplicate."""
-    return any(source_of(x.metadata) is source for x in viewer.layers if x is not layer)
-
-
 def move_planes(viewer: Any, layer: Any) -> None:
     """Move displayed planes that miss a layer to its middle."""
     extent = _extent(viewer, layer)
@@ -185,19 +176,13 @@ def _on_screen(viewer: Any, layer: Any) -> tuple[NDArray[np.float64], NDArray[np
     direction, which makes no difference to what is in view.
     """
     camera, shown = viewer.scene.camera, list(viewer.dims.displayed)
-    corners = _corners(_extent(viewer, layer)[:, shown])
+    corners = np.array(list(product(*_extent(viewer, layer)[:, shown].T)))
     if viewer.dims.ndisplay == 2:
         places = corners - np.array(camera.center[-2:])
     else:
         view, up = np.array(camera.view_direction), np.array(camera.up_direction)
         places = (corners - np.array(camera.center)) @ np.stack([up, np.cross(view, up)], axis=1)
     return places.min(axis=0), places.max(axis=0)
-
-
-def _corners(extent: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the corners (2**n, n) of a box given by its minimum and maximum (2, n)."""
-    sides: Sequence[NDArray[np.float64]] = list(extent.T)
-    return np.stack(np.meshgrid(*sides, indexing="ij"), axis=-1).reshape(-1, len(sides))
 
 
 def _extent(viewer: Any, layer: Any) -> NDArray[np.float64]:

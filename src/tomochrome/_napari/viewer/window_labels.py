@@ -8,6 +8,7 @@ from typing import Final
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QComboBox
 
+from tomochrome._napari.kit.narrow_widgets import shortened
 from tomochrome.windowing import Window, WindowFunction
 
 KEYS: Final = {
@@ -49,8 +50,7 @@ def window_label(window: Window, *, of_scanner: bool = False) -> tuple[str, str]
         name = ""
     elif name.isupper() or name.islower():
         name = name.capitalize()
-    if len(name) > _MAX_LENGTH:
-        name = name[: _MAX_LENGTH - 1].rstrip() + "…"
+    name = shortened(name, _MAX_LENGTH)
     if of_scanner:
         name = f"Scanner: {name}" if name else "Scanner:"
     return name, window_numbers(window)
@@ -69,16 +69,14 @@ def add_choice(box: QComboBox, choice: str, name: str, numbers: str = "") -> Non
         box.setItemData(box.count() - 1, f"Key {key}", Qt.ItemDataRole.ToolTipRole)
 
 
-def _key_list() -> str:
-    names = [f"{key} {name.replace('-', ' ')}" for key, name in KEYS.items()]
-    return ", ".join(names).replace("1 auto,", "1 automatic,")
-
-
+_KEY_LIST: Final = ", ".join(
+    f"{key} {name.replace('-', ' ').replace('auto', 'automatic')}" for key, name in KEYS.items()
+)
 SHORT_HELP: Final = "right-drag: window, keys 1-9: presets"
 HELP: Final = (
     "In the image, drag with the right mouse button: to the right for a wider window, "
     "up for a brighter image.\n"
-    f"Keys while the scan is selected: {_key_list()}.\n"
+    f"Keys while the scan is selected: {_KEY_LIST}.\n"
     "A scan opens in the window stored in it, otherwise in the automatic one: by content, wider "
     "only for contrast agent, and the brain window for a head."
 )
