@@ -72,7 +72,7 @@ class GuiWork:
 
     def __enter__(self) -> GuiWork:
         for place, name in LONG:
-            owner = found(place)
+            owner = object_at(place)
             call = getattr(owner, name)
             self._stack.enter_context(patch.object(owner, name, self._noted(call, name)))
         for place in ("tomochrome.color.view", "tomochrome.color.lighting"):
@@ -112,7 +112,7 @@ def in_gui() -> bool:
     return threading.current_thread() is threading.main_thread()
 
 
-def found(place: str) -> Any:
+def object_at(place: str) -> Any:
     """Return a module, or a class in it: ``package.module:Class``."""
     module, _, name = place.partition(":")
     owner = import_module(module)

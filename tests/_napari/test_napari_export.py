@@ -31,11 +31,11 @@ def exporting(panel, window, qtbot):
     export.release()
 
 
-def choose(export, part, wanted):
+def choose(export, part, output):
     labels = [choice.part for choice in export.choices]
     export.view.content.setCurrentIndex(labels.index(part))
-    export.view.format.setCurrentIndex(export.view.format.findData(wanted))
-    assert export.chosen_format is wanted
+    export.view.format.setCurrentIndex(export.view.format.findData(output))
+    assert export.chosen_format is output
 
 
 def run(export, qtbot):
@@ -44,18 +44,18 @@ def run(export, qtbot):
     return export.view.message.text()
 
 
-@pytest.mark.parametrize("wanted", FORMATS, ids=lambda f: f.name)
-def test_the_colored_volume_in_every_format(exporting, panel, qtbot, tmp_path, wanted, small_ct):
+@pytest.mark.parametrize("output", FORMATS, ids=lambda f: f.name)
+def test_the_colored_volume_in_every_format(exporting, panel, qtbot, tmp_path, output, small_ct):
     assert exporting.choice.layer is panel.coloring.layer
-    choose(exporting, "layer", wanted)
+    choose(exporting, "layer", output)
     exporting.view.path.setText(str(tmp_path / "out 1.5"))
-    assert run(exporting, qtbot) == f"Saved {wanted.complete(str(tmp_path / 'out 1.5'))}"
-    if wanted is DICOM:
+    assert run(exporting, qtbot) == f"Saved {output.complete(str(tmp_path / 'out 1.5'))}"
+    if output is DICOM:
         files = sorted((tmp_path / "out 1.5").iterdir())
         first = pydicom.dcmread(files[0])
         assert (len(files), first.SOPClassUID.name) == (12, "Secondary Capture Image Storage")
-    elif wanted in (NIFTI, NRRD):
-        saved = io.read(tmp_path / f"out 1.5{wanted.ending}")
+    elif output in (NIFTI, NRRD):
+        saved = io.read(tmp_path / f"out 1.5{output.ending}")
         assert saved.is_rgba
         np.testing.assert_allclose(saved.affine, small_ct.affine, atol=1e-3)
 

@@ -159,7 +159,7 @@ def test_strokes_alone_applied_twice(hints, window, qtbot):
     assert hints.view.colored.layer() is coloring.layer
     strokes.data[strokes.data > 0] = Tissue.KIDNEY
     assert run(hints, qtbot) == "Strokes applied."
-    assert [known.layer for known in Coloring.find(window)] == [coloring.layer]
+    assert [each.layer for each in Coloring.find(window)] == [coloring.layer]
     assert tissue_at(coloring.layer) == Tissue.KIDNEY
     assert coloring.chroma.model == "hints"
 

@@ -47,9 +47,9 @@ def test_a_layer_always_has_units_labels_placement_and_metadata():
     assert keywords["translate"] == pytest.approx((30.0, -20.0, 10.0))
     assert keywords["name"] == "series7"
     assert keywords["contrast_limits"] == limits(auto_window(volume))
-    known = source_of(keywords["metadata"])
-    assert known.stored is volume
-    assert known.shown.voxels is data
+    source = source_of(keywords["metadata"])
+    assert source.stored is volume
+    assert source.shown.voxels is data
 
 
 def test_the_scanners_own_window_comes_first():
@@ -193,8 +193,8 @@ def test_layers_other_than_ct_are_rejected_with_a_message():
 def test_an_unknown_unit_can_be_overridden_but_not_a_color_image():
     rng = np.random.default_rng(0)
     grey = rng.integers(0, 255, (4, 50, 50)).astype(np.uint8)
-    known = Volume(np.abs(ct().voxels), ct().affine, "unknown", Provenance(modality="MR"))
-    for layer in (Image(grey), Image(np.abs(ct().voxels)), as_layer(known)):
+    mr = Volume(np.abs(ct().voxels), ct().affine, "unknown", Provenance(modality="MR"))
+    for layer in (Image(grey), Image(np.abs(ct().voxels)), as_layer(mr)):
         with pytest.raises(UnknownUnitError):
             ct_source(layer)
         shown = ct_source(layer, as_hu=True).shown
@@ -219,9 +219,9 @@ def test_values_are_checked_only_in_the_worker():
 def test_replaced_data_is_checked_again():
     layer = as_layer(ct())
     layer.data = np.asarray(layer.data).astype(np.float32) + 1
-    known = ct_source(layer)
-    assert known.shown is not source_of(layer.metadata).shown
-    np.testing.assert_array_equal(known.shown.voxels, ct().voxels + 1)
+    source = ct_source(layer)
+    assert source.shown is not source_of(layer.metadata).shown
+    np.testing.assert_array_equal(source.shown.voxels, ct().voxels + 1)
 
 
 def test_a_sample_is_named_after_its_region():

@@ -211,9 +211,9 @@ def test_a_click_isolates_in_3d_and_the_others_are_as_the_box_says(in_3d, qtbot)
     liver, fat = chroma.tissue == Tissue.LIVER, chroma.tissue == Tissue.FAT
 
     def drawn_with(mode):
-        wanted = TissueSelection.only(["liver"], mode)
+        selection = TissueSelection.only(["liver"], mode)
         data = layer.data
-        qtbot.waitUntil(lambda: data.settings.tissues == wanted and data.is_rendered)
+        qtbot.waitUntil(lambda: data.settings.tissues == selection and data.is_rendered)
         qtbot.waitUntil(lambda: data.drawn.rgba.shape[:3] == liver.shape)
         return data.drawn.rgba
 

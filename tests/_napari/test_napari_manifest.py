@@ -60,11 +60,11 @@ def test_the_panels_are_in_their_menus_and_under_plugins(manifest):
 
 def test_the_save_dialog_offers_the_formats_of_the_table(manifest):
     writers = manifest.contributions.writers
-    for known in FORMATS:
-        endings = [] if known.is_folder else list(known.endings)
-        found = [w for w in writers if w.filename_extensions == endings]
-        assert any(w.layer_types == ["image"] for w in found), known
-        assert all(w.display_name.startswith(known.name) for w in found)
+    for output in FORMATS:
+        endings = [] if output.is_folder else list(output.endings)
+        offered = [w for w in writers if w.filename_extensions == endings]
+        assert any(w.layer_types == ["image"] for w in offered), output
+        assert all(w.display_name.startswith(output.name) for w in offered)
     labelled = [w.filename_extensions for w in writers if w.layer_types == ["labels"]]
     assert labelled == [[".nii.gz", ".nii"], [".nrrd"], [".zarr"]]
 

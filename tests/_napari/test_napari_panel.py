@@ -118,7 +118,7 @@ def test_garbage_is_collected_after_many_imports_and_only_then(toy, qtbot, monke
     monkeypatch.setattr(sys, "modules", dict(sys.modules))
     collections = []
     monkeypatch.setattr(gc, "collect", lambda: collections.append(threading.current_thread()))
-    toy.view.offer = lambda found: None
+    toy.view.offer = lambda offer: None
 
     def find():
         sys.modules.update({f"imported_{k}": None for k in range(modules)})

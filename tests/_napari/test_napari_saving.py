@@ -98,13 +98,13 @@ def test_every_filter_of_the_plugin_completes_the_name(window, layers, monkeypat
         said = save(window, layers[kind])
         refused = kind == "ct" and bool(pictures & set(writers[index].filename_extensions))
         assert len(said) == refused, said
-    found = sorted("".join(p.suffixes[1:]) for p in tmp_path.iterdir())
+    names = sorted("".join(p.suffixes[1:]) for p in tmp_path.iterdir())
     expected = [".nii.gz"] * 2 + [".nrrd", ".zarr"]
     if kind != "labels":
         expected.append("")  # the series is a folder
     if kind == "color":
         expected += pictures
-    assert found == sorted(expected)
+    assert names == sorted(expected)
     if kind != "labels":
         series = next(p for p in tmp_path.iterdir() if p.is_dir() and p.suffix != ".zarr")
         assert len(list(series.glob("*.dcm"))) == 12
@@ -160,8 +160,8 @@ def test_a_script_gets_the_same_and_errors(window, layers, tmp_path):
     window.layers.selection = {layers["color"]}
     for name in ("a", "Thorax 1.5 mm", "series/"):
         window.layers.save(f"{tmp_path}/{name}", selected=True)
-    found = sorted(p.name for p in tmp_path.iterdir())
-    assert found == ["Thorax 1.5 mm.nii.gz", "a.nii.gz", "series"]
+    names = sorted(p.name for p in tmp_path.iterdir())
+    assert names == ["Thorax 1.5 mm.nii.gz", "a.nii.gz", "series"]
     window.layers.save(str(tmp_path / "a.tif"), selected=True)
     assert (tmp_path / "a.tif").exists()
     with pytest.raises(Exception, match="does not exist"):

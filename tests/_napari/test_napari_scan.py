@@ -63,8 +63,8 @@ def shown_warnings(scan):
 
 def buttons(scan):
     grid = scan.view.buttons
-    found = [grid.itemAt(number).widget() for number in range(grid.count())]
-    return {button.text(): button for button in found}
+    buttons = [grid.itemAt(number).widget() for number in range(grid.count())]
+    return {button.text(): button for button in buttons}
 
 
 def test_without_a_layer_it_says_so(scan):

@@ -96,7 +96,7 @@ def test_groups_are_patients_and_studies_and_files_come_last():
 
 
 @pytest.mark.parametrize(
-    ("search", "found"),
+    ("search", "expected"),
     [
         ("chest", ["Chest 1 mm", "Chest 5 mm"]),
         ("CHEST 5", ["Chest 5 mm"]),
@@ -111,8 +111,8 @@ def test_groups_are_patients_and_studies_and_files_come_last():
         ("nothing like it", []),
     ],
 )
-def test_all_words_of_a_search_must_begin_words_of_an_item(search, found):
-    assert titles(arranged(ALL, "slices", search)) == found
+def test_all_words_of_a_search_must_begin_words_of_an_item(search, expected):
+    assert titles(arranged(ALL, "slices", search)) == expected
 
 
 def test_who_the_patients_are_is_said_only_where_it_is_given():

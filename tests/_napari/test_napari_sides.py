@@ -76,14 +76,14 @@ def seen(viewer, qapp):
     picture = viewer.screenshot(flash=False, canvas_only=True)[..., :3].astype(int)
     height, width = picture.shape[:2]
     ratio = height / viewer.canvas.size[0]
-    found = {}
+    offsets = {}
     for name, channel in CHANNEL.items():
         others = np.delete(picture, channel, axis=-1).max(axis=-1)
         y, x = np.nonzero((picture[..., channel] > 120) & (others < 60))
         if len(x) > 20:
             offset = np.array([x.mean() - (width - 1) / 2, (height - 1) / 2 - y.mean()])
-            found[name] = offset / ratio / viewer.scene.camera.zoom
-    return found
+            offsets[name] = offset / ratio / viewer.scene.camera.zoom
+    return offsets
 
 
 def letters(viewer):
@@ -102,11 +102,11 @@ def look_from(viewer, side, up):
     )
 
 
-def check(viewer, qapp, right, up, least=3, within_mm=1.2):
+def check(viewer, qapp, right, up, min_count=3, within_mm=1.2):
     """Markers and letters agree with the directions of right and up on the screen."""
-    found = seen(viewer, qapp)
-    assert len(found) >= least
-    for name, offset in found.items():
+    offsets = seen(viewer, qapp)
+    assert len(offsets) >= min_count
+    for name, offset in offsets.items():
         wanted = np.array([np.dot(OFFSETS[name], right), np.dot(OFFSETS[name], up)])
         np.testing.assert_allclose(offset, wanted, atol=within_mm, err_msg=name)
     sides = {"L": LEFT, "R": RIGHT, "A": FRONT, "P": POSTERIOR, "H": HEAD, "F": FEET}
@@ -121,9 +121,9 @@ def test_every_side_is_correct_for_every_storage_order(viewer, qapp, stored):
     show(viewer, stored_as(marked(), *stored))
     for order in SOME[stored]:
         viewer.dims.order = order
-        check(viewer, qapp, *PLANES[order], least=2)
+        check(viewer, qapp, *PLANES[order], min_count=2)
     viewer.dims.ndisplay = 3
-    check(viewer, qapp, LEFT, HEAD, least=3)
+    check(viewer, qapp, LEFT, HEAD, min_count=3)
     assert letters(viewer) == ["R", "L", "H", "F"]
 
 
@@ -132,14 +132,14 @@ def test_in_every_order_of_the_axes(viewer, qapp, order):
     show(viewer, marked())
     viewer.dims.order = order
     viewer.dims.order = order  # the first time, an order reached by rolling is put upright
-    check(viewer, qapp, *PLANES[viewer.dims.order], least=2)
+    check(viewer, qapp, *PLANES[viewer.dims.order], min_count=2)
     viewer.dims.ndisplay = 3
     check(viewer, qapp, LEFT, HEAD)
     for name in ("above", "left front"):
         side, up = SIDES[name]
         look_from(viewer, side, up)
         towards = side / np.linalg.norm(side)
-        check(viewer, qapp, np.cross(up, towards), up, least=2)
+        check(viewer, qapp, np.cross(up, towards), up, min_count=2)
 
 
 @pytest.mark.parametrize("side", SIDES)
@@ -149,7 +149,7 @@ def test_in_3d_from_every_side(viewer, qapp, side):
     direction, up = SIDES[side]
     look_from(viewer, direction, up)
     towards = direction / np.linalg.norm(direction)
-    check(viewer, qapp, np.cross(up, towards), up, least=2)
+    check(viewer, qapp, np.cross(up, towards), up, min_count=2)
 
 
 def test_dragging_the_camera_turns_the_letters_with_the_patient(viewer, qapp):
@@ -162,7 +162,7 @@ def test_dragging_the_camera_turns_the_letters_with_the_patient(viewer, qapp):
             for way in (viewer.scene.camera.view_direction, viewer.scene.camera.up_direction)
         )
         # One marker may hide a part of another.
-        check(viewer, qapp, np.cross(view, up), up, least=2, within_mm=4)
+        check(viewer, qapp, np.cross(view, up), up, min_count=2, within_mm=4)
 
 
 def test_the_letters_of_an_oblique_scan_are_the_true_ones(viewer, qapp):
@@ -170,8 +170,8 @@ def test_the_letters_of_an_oblique_scan_are_the_true_ones(viewer, qapp):
     assert letters(viewer) == ["RA", "LP", "AL", "PR"]
     viewer.dims.order = (1, 0, 2)
     assert letters(viewer) == ["RA", "LP", "H", "F"]
-    found = seen(viewer, qapp)
-    assert found["L"][0] > 10 and found["H"][1] > 8
+    offsets = seen(viewer, qapp)
+    assert offsets["L"][0] > 10 and offsets["H"][1] > 8
     viewer.dims.ndisplay = 3
     assert letters(viewer) == ["RA", "LP", "H", "F"]
 

@@ -22,7 +22,7 @@ from tomochrome.notices import Notice
 
 pytestmark = pytest.mark.gui
 
-LEAST = 4.5
+MIN_CONTRAST = 4.5
 THEMES = ("dark", "light")
 PANELS = ("Colorize volume", "Register & checkerboard", "Scan", "Open a scan", "Color hints")
 ITEMS = (
@@ -96,7 +96,7 @@ def themed(window, painted, qtbot):
 @pytest.mark.parametrize("colors", [ON_DARK, ON_LIGHT])
 def test_every_tone_is_legible(colors):
     for tone in colors.values():
-        assert contrast(rgb(tone.text), rgb(tone.background)) >= LEAST
+        assert contrast(rgb(tone.text), rgb(tone.background)) >= MIN_CONTRAST
 
 
 @pytest.mark.parametrize("theme", THEMES)
@@ -123,9 +123,9 @@ def test_all_texts_on_the_panels_are_legible(window, themed, qtbot, small_ct, th
             if not (text.strip() and widget.isVisibleTo(view) and widget.isEnabled()):
                 continue
             looked_at += 1
-            found = seen_contrast(view, widget, picture)
-            if found < LEAST:
-                poor.append((type(panel).__name__, text, round(found, 2)))
+            measured = seen_contrast(view, widget, picture)
+            if measured < MIN_CONTRAST:
+                poor.append((type(panel).__name__, text, round(measured, 2)))
     assert looked_at > 40
     assert poor == []
 
@@ -144,8 +144,8 @@ def test_a_notice_follows_the_theme(window, themed, tone):
             palette.color(r) for r in (notice.foregroundRole(), QPalette.ColorRole.Window)
         )
         assert (background.lightness() < 127) == (get_theme(theme).type == "dark")
-        assert contrast(rgb(letters), rgb(background)) >= LEAST
-        assert seen_contrast(panel.view, notice) >= LEAST
+        assert contrast(rgb(letters), rgb(background)) >= MIN_CONTRAST
+        assert seen_contrast(panel.view, notice) >= MIN_CONTRAST
     notice.say("As it should be.", "plain")
     assert notice.styleSheet() == ""
 
@@ -160,8 +160,8 @@ def test_the_series_list_is_legible(window, themed, qtbot, theme):
         background = background_of(view, chosen=chosen)
         for dim in (False, True):
             for color in text_colors(view, dim):
-                assert contrast(rgb(color), rgb(background)) >= LEAST, (chosen, dim)
-    assert seen_contrast(view, view.search) >= LEAST  # the hint in the empty line
+                assert contrast(rgb(color), rgb(background)) >= MIN_CONTRAST, (chosen, dim)
+    assert seen_contrast(view, view.search) >= MIN_CONTRAST  # the hint in the empty line
 
 
 @pytest.mark.parametrize("theme", THEMES)
@@ -178,4 +178,4 @@ def test_the_registration_verdict_is_legible(window, themed, qtbot, theme, grade
     themed(theme)
     for label in panel.findChildren(QLabel):
         if label.text() and label.isVisible():
-            assert seen_contrast(panel, label) >= LEAST, label.text()
+            assert seen_contrast(panel, label) >= MIN_CONTRAST, label.text()

@@ -69,15 +69,15 @@ def test_the_contrast_slider_covers_all_values(viewer, small_ct):
 def test_grey_and_colored_layers_have_equal_lightness(viewer, small_ct, function):
     """napari's own "gray" is up to 3.4 L* lighter, and knows no sigmoid."""
     layer = add(viewer, small_ct)
-    wanted = Window(40, 400, function)
-    show_window(layer, wanted)
+    chosen = Window(40, 400, function)
+    show_window(layer, chosen)
     hu = np.arange(-700, 800, 7)
     low, high = layer.contrast_limits
     shown = layer.colormap.map(np.clip((hu - low) / (high - low), 0, 1))
     lightness = rgb2lab(shown[:, :3])[:, 0]
     # napari's limits leave out the standard's half of a unit in LINEAR.
     tolerance = 0.5 if function == "LINEAR" else 0.15
-    np.testing.assert_allclose(lightness, luminance(hu, wanted), atol=tolerance)
+    np.testing.assert_allclose(lightness, luminance(hu, chosen), atol=tolerance)
     assert window_of(layer).function == ("LINEAR" if "LINEAR" in function else "SIGMOID")
     assert (window_of(layer).center, window_of(layer).width) == pytest.approx((40, 400))
     show_window(layer, PRESETS["lung"])

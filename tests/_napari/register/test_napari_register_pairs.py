@@ -251,10 +251,10 @@ def test_nothing_is_offered_that_belongs_to_the_image_it_would_be_moved_onto(pan
 
 def test_the_colors_of_the_moved_image_are_not_moved_again(panel, qtbot, engine):
     alignment = register(panel, qtbot)
-    known = source_of(alignment.layer.metadata)
-    rgba = np.full((*known.shown.shape, 4), 255, np.uint8)
+    source = source_of(alignment.layer.metadata)
+    rgba = np.full((*source.shown.shape, 4), 255, np.uint8)
     twin = color_layer(
-        rgba, replace(known, role="color"), layer_transform(alignment.layer), "colors"
+        rgba, replace(source, role="color"), layer_transform(alignment.layer), "colors"
     )
     twin = panel.viewer.add_layer(Layer.create(*twin))
     assert twin not in panel.view.use.layer.layers()

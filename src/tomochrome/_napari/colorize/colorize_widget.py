@@ -53,7 +53,7 @@ class ColorizeWidget(JobPanel):
         self.colorings = Coloring.find(self.viewer)
         self._started = 0.0
         self._target: Any = None
-        self._watching = Connections()
+        self._watching = Connections()  # to changes made in napari's own controls
         self._pushing = False
         self._relight_throttled = qthrottled(self._relight, timeout=_REDRAW_INTERVAL_MS)
         self._relight_debounced = qdebounced(self._relight, timeout=_REDRAW_DELAY_3D_MS)
@@ -300,7 +300,12 @@ class ColorizeWidget(JobPanel):
 
     def _layer_chosen(self) -> None:
         layer, coloring = self.view.layer.layer(), self.coloring
-        self._watch(layer, None if coloring is None else coloring.layer)
+        self._watching.release()
+        if layer is not None:
+            self._watching.add(self._limits_moved, layer.events.contrast_limits)
+        if coloring is not None:
+            self._watching.add(self._opacity_moved, coloring.layer.events.opacity)
+            self._watching.add(self._recolored, coloring.layer.events.data)
         self.view.override.follow(layer)
         self.view.window.set_layer(layer)
         if layer is not self._message_of and not self.running:
@@ -325,15 +330,6 @@ class ColorizeWidget(JobPanel):
         made = [x.chroma for x in sources if x is not None and x.chroma is not None]
         titles = dict.fromkeys(model_title(chroma.model) for chroma in made)
         self._mark.setText(f"Colors by {', '.join(titles)}: {NOT_FOR_DIAGNOSIS}" if made else "")
-
-    def _watch(self, ct_layer: Any, color_layer: Any) -> None:
-        """Follow changes that the user makes to these two layers in napari's own controls."""
-        self._watching.release()
-        if ct_layer is not None:
-            self._watching.add(self._limits_moved, ct_layer.events.contrast_limits)
-        if color_layer is not None:
-            self._watching.add(self._opacity_moved, color_layer.events.opacity)
-            self._watching.add(self._recolored, color_layer.events.data)
 
     def _limits_moved(self, _: object = None) -> None:
         if not self._pushing:

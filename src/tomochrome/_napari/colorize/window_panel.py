@@ -108,17 +108,12 @@ class WindowPanel(QWidget):
 
     def set_window(self, window: Window) -> None:
         """Show a window without emitting a signal, under the name of a preset if it is one."""
-        window = self._as_named(window)
-        self._show(window, self._name_of(window) or describe_window(window))
-
-    def _as_named(self, window: Window) -> Window:
-        """Replace the VOI function "LINEAR_EXACT" by "LINEAR", except for scanner windows."""
-        function = window.function
-        if function == "LINEAR_EXACT" and self._is_ct and window.width >= 1:
+        if window.function == "LINEAR_EXACT" and self._is_ct and window.width >= 1:
+            # Contrast limits set by hand are shown as linear; only the scanner's can be exact.
             scanner = scanner_windows(self._volume) if self._volume else []
             if window not in [replace(each, name=window.name) for each in scanner]:
-                function = "LINEAR"
-        return replace(window, function=function)
+                window = replace(window, function="LINEAR")
+        self._show(window, self._name_of(window) or describe_window(window))
 
     def _name_of(self, window: Window) -> str:
         """Return the choice with this center and width, or an empty string."""

@@ -261,7 +261,9 @@ class LandmarkPanel(QWidget):
         except TomochromeError as error:
             self.message.say(sentence(error), "error")
             return
-        if self._placing.active or not self._usable():
+        chosen = [layer for layer in self.two if layer is not None]
+        usable = len(set(chosen)) == len(chosen) and all(layer.ndim == 3 for layer in chosen)
+        if self._placing.active or not usable:  # the message says why they are not
             return
         self.placing_begins.emit()
         self._placing.begin()
@@ -275,11 +277,6 @@ class LandmarkPanel(QWidget):
         self.done.setVisible(True)
         self._place_next_soon.cancel()  # called for the layers added here
         self.place_next()
-
-    def _usable(self) -> bool:
-        """Whether points can be added to the selected layers; if not, the message says why."""
-        chosen = [layer for layer in self.two if layer is not None]
-        return len(set(chosen)) == len(chosen) and all(layer.ndim == 3 for layer in chosen)
 
     def place_next(self) -> None:
         """Show the image in which the next point is to be placed."""

@@ -51,7 +51,9 @@ def read_layers(path: PathOrPaths) -> list[LayerTuple]:
         raise InputError("several files were given at once; open the folder that contains them")
 
     def work() -> Any:
-        return _load_units(), find_or_read(single)
+        # napari needs units for the first layer, and loading them takes a few tenths of a second.
+        # pint's own registry must not be loaded by two threads at once, so it is set afterwards.
+        return pint.UnitRegistry() if _units_missing() else None, find_or_read(single)
 
     viewer = current_viewer()
     if viewer is not None:
@@ -100,16 +102,6 @@ def _has_format(path: Path, kind: str) -> bool:
     with suppress(OSError):
         return sniff(path) == kind
     return False
-
-
-def _load_units() -> Any:
-    """Return a registry of pint's default units, or None if the application has loaded one.
-
-    napari needs it for the first layer, and loading takes a few tenths of a second. Call this
-    function in a worker and set the registry in the GUI thread: pint's application registry must
-    not be loaded by two threads at once.
-    """
-    return pint.UnitRegistry() if _units_missing() else None
 
 
 def _units_missing() -> bool:

@@ -117,15 +117,11 @@ def _rank(item: Item, order: Order) -> tuple[Any, ...]:
         number = item.series_number
         return number is None, number or 0
     if order == "title":
-        return _natural_key(wording.title_of(item))
+        # "Chest 2 mm" comes before "Chest 10 mm".
+        parts = re.split(r"(\d+)", wording.title_of(item).casefold())
+        return tuple((0, int(part), "") if part.isdecimal() else (1, 0, part) for part in parts)
     slices = item.shape[0] if item.shape else 0
     return item.verdict == "not-ct", not can_be_opened(item), -slices, -_voxels(item)
-
-
-def _natural_key(text: str) -> tuple[Any, ...]:
-    """Return a sort key that puts "Chest 2 mm" before "Chest 10 mm"."""
-    parts = re.split(r"(\d+)", text.casefold())
-    return tuple((0, int(part), "") if part.isdecimal() else (1, 0, part) for part in parts)
 
 
 def _voxels(item: Item) -> int:
@@ -134,22 +130,14 @@ def _voxels(item: Item) -> int:
 
 
 def _matches(item: Item, heading: tuple[str, ...], searched: Sequence[str]) -> bool:
-    words = _words(" ".join(heading)) | _item_words(item) if searched else frozenset()
+    texts = (
+        *heading, wording.title_of(item), wording.modality_of(item.modality),
+        wording.size_of(item.shape), wording.VERDICTS[shown_verdict(item)],
+        wording.number_of(item),
+    )  # fmt: skip
+    folded = " ".join(texts).casefold()
+    words = {*re.findall(r"\w+", folded), *folded.split()}
     return all(
         part in words if part.isdecimal() else any(word.startswith(part) for word in words)
         for part in searched
     )
-
-
-def _words(text: str) -> frozenset[str]:
-    folded = text.casefold()
-    return frozenset(re.findall(r"\w+", folded)) | frozenset(folded.split())
-
-
-def _item_words(item: Item) -> frozenset[str]:
-    verdict = wording.VERDICTS[shown_verdict(item)]
-    texts = (
-        wording.title_of(item), wording.modality_of(item.modality), wording.size_of(item.shape),
-        verdict, wording.number_of(item),
-    )  # fmt: skip
-    return _words(" ".join(texts))

@@ -105,6 +105,7 @@ class CanvasOverlays(ViewerFollower):
 
     def _load_glyphs(self, viewer: Any) -> None:
         """Render the glyphs one by one: each takes 60 ms, and the first drawing needs ten."""
+        # napari has no public name for its canvas, and renders each glyph when it is first drawn.
         with suppress(AttributeError):  # no window, or another version of napari
             info = viewer.window._qt_viewer.canvas.font_info()
             font = info.font_manager.get_font(info.face)
@@ -155,7 +156,10 @@ class CanvasOverlays(ViewerFollower):
         """Show the letters for the current view."""
         viewer = self.viewer
         layer = lettered_layer(viewer.layers)
-        self._switch_bar(layer is not None)
+        holds = layer is not None
+        if holds != self._holds:
+            self._holds = holds
+            self._soon(self._set_bar)
         side_by_side = viewer.canvas.grid.enabled
         letters = self._common_letters(viewer) if side_by_side else self._letters(viewer, layer)
         for edge, overlay in self._overlays.items():
@@ -182,11 +186,6 @@ class CanvasOverlays(ViewerFollower):
         return each[0] if each and all(letters == each[0] for letters in each) else {}
 
     # The scale bar
-
-    def _switch_bar(self, holds: bool) -> None:
-        if holds != self._holds:
-            self._holds = holds
-            self._soon(self._set_bar)
 
     def _set_bar(self) -> None:
         self._place_bar()
