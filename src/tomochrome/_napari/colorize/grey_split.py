@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from qtpy.QtCore import QObject, Qt, QTimer, Signal
+from qtpy.QtCore import QObject, QTimer, Signal
 from qtpy.QtWidgets import QLabel, QWidget
 
 from tomochrome._napari.kit.controls import ValueSlider, form
@@ -50,9 +50,8 @@ class GreySplitPanel(QWidget):
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.mode = ElidedComboBox(self)
-        for number, (name, words) in enumerate(_MODES.items()):
-            self.mode.addItem(name)
-            self.mode.setItemData(number, words, Qt.ItemDataRole.ToolTipRole)
+        for name, words in _MODES.items():
+            self.mode.add(name, tip=words)
         self.place = ValueSlider(0, 100, suffix=" %", value=50, parent=self)
         self.place.setToolTip(
             "Grayscale part of the slice; you can also drag the line in the image"

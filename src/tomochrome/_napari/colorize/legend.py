@@ -54,7 +54,7 @@ class Legend(QWidget):
         self.list = _List(self)
         self.others = ElidedComboBox(self)
         for mode, title in _OTHERS.items():
-            self.others.addItem(title, mode)
+            self.others.add(title, mode)
         self.others.setToolTip(
             "How to show the tissues that are not selected. In 3D, dimmed and grey tissues are "
             "translucent; hidden ones are grey in slices"

@@ -13,7 +13,7 @@ from tomochrome._napari.compare.compare_modes import FLICKER, has_unlike_windows
 from tomochrome._napari.compare.compare_panel import ComparePanel
 from tomochrome._napari.kit.events import Connections
 from tomochrome._napari.kit.jobs import JobRunner
-from tomochrome._napari.kit.messages import error_text
+from tomochrome._napari.kit.panel_bases import error_text
 from tomochrome._napari.layers.grey_window import show_window
 from tomochrome._napari.layers.layer_volumes import check_two, check_volume_layer
 from tomochrome._napari.viewer.orientation import screen_of

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from napari.layers import Image, Labels
-from qtpy.QtCore import Qt, Signal
+from qtpy.QtCore import Signal
 from qtpy.QtWidgets import (
     QDoubleSpinBox,
     QLabel,
@@ -55,9 +55,8 @@ class ComparePanel(QWidget):
         self.first.setToolTip("The comparison is on the voxel grid of this image")
         default = Fields()
         self.mode = ElidedComboBox(self)
-        for number, (name, (title, words)) in enumerate(MODES.items()):
-            self.mode.addItem(title, name)
-            self.mode.setItemData(number, words, Qt.ItemDataRole.ToolTipRole)
+        for name, (title, words) in MODES.items():
+            self.mode.add(title, name, words)
         self.tile = ValueSlider(
             2, 100, power=2, decimals=1, suffix=" mm", box_low=0.1, box_high=1000,
             value=default.tile_mm, parent=self,

@@ -115,8 +115,7 @@ class LayerChoice(ElidedComboBox):
             self.clear()
             for layer in self._listed:
                 name = self._nothing if layer is None else layer.name
-                self.addItem(name)
-                self.setItemData(self.count() - 1, name, Qt.ItemDataRole.ToolTipRole)
+                self.add(name, tip=name)
             if before in self._listed:
                 self.setCurrentIndex(self._listed.index(before))
         self._tell()
@@ -163,9 +162,8 @@ class NamedChoice(ElidedComboBox):
         before = self.name
         with signals_blocked(self):
             self.clear()
-            for number, choice in enumerate(choices):
-                self.addItem(choice.title, choice.name)
-                self.setItemData(number, choice.tip, Qt.ItemDataRole.ToolTipRole)
+            for choice in choices:
+                self.add(choice.title, choice.name, choice.tip)
             indices = [self.findData(name) for name in (self._awaited, before)]
             self.setCurrentIndex(next((index for index in indices if index >= 0), 0))
         if self.name == self._awaited:

@@ -223,6 +223,11 @@ class ElidedComboBox(QComboBox):
         super().__init__(parent)
         narrow(self, characters)
 
+    def add(self, text: str, data: Any = None, tip: str = "") -> None:
+        """Append an item with its data and its tooltip."""
+        self.addItem(text, data)
+        self.setItemData(self.count() - 1, tip or None, Qt.ItemDataRole.ToolTipRole)
+
     def paintEvent(self, _: Any) -> None:  # noqa: N802 - Qt's name
         """Draw the box with an elided text."""
         _draw_elided(self)

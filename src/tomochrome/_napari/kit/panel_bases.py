@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gc
 import inspect
+import logging
 import sys
 import threading
 from collections.abc import Callable, Sequence
@@ -30,7 +31,6 @@ from qtpy.QtWidgets import (
 from tomochrome._napari.kit.controls import MessageLabel, ScrollColumn, StageBar, form, stacked
 from tomochrome._napari.kit.events import Connections, is_settled, unwrapped
 from tomochrome._napari.kit.jobs import JobRunner, Work
-from tomochrome._napari.kit.messages import error_text
 from tomochrome._napari.kit.narrow_widgets import (
     SHARE_OF_WINDOW,
     USUAL_PX,
@@ -40,7 +40,10 @@ from tomochrome._napari.kit.narrow_widgets import (
     style_sheet,
 )
 from tomochrome._napari.layers.volume_layers import NOT_FOR_DIAGNOSIS, LayerTuple
+from tomochrome.errors import TomochromeError
+from tomochrome.notices import sentence
 
+_LOG = logging.getLogger(__name__)
 _POLL_INTERVAL_MS = 200  # for checking whether everything is drawn
 _MAX_WAIT_S = 3.0  # if no event loop runs
 _MANY_MODULES = 1000  # torch and MONAI import about 3,000
@@ -204,6 +207,20 @@ class JobView(QFrame):
     def show_progress(self, done: int, total: int, stage: str) -> None:
         """Show the progress of the job; a total of 0 means that it is unknown."""
         self.progress.say(done, total, stage)
+
+
+def error_text(error: Exception, job_name: str) -> str:
+    """Return the message for an exception; unexpected exceptions are also logged.
+
+    ``job_name`` is the subject of the message for an unexpected exception: ``"Coloring"``.
+    """
+    if isinstance(error, TomochromeError):
+        return sentence(error)
+    _LOG.error("%s failed", job_name.lower(), exc_info=error)
+    return (
+        f"{job_name} failed unexpectedly ({type(error).__name__}: {error}); "
+        "please report it with the details in the log."
+    )
 
 
 def caution(parent: QWidget) -> MessageLabel:

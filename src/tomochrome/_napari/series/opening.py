@@ -8,14 +8,13 @@ from pathlib import Path
 from napari.utils.notifications import show_info, show_warning
 
 from tomochrome import io
-from tomochrome._napari.kit.messages import is_note
 from tomochrome._napari.layers.volume_layers import (
     VOLUME_ENDINGS,
     LayerTuple,
     display_name,
     volume_layer,
 )
-from tomochrome._napari.series.scan_wording import describe_skipped
+from tomochrome._napari.series.scan_wording import describe_skipped, is_note
 from tomochrome.errors import InputError
 from tomochrome.notices import sentence
 from tomochrome.runtime import check

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from tomochrome._napari.kit.messages import is_note
 from tomochrome._napari.layers.volume_layers import untitled_series
 from tomochrome.notices import Notice, sentence, texts
 from tomochrome.volume import Unit, Verdict
@@ -113,6 +112,11 @@ def remarks(item: Item) -> tuple[str, ...]:
     if item.refusal:
         messages = [item.refusal, *messages]
     return tuple(dict.fromkeys(map(sentence, messages)))
+
+
+def is_note(notice: Notice) -> bool:
+    """Whether a notice only says that values without a unit are clearly Hounsfield units."""
+    return notice.code == "unit" and notice.severity == "info"
 
 
 def describe_verdict(verdict: Verdict, warnings: Sequence[Notice], slices: int | None) -> str:

@@ -5,10 +5,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QComboBox
-
-from tomochrome._napari.kit.narrow_widgets import shortened
+from tomochrome._napari.kit.narrow_widgets import ElidedComboBox, shortened
 from tomochrome.windowing import Window, WindowFunction
 
 KEYS: Final = {
@@ -61,12 +58,10 @@ def function_name(function: WindowFunction) -> str:
     return _FUNCTION_NAMES[function]
 
 
-def add_choice(box: QComboBox, choice: str, name: str, numbers: str = "") -> None:
+def add_choice(box: ElidedComboBox, choice: str, name: str, numbers: str = "") -> None:
     """Add a window to a combo box: its name, its numbers, and its key as a tooltip."""
-    box.addItem(f"{name}  {numbers}".strip(), choice)
-    key = next((key for key, preset in KEYS.items() if preset == choice), "")
-    if key:
-        box.setItemData(box.count() - 1, f"Key {key}", Qt.ItemDataRole.ToolTipRole)
+    tip = next((f"Key {key}" for key, preset in KEYS.items() if preset == choice), "")
+    box.add(f"{name}  {numbers}".strip(), choice, tip)
 
 
 _KEY_LIST: Final = ", ".join(
