@@ -126,7 +126,7 @@ def test_menus_readers_and_panels_import_nothing_slow():
         "hints.hints_panel",
         "colorize.photograph_panel",
     )
-    slow = ("torch", "monai", "SimpleITK", "pydicom", "nibabel", "tomochrome.io")
+    slow = ("torch", "monai", "SimpleITK", "pydicom", "nibabel", "tomochrome.io.reading")
     code = "\n".join(f"import tomochrome._napari.{module}" for module in modules)
     code += f"\nimport sys\nprint([m for m in {slow} if m in sys.modules])"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
