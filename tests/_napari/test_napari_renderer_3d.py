@@ -308,12 +308,12 @@ def test_a_failure_gives_a_message(viewer, colored, qtbot, monkeypatch, caplog):
 
 def test_the_resolution_depends_on_the_graphics_card(monkeypatch):
     shape, spacing = (300, 512, 512), (1.0, 0.7, 0.7)
-    monkeypatch.setattr(renderer_3d, "_longest_texture", lambda: 2048)
+    monkeypatch.setattr(renderer_3d, "longest_texture", lambda: 2048)
     for software, most in ((True, renderer_3d.SOFTWARE_VOXELS), (False, 1 << 25)):
         monkeypatch.setattr(renderer_3d, "software_rendering", lambda s=software: s)
         coarse, fine = levels(shape, spacing)
         counts = [np.prod(-(-np.array(shape) // steps)) for steps in (coarse, fine)]
         assert counts[0] <= renderer_3d.FIRST_VOXELS
         assert counts[0] < counts[1] <= most
-    monkeypatch.setattr(renderer_3d, "_longest_texture", lambda: 256)
+    monkeypatch.setattr(renderer_3d, "longest_texture", lambda: 256)
     assert levels((10, 512, 512), spacing)[-1] == (1, 2, 2)

@@ -238,7 +238,7 @@ class Renderer3D(ViewerFollower, QObject):
 def levels(shape: tuple[int, ...], spacing: tuple[float, ...]) -> list[Steps]:
     """Return the block size of the coarse image, and of the finer one if it differs."""
     max_voxels = SOFTWARE_VOXELS if software_rendering() else HARDWARE_VOXELS
-    along = _graphics()[1] or 2048  # the longest texture
+    along = longest_texture()
     coarse = block_steps(shape, spacing, FIRST_VOXELS, along)
     fine = block_steps(shape, spacing, max_voxels, along)
     return [coarse] if fine == coarse else [coarse, fine]
@@ -247,6 +247,11 @@ def levels(shape: tuple[int, ...], spacing: tuple[float, ...]) -> list[Steps]:
 def software_rendering() -> bool:
     """Whether OpenGL draws without a graphics card."""
     return any(word in _graphics()[0].lower() for word in _SOFTWARE)
+
+
+def longest_texture() -> int:
+    """Return the maximum number of voxels along an axis of a 3D image."""
+    return _graphics()[1] or 2048
 
 
 @lru_cache
