@@ -14,6 +14,7 @@ from typing import Any, Final
 import numpy as np
 
 from tomochrome._napari.kit.events import ViewerFollower, unwrapped
+from tomochrome._napari.layers.lazy_picture import RenderedByWorker
 
 _METHOD: Final = "translucent"
 _MARK: Final = "color = applyColormap(color);"
@@ -65,7 +66,9 @@ class Headlight(ViewerFollower):
     def _resized(self, event: Any) -> None:
         """Tell the shader the size of a voxel of the image, along the axes on screen."""
         layer = event.source
-        node = volume_node(self.viewer, layer) if layer.data.in_3d else None
+        if not isinstance(layer.data, RenderedByWorker) or not layer.data.in_3d:
+            return
+        node = volume_node(self.viewer, layer)
         if node is None:
             return
         dims, (tile, _) = self.viewer.dims, layer.data.tile
