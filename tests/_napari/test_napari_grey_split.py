@@ -92,7 +92,7 @@ def test_the_grey_side_follows_the_light(colored, qtbot):
 
 
 def test_flicker_alternates_at_its_rate_in_2d_only(colored, qtbot):
-    panel, layer, split = colored, colored.coloring.layer, colored._grey_split
+    panel, layer, split = colored, colored.coloring.layer, colored.grey_split
     color, grey = (plane(panel, lit(panel, WINDOW, saturation=s)) for s in (1.0, 0.0))
     panel.view.grey_split.mode.setCurrentText(FLICKER)
     assert split.timer.isActive()
