@@ -36,7 +36,7 @@ def test_every_field_changes_the_image(panel, qtbot):
 
     view.tile.box.setValue(33)
     changes()
-    view._offsets[2].setValue(9)
+    view.offsets[2].setValue(9)
     changes()
     for mode in ("wipe left | right", "wipe above / below", "blend"):
         choose(view.mode, mode)

@@ -10,7 +10,6 @@ from napari.layers import Labels
 from numpy.typing import NDArray
 from qtpy.QtWidgets import QColorDialog, QPushButton, QWidget
 
-import tomochrome
 from tomochrome import color
 from tomochrome._napari.colorize.coloring import Coloring, finished_layer, unused_options
 from tomochrome._napari.hints.stroke_labels import (
@@ -65,6 +64,8 @@ def hint_in_worker(
     removed if all strokes were erased. By default, the lighting is that of a new colored layer in
     the window of the CT.
     """
+    from tomochrome.colorization.hints import apply_hints
+
     source = None if colored is None else source_of(colored.metadata)
     ct = ct_source(layer) if source is None else source
     before: color.Chroma | None = None
@@ -77,7 +78,7 @@ def hint_in_worker(
         settings = color.Lighting() if window is None else color.Lighting(window=window)
     if not used.size and before is not None and BEFORE_KEY in colored.metadata:
         return finished_layer(layer, ct, before, settings)
-    chroma = tomochrome.apply_hints(
+    chroma = apply_hints(
         ct.shown,
         labels,
         meanings,

@@ -11,7 +11,6 @@ import numpy as np
 from napari.layers import Image, Labels, Layer, Points, Shapes
 from numpy.typing import NDArray
 
-import tomochrome
 from tomochrome._napari.layers.grey_window import RANGE_KEY, is_grey_image, value_range
 from tomochrome._napari.layers.layer_volumes import (
     Placed,
@@ -177,8 +176,10 @@ def register_in_worker(request: Request, samples: list[Sample]) -> Alignment:
     two cannot be registered; `Cancelled` if the task was cancelled.
     """
     report(0, 0, "Loading the registration software")
+    from tomochrome.registration.pairwise import register
+
     fixed, moving, extras = _read(request)
-    result = tomochrome.register(
+    result = register(
         fixed.volume,
         moving.volume,
         **extras,
