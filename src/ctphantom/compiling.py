@@ -12,7 +12,6 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 
@@ -35,13 +34,7 @@ def kernel(function: Callable[..., Any] | None = None, **options: Any) -> Any:
     cache = getattr(getattr(compiled, "_cache", None), "_cache_file", None)
     if cache is None:  # with NUMBA_DISABLE_JIT
         return compiled
-    # Numba compiles what a kernel calls into it, but compares only the time and size of the
-    # kernel's own file: after a change of a kernel in another file it would run the old one.
-    folder = Path(function.__code__.co_filename).parent
-    stats = {path.name: path.stat() for path in sorted(folder.glob("*_kernels.py"))}
-    others = tuple((name, stat.st_mtime, stat.st_size) for name, stat in stats.items())
-    cache._source_stamp = (cache._source_stamp, others)
-    try:  # it also unpickles the classes in all signatures: a renamed one cannot be read
+    try:  # reading the index of an earlier version fails if a class in a signature was renamed
         cache._load_index()
     except Exception:  # whatever unpickling raises
         with suppress(OSError):

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from scipy.interpolate import PchipInterpolator
 from scipy.spatial.transform import Rotation
 
-from ctphantom import head_anatomy, head_kernels
+from ctphantom import head_anatomy
+from ctphantom import painting_kernels as kernels
 from ctphantom.anatomy import Anatomy, shared_noise
 from ctphantom.canvas import Canvas
 from ctphantom.envelope import make_frame
@@ -59,10 +60,10 @@ def paint_head(canvas: Canvas, anatomy: Anatomy, rng: np.random.Generator | None
     cranium, age = _draw_cranium(anatomy, rng, float(canvas.spacing.max()))
     face, neck = _tables(anatomy, frame, rng)
     turn = np.ascontiguousarray(frame.turn.T)
-    pose = head_kernels.Pose(turn, frame.pivot, frame.scale, ATLAS)
+    pose = kernels.Pose(turn, frame.pivot, frame.scale, ATLAS)
     canvas.run(
-        head_kernels.paint_head, 0, canvas.shape[0], canvas.labels, canvas.grid, pose, cranium,
-        face, neck, head_kernels.Roughness(shared_noise(), rng.uniform(0, 64, 9)), _NAMES,
+        kernels.paint_head, 0, canvas.shape[0], canvas.labels, canvas.grid, pose, cranium,
+        face, neck, kernels.Roughness(shared_noise(), rng.uniform(0, 64, 9)), _NAMES,
     )  # fmt: skip
     head_anatomy.paint_nose_and_ears(frame, anatomy, rng)
     head_anatomy.paint_neck_muscles(frame, anatomy, rng)
@@ -119,11 +120,11 @@ def _place(canvas: Canvas, anatomy: Anatomy, rng: np.random.Generator) -> HeadFr
 
 def _draw_cranium(
     anatomy: Anatomy, rng: np.random.Generator, voxel: float
-) -> tuple[head_kernels.Cranium, float]:
+) -> tuple[kernels.Cranium, float]:
     """Draw the shape of skull and brain, and the degree of atrophy by age (0 to 1)."""
     age = float(rng.beta(1.3, 1.6))
     lean = anatomy.subcutaneous
-    base = head_kernels.Cranium()
+    base = kernels.Cranium()
     return base._replace(
         half_width=base.half_width * rng.normal(1.0, 0.025),
         front=base.front * rng.normal(1.0, 0.02),

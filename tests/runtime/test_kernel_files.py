@@ -7,36 +7,54 @@ from pathlib import Path
 
 import pytest
 
-SRC = Path(__file__).resolve().parents[2] / "src" / "tomochrome"
-PACKAGES = ("registration", "transform", "compare", "geometry")
-COMPILERS = {"njit", "kernel", "in_chunks"}
+SRC = Path(__file__).resolve().parents[2] / "src"
+COMPILERS = {"njit", "kernel", "_kernel", "in_chunks"}
+PACKAGES = ("ctphantom", "tomochrome")
+CONSTANTS = "tomochrome.color.space"
+"""Limits of sRGB and CIELAB, which the kernels of color share with code that does without Numba."""
 
 
 def compiled(tree: ast.Module) -> list[ast.FunctionDef]:
     """The functions of a module that Numba compiles."""
-    found = []
+    functions = []
     for node in tree.body:
         if isinstance(node, ast.FunctionDef):
             used = [d.func if isinstance(d, ast.Call) else d for d in node.decorator_list]
             if any(isinstance(d, ast.Name) and d.id in COMPILERS for d in used):
-                found.append(node)
-    return found
+                functions.append(node)
+    return functions
 
 
-@pytest.mark.parametrize(
-    "path",
-    [p for package in PACKAGES for p in sorted((SRC / package).rglob("*.py"))],
-    ids=lambda p: p.name,
-)
+TREES = {
+    path: tree
+    for package in PACKAGES
+    for path in sorted((SRC / package).rglob("*.py"))
+    if compiled(tree := ast.parse(path.read_text(encoding="utf-8")))
+}
+
+
+def test_the_kernels_of_all_packages_are_checked() -> None:
+    packages = {path.relative_to(SRC).parent.as_posix() for path in TREES}
+    assert packages == {
+        "ctphantom",
+        *(f"tomochrome/{name}" for name in (
+            "color", "colorization", "compare", "evaluate", "geometry", "io/dicom",
+            "registration", "training", "transform",
+        )),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("path", TREES, ids=lambda p: p.name)
 def test_a_kernel_calls_no_function_of_another_file(path: Path) -> None:
-    tree = ast.parse(path.read_text(encoding="utf-8"))
     imported = {
         alias.asname or alias.name
-        for node in ast.walk(tree)
-        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("tomochrome")
+        for node in ast.walk(TREES[path])
+        if isinstance(node, ast.ImportFrom)
+        and (node.module or "").startswith(PACKAGES)
+        and node.module != CONSTANTS
         for alias in node.names
     }
-    for function in compiled(tree):
+    for function in compiled(TREES[path]):
         inside = {n.id for part in function.body for n in ast.walk(part) if isinstance(n, ast.Name)}
         foreign = inside & imported - {argument.arg for argument in function.args.args}
         assert not foreign, f"{function.name} uses {sorted(foreign)}"
