@@ -133,12 +133,8 @@ class Anatomy:
         return moved
 
 
-def _three(values: NDArray[np.float64]) -> tuple[float, float, float]:
-    return float(values[0]), float(values[1]), float(values[2])
-
-
-def _two(values: NDArray[np.float64]) -> tuple[float, float]:
-    return float(values[0]), float(values[1])
+def _floats(values: NDArray[np.float64]) -> tuple[Any, ...]:
+    return tuple(float(value) for value in values)
 
 
 def _pick(rng: np.random.Generator, choices: dict[str, float]) -> str:
@@ -211,8 +207,8 @@ def draw_anatomy(seed: int, **overrides: Any) -> Anatomy:
         muscle=float(np.clip(rng.normal(1.0, 0.12), 0.7, 1.3)),
         breathing=float(rng.uniform(0.1, 1.0)),
         arms_up=bool(rng.random() < 0.75),
-        tilt=_three(rng.normal(0, (2.0, 1.5, 3.0))),
-        shift=_two(rng.normal(0, 8, 2)),
+        tilt=_floats(rng.normal(0, (2.0, 1.5, 3.0))),
+        shift=_floats(rng.normal(0, 8, 2)),
         bend=float(rng.normal(0, 5)),
         liver=float(np.clip(rng.normal(0.96, 0.09), 0.78, 1.22)),
         left_lobe=float(rng.uniform(0, 1)),
@@ -228,8 +224,8 @@ def draw_anatomy(seed: int, **overrides: Any) -> Anatomy:
         stomach_horn=float(rng.uniform(0, 1)),
         stomach_gas=float(rng.uniform(0.0, 0.6) if fill != "gas" else rng.uniform(0.55, 0.95)),
         stomach_wall=float(rng.uniform(3, 5.5) + (3 if fill == "collapsed" else 0)),
-        kidney=_two(np.clip(rng.normal(1.0, 0.08, 2), 0.75, 1.2)),
-        kidney_drop=_two(rng.normal((12, 0), 9)),
+        kidney=_floats(np.clip(rng.normal(1.0, 0.08, 2), 0.75, 1.2)),
+        kidney_drop=_floats(rng.normal((12, 0), 9)),
         pancreas=float(np.clip(rng.normal(1.0, 0.15), 0.6, 1.3)),
         pancreas_tail=float(rng.uniform(0, 1)),
         bowel_fill=float(rng.uniform(0, 1)),
@@ -238,7 +234,7 @@ def draw_anatomy(seed: int, **overrides: Any) -> Anatomy:
         colon_gas=float(rng.uniform(0, 1)),
         bladder_ml=float(rng.uniform(40, 550)),
         heart=float(np.clip(rng.normal(1.0, 0.08), 0.85, 1.25)),
-        effusion=_two(np.maximum(0.0, rng.uniform(-160, 32, 2))),
+        effusion=_floats(np.maximum(0.0, rng.uniform(-160, 32, 2))),
         ascites=float(max(0.0, rng.uniform(-9, 1))),
         cysts=int(rng.integers(0, 4)) if rng.random() < 0.35 else 0,
         calcium=float(max(0.0, rng.uniform(-1, 1))),

@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from ctphantom.compiling import run_in_threads
 from ctphantom.interface import PhantomError, Progress, silent
 from ctphantom.materials import color_table, texture_table
+from ctphantom.render import gaussian, texture_tile
+from ctphantom.render_kernels import Blur, Mottle, photograph
 from ctphantom.structures import N_STRUCTURES, Structure
 
 _GEL = (Structure.OUTSIDE_AIR, Structure.BLANKET, Structure.COUCH, Structure.COUCH_FOAM)
@@ -60,9 +62,6 @@ def cryosection(
     PhantomError
         If a label is not a structure, or a number is out of range.
     """
-    from ctphantom.render import gaussian, texture_tile
-    from ctphantom.render_kernels import Blur, Mottle, photograph
-
     labels = np.ascontiguousarray(labels)
     if labels.ndim != 3 or labels.dtype != np.uint8 or labels.size == 0:
         raise PhantomError("labels must be a uint8 array (z, y, x) with at least one voxel")

@@ -241,20 +241,16 @@ def paint_limbs(canvas: Canvas, anatomy: Anatomy, frame: Frame) -> None:
         dress(canvas, shoulder, fat)
         dress(canvas, tubes("thigh", side, bulk), 1.2 * fat)
         if anatomy.sex == "female":
-            _breast(canvas, anatomy, frame, side)
-
-
-def _breast(canvas: Canvas, anatomy: Anatomy, frame: Frame, side: int) -> None:
-    rng = anatomy.rng(4)
-    size = float(np.clip(30 + 0.5 * anatomy.subcutaneous + rng.normal(0, 4), 28, 58))
-    base = frame.wall(-90 + 38 * side, 300.0, 0.0, "muscle")[0]
-    center = (base[0], base[1] - 0.10 * size, 300)
-    dress(canvas, Shape().ellipsoid(center, (1.35 * size, 0.85 * size, 1.25 * size)), 0.0,
-          muscle=False)  # fmt: skip
-    gland = Shape().ellipsoid(
-        (center[0], center[1] - 0.3 * size, 297), (0.8 * size, 0.42 * size, 0.75 * size)
-    )
-    canvas.paint(gland, S.BREAST_GLAND, only=[S.SUBCUTANEOUS_FAT], noise=7.0, scale=6.0)
+            rng = anatomy.rng(4)
+            size = float(np.clip(30 + 0.5 * anatomy.subcutaneous + rng.normal(0, 4), 28, 58))
+            base = frame.wall(-90 + 38 * side, 300.0, 0.0, "muscle")[0]
+            center = (base[0], base[1] - 0.10 * size, 300)
+            breast = Shape().ellipsoid(center, (1.35 * size, 0.85 * size, 1.25 * size))
+            dress(canvas, breast, 0.0, muscle=False)
+            gland = Shape().ellipsoid(
+                (center[0], center[1] - 0.3 * size, 297), (0.8 * size, 0.42 * size, 0.75 * size)
+            )
+            canvas.paint(gland, S.BREAST_GLAND, only=[S.SUBCUTANEOUS_FAT], noise=7.0, scale=6.0)
 
 
 def paint_couch(canvas: Canvas) -> None:

@@ -221,7 +221,13 @@ def paint_brain(frame: HeadFrame, rng: np.random.Generator, age: float) -> None:
     frame.paint(ambient, S.CSF, only=[*CEREBRUM, S.DURA])
     _ventricles(frame, rng, age)
     _hindbrain(frame, age)
-    _calcium(frame, rng)
+    frame.paint(
+        "pituitary", S.PITUITARY, only=[S.CSF, S.CORTICAL_BONE, S.FATTY_MARROW, S.GREY_MATTER]
+    )
+    hard = rng.random() < 0.65
+    frame.paint("pineal", S.CALCIFICATION if hard else S.DEEP_GREY, only=[S.CSF, *CEREBRUM])
+    if rng.random() < 0.5:
+        frame.paint("plexus spots", S.CALCIFICATION, only=[S.DEEP_GREY, S.CSF])
     _brain_vessels(frame, rng)
 
 
@@ -266,17 +272,6 @@ def _hindbrain(frame: HeadFrame, age: float) -> None:
     fourth = frame.ellipsoids([((0, 20, 10), (6.5 * wide, 4.5 * wide, 9))], mirror=False, blend=2.0)
     fourth.tube(frame.points([(0, 18, 36), (0, 18, 18)]), 1.2, smooth=False)
     frame.paint(fourth, S.CSF, only=[S.BRAINSTEM, S.CEREBELLUM])
-
-
-def _calcium(frame: HeadFrame, rng: np.random.Generator) -> None:
-    """Paint the pituitary and the pineal gland, and calcifications of pineal and plexus."""
-    frame.paint(
-        "pituitary", S.PITUITARY, only=[S.CSF, S.CORTICAL_BONE, S.FATTY_MARROW, S.GREY_MATTER]
-    )
-    hard = rng.random() < 0.65
-    frame.paint("pineal", S.CALCIFICATION if hard else S.DEEP_GREY, only=[S.CSF, *CEREBRUM])
-    if rng.random() < 0.5:
-        frame.paint("plexus spots", S.CALCIFICATION, only=[S.DEEP_GREY, S.CSF])
 
 
 def _brain_vessels(frame: HeadFrame, rng: np.random.Generator) -> None:
@@ -343,7 +338,16 @@ def paint_vertebrae(frame: HeadFrame, anatomy: Anatomy, rng: np.random.Generator
     below = float(ATLAS[2]) - anatomy.head_origin[2]  # from the patient frame to the head frame
     heights = {name: VERTEBRA_Z[name] + below for name in ("C2", "C3", "C4", "C5")}
     for name in ("C3", "C4", "C5"):
-        _cervical(frame, heights[name], layers, thick)
+        z = heights[name]
+        body = frame.boxes([((0, -7, z), (9.5, 7.5, 6.2))], mirror=False, rounding=3.0)
+        frame.paint(body, layers, spare=_BESIDE_VERTEBRAE)
+        disc = frame.boxes([((0, -7, z + 8), (8.5, 7, 1.8))], mirror=False, rounding=1.5)
+        frame.paint(disc, S.INTERVERTEBRAL_DISC, only=[*SOFT[:3]])
+        facet = frame.ellipsoids([((20, 8, z), (6, 7, 8))], angles=(35, 0, 0))
+        frame.paint(facet, layers, spare=_BESIDE_VERTEBRAE)
+        lateral = frame.tubes([([(10, -5, z), (22, -6, z - 1)], [3.2, 3.0])])
+        frame.paint(lateral, thick, spare=_BESIDE_VERTEBRAE)
+        _vertebral_arch(frame, z - 4, 18.0, 40.0, 3.6, thick)
     # axis: body, dens, wide arch
     z = heights["C2"]
     axis = frame.part("axis")
@@ -358,20 +362,6 @@ def paint_vertebrae(frame: HeadFrame, anatomy: Anatomy, rng: np.random.Generator
     frame.paint("rear", thick, spare=_BESIDE_VERTEBRAE)
     frame.paint("neck wings", thick, spare=_BESIDE_VERTEBRAE)
     _canal(frame, heights["C5"])
-
-
-def _cervical(
-    frame: HeadFrame, z: float, layers: list[tuple[float, S]], thick: list[tuple[float, S]]
-) -> None:
-    body = frame.boxes([((0, -7, z), (9.5, 7.5, 6.2))], mirror=False, rounding=3.0)
-    frame.paint(body, layers, spare=_BESIDE_VERTEBRAE)
-    disc = frame.boxes([((0, -7, z + 8), (8.5, 7, 1.8))], mirror=False, rounding=1.5)
-    frame.paint(disc, S.INTERVERTEBRAL_DISC, only=[*SOFT[:3]])
-    facet = frame.ellipsoids([((20, 8, z), (6, 7, 8))], angles=(35, 0, 0))
-    frame.paint(facet, layers, spare=_BESIDE_VERTEBRAE)
-    lateral = frame.tubes([([(10, -5, z), (22, -6, z - 1)], [3.2, 3.0])])
-    frame.paint(lateral, thick, spare=_BESIDE_VERTEBRAE)
-    _vertebral_arch(frame, z - 4, 18.0, 40.0, 3.6, thick)
 
 
 def _vertebral_arch(

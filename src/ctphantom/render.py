@@ -17,6 +17,16 @@ from numpy.typing import NDArray
 from ctphantom.compiling import run_in_threads
 from ctphantom.interface import PhantomError, Progress, silent
 from ctphantom.materials import Phase, hu_table, texture_table
+from ctphantom.render_kernels import (
+    Blur,
+    Grain,
+    Look,
+    back_project,
+    finish,
+    paint_and_blur,
+    project,
+    shrink,
+)
 from ctphantom.structures import N_STRUCTURES, Structure
 
 _ATTENUATION_PER_MM = 0.0195  # water at 70 keV, the mean energy of a 120 kV beam
@@ -102,8 +112,6 @@ def render_ct(
     PhantomError
         If the phase is unknown, a label is not a structure, or the spacing is not positive.
     """
-    from ctphantom.render_kernels import Blur, Grain, Look, finish, paint_and_blur
-
     rng = rng if rng is not None else np.random.default_rng(0)
     scanner = scanner or Scanner()
     labels, steps = _checked(labels, spacing)
@@ -210,8 +218,6 @@ def _artifacts(
     threads: int | None,
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Return streaks (z, y/factor, x/factor) and the noise level of each slice (z,) in HU."""
-    from ctphantom.render_kernels import back_project, project, shrink
-
     blocks = (len(hu), *(-(-size // factor) for size in hu.shape[1:]))
     water, dense = np.zeros((2, *blocks), np.float32)
     run = partial(run_in_threads, threads=threads)
@@ -236,18 +242,13 @@ def _artifacts(
     fault = rng.standard_normal(whole.shape, dtype=np.float32) * starved
     fault *= 0.11 * scanner.noise * px / 2.5
     fault -= 4.5e-4 * bone * np.minimum(bone, 250.0)
-    filtered = _ramp(fault, px)
+    # ramp filter with a Hann window
+    padded = 1 << int(np.ceil(np.log2(2 * n)))
+    f = np.fft.rfftfreq(padded, px)
+    window = f * (0.5 + 0.5 * np.cos(np.pi * f / f[-1]))
+    spectrum = np.fft.rfft(fault, padded) * window.astype(np.float32)
+    filtered = np.ascontiguousarray(np.fft.irfft(spectrum, padded)[..., :n], dtype=np.float32)
     streaks = np.zeros_like(water)
     run(back_project, 0, len(hu), filtered, cosines, sines, py / px, streaks)
     streaks *= 1000.0 * scanner.streaks
     return streaks, noise
-
-
-def _ramp(projections: NDArray[np.float32], pixel: float) -> NDArray[np.float32]:
-    """Apply a ramp filter with a Hann window along the last axis; elements of ``pixel`` mm."""
-    n = projections.shape[-1]
-    padded = 1 << int(np.ceil(np.log2(2 * n)))
-    f = np.fft.rfftfreq(padded, pixel)
-    window = f * (0.5 + 0.5 * np.cos(np.pi * f / f[-1]))
-    spectrum = np.fft.rfft(projections, padded) * window.astype(np.float32)
-    return np.ascontiguousarray(np.fft.irfft(spectrum, padded)[..., :n], dtype=np.float32)

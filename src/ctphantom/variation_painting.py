@@ -35,7 +35,12 @@ def paint_variations(
     """
     for side, name in ((-1, "right kidney"), (1, "left kidney")):
         if name in variations.removed:
-            _remove_kidney(canvas, side)
+            # fat instead of the kidney and its ureter; its vessels are truncated
+            flank = Shape().box((110 * side, 10, 60), (109, 90, 190))
+            gone = [S.KIDNEY_CORTEX, S.KIDNEY_MEDULLA, S.RENAL_PELVIS, S.URETER]
+            canvas.paint(flank, S.VISCERAL_FAT, only=gone)
+            bed = Shape().ellipsoid((78 * side, 14, 120), (40, 40, 75))
+            canvas.paint(bed, S.VISCERAL_FAT, only=[S.CYST, S.ARTERY, S.VEIN])
     if variations.ascites_mm > 0:
         _surround_with_fluid(canvas, variations.ascites_mm)
     if max(variations.effusion_mm) > 3:
@@ -57,15 +62,6 @@ def paint_variations(
         _paint_varices(canvas, variations.varices_mm)
     if variations.spine_implant:
         _implant_spine(canvas, anatomy, variations.spine_implant)
-
-
-def _remove_kidney(canvas: Canvas, side: int) -> None:
-    """Replace a kidney and its ureter by fat, and truncate its vessels."""
-    flank = Shape().box((110 * side, 10, 60), (109, 90, 190))
-    gone = [S.KIDNEY_CORTEX, S.KIDNEY_MEDULLA, S.RENAL_PELVIS, S.URETER]
-    canvas.paint(flank, S.VISCERAL_FAT, only=gone)
-    bed = Shape().ellipsoid((78 * side, 14, 120), (40, 40, 75))
-    canvas.paint(bed, S.VISCERAL_FAT, only=[S.CYST, S.ARTERY, S.VEIN])
 
 
 def _distance(canvas: Canvas, labels: list[S]) -> np.ndarray:

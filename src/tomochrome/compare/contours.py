@@ -132,7 +132,12 @@ class Contours(View[ContourSettings]):
     def compute(self, region: Region) -> NDArray[np.uint8]:
         """Return RGBA of a region."""
         grown, back = region.grown(self.pair.shape)
-        rank, measured = self._ranks(grown)
+        rank, missing = self.pair.b.read(grown)  # the labels, or the number of levels reached
+        if not self.labels:
+            values, rank = rank, np.zeros(rank.shape, np.uint8)
+            for level in self.levels:
+                rank += values >= level  # false for NaN
+        measured = np.ones(rank.shape, np.bool_) if missing is None else ~missing
         edge = np.zeros(rank.shape, np.bool_)
         for axis, single in enumerate(region.single):
             if single:
@@ -145,17 +150,6 @@ class Contours(View[ContourSettings]):
         out = np.array(self.pair.rgba("a", region))
         out[edge] = self._colors(rank[edge])
         return out
-
-    def _ranks(self, region: Region) -> tuple[NDArray[Any], NDArray[np.bool_]]:
-        """Return the label, or the number of levels reached, and which voxels were measured."""
-        values, missing = self.pair.b.read(region)
-        measured = np.ones(values.shape, np.bool_) if missing is None else ~missing
-        if self.labels:
-            return values, measured
-        rank = np.zeros(values.shape, np.uint8)
-        for level in self.levels:
-            rank += values >= level  # false for NaN
-        return rank, measured
 
     def _colors(self, rank: NDArray[Any]) -> NDArray[np.uint8]:
         if self.labels:

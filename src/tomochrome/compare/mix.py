@@ -187,13 +187,21 @@ class Difference(View[DifferenceSettings]):
 
     @property
     def reach(self) -> float:
-        """The difference with the strongest color."""
+        """The difference with the strongest color.
+
+        By default for other values than HU, the 99th percentile on a coarse grid.
+        """
         if self.settings.reach is not None:
             return float(self.settings.reach)
         if self.pair.volume.unit == "HU":
             return 200.0
         if self._default_reach is None:
-            self._default_reach = self._percentile()
+            z, y, x = (range(0, n, max(1, -(-n // _SAMPLES))) for n in self.pair.shape)
+            region = Region((z, y, x))
+            size = np.abs(self._difference(region)[~self.missing(region)])
+            size = size[np.isfinite(size)]
+            percentile = float(np.percentile(size, 99)) if size.size else 0.0
+            self._default_reach = percentile if percentile > 0 else 1.0
         return self._default_reach
 
     def compute(self, region: Region) -> NDArray[Any]:
@@ -221,15 +229,6 @@ class Difference(View[DifferenceSettings]):
         b = self.pair.b.read(region).values.astype(np.float32)
         with np.errstate(invalid="ignore"):  # infinity minus infinity is NaN
             return np.asarray(b - a, dtype=np.float32)
-
-    def _percentile(self) -> float:
-        """Return the 99th percentile of the differences on a coarse grid."""
-        z, y, x = (range(0, n, max(1, -(-n // _SAMPLES))) for n in self.pair.shape)
-        region = Region((z, y, x))
-        size = np.abs(self._difference(region)[~self.missing(region)])
-        size = size[np.isfinite(size)]
-        percentile = float(np.percentile(size, 99)) if size.size else 0.0
-        return percentile if percentile > 0 else 1.0
 
 
 @lru_cache(maxsize=1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from functools import lru_cache
 from typing import Any, Final, Literal
 
@@ -304,16 +305,11 @@ def _window_of(volume: Volume, other: Volume, window: WindowName) -> Window | No
         return parse_window(window, volume)
     if volume.unit != "HU":
         return auto_window(volume)
-    return _window_of_colored(other) or parse_window("soft-tissue")
-
-
-def _window_of_colored(other: Volume) -> Window | None:
-    """Return the window of a colored volume, if it is known."""
-    settings = getattr(other.voxels, "settings", None)
+    settings = getattr(other.voxels, "settings", None)  # of a colored volume
     if settings is not None and isinstance(getattr(settings, "window", None), Window):
         return settings.window
     stored = other.provenance.extra.get("window") if other.is_rgba else None
-    try:
-        return None if stored is None else parse_window(str(stored))
-    except OptionError:
-        return None
+    with suppress(OptionError):
+        if stored is not None:
+            return parse_window(str(stored))
+    return parse_window("soft-tissue")

@@ -101,16 +101,12 @@ def split(key: Any, shape: tuple[int, ...]) -> tuple[Region, Any]:
     axes, single = [], []
     for item, size in zip(keys[:3], shape[:3], strict=True):
         single.append(not isinstance(item, slice))
-        axes.append(_range(item, size))
+        if isinstance(item, slice):
+            axes.append(range(*item.indices(size)))
+            continue
+        index = int(item)
+        if not -size <= index < size:
+            raise IndexError(f"index {index} is out of range for an axis of {size}")
+        axes.append(range(index % size, index % size + 1))
     channel = keys[3] if len(shape) == 4 else Ellipsis
     return Region((axes[0], axes[1], axes[2]), (single[0], single[1], single[2])), channel
-
-
-def _range(item: Any, size: int) -> range:
-    if isinstance(item, slice):
-        return range(*item.indices(size))
-    index = int(item)
-    if not -size <= index < size:
-        raise IndexError(f"index {index} is out of range for an axis of {size}")
-    index %= size
-    return range(index, index + 1)

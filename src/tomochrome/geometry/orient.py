@@ -88,15 +88,11 @@ def axis_map(affine: NDArray[np.float64]) -> tuple[tuple[int, int, int], tuple[b
     """
     _, directions, _ = decompose(affine)
     cosines = directions[list(_UPRIGHT_ROWS)]  # [new axis, old axis]
-    closest = max(permutations(range(3)), key=lambda p: _score(cosines, p))
+    logs = np.log(np.abs(cosines) + 1e-12)  # the offset keeps them finite for perpendicular axes
+    closest = max(permutations(range(3)), key=lambda order: logs[range(3), order].sum())
     order = (closest[0], closest[1], closest[2])
     z, y, x = (bool(cosines[new, old] < 0) for new, old in enumerate(order))
     return order, (z, y, x)
-
-
-def _score(cosines: NDArray[np.float64], order: tuple[int, ...]) -> float:
-    # The offset keeps the logarithm finite for perpendicular axes.
-    return float(sum(np.log(abs(cosines[new, old]) + 1e-12) for new, old in enumerate(order)))
 
 
 def reorient(volume: Volume, order: tuple[int, int, int], flips: tuple[bool, bool, bool]) -> Volume:

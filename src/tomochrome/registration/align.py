@@ -7,8 +7,7 @@ remaining displacement in voxels of the pair's grid.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -191,17 +190,11 @@ def _align_on(
 ) -> Aligned:
     masks = None if pair.masks is None else pair.masks.to(device)
     moved = replace(pair, fixed=pair.fixed.to(device), moving=pair.moving.to(device), masks=masks)
-    with _cancellable(net):
-        return align(moved, None if net is None else net.to(device), **how)
-
-
-@contextmanager
-def _cancellable(net: SymNet | None) -> Iterator[None]:
-    """Call `check` before each layer of the network, which takes seconds on large volumes."""
+    # cancelled before any layer of the network, which takes seconds on large volumes
     layers = [] if net is None else list(net.modules())
     hooks = [layer.register_forward_pre_hook(lambda *_: check()) for layer in layers]
     try:
-        yield
+        return align(moved, None if net is None else net.to(device), **how)
     finally:
         for hook in hooks:
             hook.remove()

@@ -22,6 +22,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
 from tomochrome.errors import GeometryError, InputError, OptionError
+from tomochrome.evaluate.labels import MAX_LABELS
 from tomochrome.geometry.affine import apply
 from tomochrome.geometry.morphology import grown
 from tomochrome.io.image_values import replacing_advice
@@ -283,7 +284,6 @@ def _labels(volume: Volume, labels: Volume | None, role: str) -> Volume | None:
     if labels is None:
         return None
     check()
-    from tomochrome.evaluate.labels import MAX_LABELS
 
     what = f"the {role} labels"
     values, cleaned = _scalars(labels, what, "are")
@@ -428,7 +428,10 @@ def without_padding(volume: Volume) -> Volume:
     if volume.outside is not None or min(volume.shape) < 2 * _CORNER:
         return volume
     voxels = np.asarray(volume.voxels)
-    for value in _corner_values(voxels):
+    blocks = itertools.product((slice(None, _CORNER), slice(-_CORNER, None)), repeat=3)
+    corners = [voxels[block] for block in blocks]
+    constant = [corner.flat[0] for corner in corners if (corner == corner.flat[0]).all()]
+    for value in dict.fromkeys(constant):
         check()
         faces = (np.take(voxels, end, axis) for axis in range(3) for end in (0, -1))
         if sum(bool((face != value).mean() >= _MIN_OTHER) for face in faces) < _MIN_FACES:
@@ -438,16 +441,6 @@ def without_padding(volume: Volume) -> Volume:
             # dilated, because interpolation mixed adjacent voxels with the fill value
             return replace(volume, outside=grown(fill))
     return volume
-
-
-def _corner_values(voxels: NDArray[Any]) -> list[Any]:
-    """Return the values that fill entire corners of the grid."""
-    values = []
-    for ends in itertools.product((slice(None, _CORNER), slice(-_CORNER, None)), repeat=3):
-        corner = voxels[ends]
-        if (corner == corner.flat[0]).all():
-            values.append(corner.flat[0])
-    return list(dict.fromkeys(values))
 
 
 def _fill(voxels: NDArray[Any], value: Any) -> NDArray[np.bool_] | None:

@@ -15,9 +15,10 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import numpy as np
+import SimpleITK
 from numpy.typing import NDArray
 
 from tomochrome.errors import GeometryError, InputError, OptionError
@@ -34,9 +35,6 @@ from tomochrome.registration.starts import (
 )
 from tomochrome.runtime import ThreadPool, check, current, quietly, report
 from tomochrome.transform import Transform
-
-if TYPE_CHECKING:
-    import SimpleITK
 
 _MAX_STARTS: Final = 3  # that are optimized on the coarse grid
 _MAX_STRETCH: Final = 2.0  # affine results with a larger scaling are rejected
@@ -108,7 +106,18 @@ def initialize(
         ours, theirs = pool.map(make_levels, (fixed, moving), (count, count))
     check()
     if coarse_only:
-        return Transform.from_affine(_without_search(method, ours[0], theirs[0]))
+        coarse, other = ours[0], theirs[0]
+        if method == "none":
+            _, overlap = shared_information(coarse, other, np.eye(4))
+            if overlap < MIN_OVERLAP:
+                raise GeometryError(
+                    "the two volumes do not overlap in space; start from their centers or use "
+                    "volumes of the same region"
+                )
+            return Transform.identity()
+        matrix, center = np.eye(4), method == "center"
+        matrix[:3, 3] = other.center - coarse.center if center else other.mass - coarse.mass
+        return Transform.from_affine(matrix)
     search = _Search(ours, theirs, seed)
     matrix = search.run(affine=method == "affine")
     report(100, 100, "initial alignment")
@@ -127,27 +136,6 @@ def optimized_nearby(
     return best
 
 
-def _without_search(method: str, fixed: Level, moving: Level) -> NDArray[np.float64]:
-    """Return the alignment by headers or centers."""
-    if method == "none":
-        _, overlap = shared_information(fixed, moving, np.eye(4))
-        if overlap < MIN_OVERLAP:
-            raise GeometryError(
-                "the two volumes do not overlap in space; start from their centers or use "
-                "volumes of the same region"
-            )
-        return np.eye(4)
-    if method == "center":
-        return _shift(moving.center - fixed.center)
-    return _shift(moving.mass - fixed.mass)
-
-
-def _shift(vector: NDArray[np.float64]) -> NDArray[np.float64]:
-    matrix = np.eye(4)
-    matrix[:3, 3] = vector
-    return matrix
-
-
 class _Search:
     """The optimization of one pair, from coarse to fine."""
 
@@ -157,20 +145,6 @@ class _Search:
 
     def run(self, *, affine: bool) -> NDArray[np.float64]:
         """Return the best 4x4 from the fixed to the moving volume."""
-        best = self._global_search()
-        report(40, 100, "initial alignment: rigid")
-        if not affine:
-            for schedule in _RIGID:
-                best = self._better(best, self._optimize(best, schedule, rigid=True))
-            return best
-        best = self._better(best, self._optimize(best, _RIGID[0], rigid=True))
-        report(60, 100, "initial alignment: affine")
-        for schedule in _AFFINE:
-            best = self._better(best, self._optimize(best, schedule, rigid=False))
-        return best
-
-    def _global_search(self) -> NDArray[np.float64]:
-        """Compare all starts on the coarse grid, and optimize the best of them."""
         starts = find_starts(self.fixed[0], self.moving[0], _MAX_STARTS)
         if not starts:
             raise GeometryError(
@@ -189,7 +163,17 @@ class _Search:
             score, overlap = shared_information(self.fixed[0], self.moving[0], matrix)
             if overlap >= MIN_OVERLAP:
                 ends.append(Start(matrix, score, overlap))
-        return choose_best(ends).matrix
+        best = choose_best(ends).matrix
+        report(40, 100, "initial alignment: rigid")
+        if not affine:
+            for schedule in _RIGID:
+                best = self._better(best, self._optimize(best, schedule, rigid=True))
+            return best
+        best = self._better(best, self._optimize(best, _RIGID[0], rigid=True))
+        report(60, 100, "initial alignment: affine")
+        for schedule in _AFFINE:
+            best = self._better(best, self._optimize(best, schedule, rigid=False))
+        return best
 
     def _better(
         self, old: NDArray[np.float64], new: NDArray[np.float64] | None
@@ -208,8 +192,6 @@ class _Search:
         self, start: NDArray[np.float64], schedule: _Schedule, *, rigid: bool
     ) -> NDArray[np.float64] | None:
         """Optimize from a start on one grid; None if the optimizer failed."""
-        import SimpleITK
-
         check()
         fixed, moving = self.fixed[schedule.level], self.moving[schedule.level]
         # in units of the patient's radius, equal changes of rotation and translation parameters
@@ -267,21 +249,17 @@ class _OneThread:
         self._lock, self._inside, self._before = threading.Lock(), 0, 0
 
     def __enter__(self) -> None:
-        from SimpleITK import ProcessObject
-
         with self._lock:
             if self._inside == 0:
-                self._before = ProcessObject.GetGlobalDefaultNumberOfThreads()
-                ProcessObject.SetGlobalDefaultNumberOfThreads(1)
+                self._before = SimpleITK.ProcessObject.GetGlobalDefaultNumberOfThreads()
+                SimpleITK.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
             self._inside += 1
 
     def __exit__(self, *_: object) -> None:
-        from SimpleITK import ProcessObject
-
         with self._lock:
             self._inside -= 1
             if self._inside == 0:
-                ProcessObject.SetGlobalDefaultNumberOfThreads(self._before)
+                SimpleITK.ProcessObject.SetGlobalDefaultNumberOfThreads(self._before)
 
 
 _ONE_THREAD: Final = _OneThread()
@@ -296,8 +274,6 @@ def _in_units(matrix: NDArray[np.float64], unit: float) -> NDArray[np.float64]:
 
 def _rescaled(image: SimpleITK.Image, unit: float) -> SimpleITK.Image:
     """Return an image with origin and spacing in another unit of length."""
-    import SimpleITK
-
     copy = SimpleITK.Image(image)
     copy.SetOrigin([v / unit for v in image.GetOrigin()])
     copy.SetSpacing([v / unit for v in image.GetSpacing()])
@@ -308,8 +284,6 @@ def _itk_transform(
     matrix: NDArray[np.float64], center: NDArray[np.float64], *, rigid: bool
 ) -> SimpleITK.Transform:
     """Convert a 4x4 to an ITK transform with a center, for optimization."""
-    import SimpleITK
-
     transform: Any = SimpleITK.Euler3DTransform() if rigid else SimpleITK.AffineTransform(3)
     transform.SetCenter([float(v) for v in center])
     linear = matrix[:3, :3]

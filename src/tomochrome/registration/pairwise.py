@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from tomochrome.bundles import damaged
 from tomochrome.notices import Notice, texts
 from tomochrome.registration.checked_input import (
     NO_MODEL,
@@ -276,7 +277,6 @@ def _label_warnings(scans: Iterable[CheckedScan]) -> Iterator[Notice]:
 
 def _network(model: Model) -> tuple[str, SymNet | None, int]:
     """Return name, network, and the factor by which its input is downsampled."""
-    from tomochrome.bundles import damaged
     from tomochrome.registration.symmetric_network import load_symnet
 
     if model is None or os.fspath(model) == NO_MODEL:

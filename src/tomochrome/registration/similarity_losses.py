@@ -17,6 +17,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from tomochrome.errors import OptionError
+from tomochrome.geometry import box_kernels
 from tomochrome.runtime.kernels import in_chunks
 
 _EPSILON = 1e-7  # added to the product of variances; variations below 15 HU or 2 % are flat
@@ -30,8 +31,6 @@ _FLAGS = {"nnan", "ninf", "nsz"}
 def box_sums(values: torch.Tensor, radius: int) -> torch.Tensor:
     """Sum (c, z, y, x) over cubes of side ``2 * radius + 1`` around each voxel, zero-padded."""
     if values.device.type == "cpu":
-        from tomochrome.geometry import box_kernels
-
         out = torch.empty_like(values, memory_format=torch.contiguous_format)
         box_kernels.box_sums(values.detach().contiguous().numpy(), radius, out.numpy())
         return out

@@ -12,6 +12,8 @@ from typing import Final
 import numba
 import numpy as np
 from numpy.typing import NDArray
+from scipy import fft
+from scipy.spatial.transform import Rotation
 
 from tomochrome.geometry.affine import apply
 from tomochrome.registration.levels import Level
@@ -67,7 +69,9 @@ def find_starts(fixed: Level, moving: Level, count: int) -> list[Start]:
         check()
         return Start(matrix, *shared_information(fixed, moving, matrix))
 
-    rotations = _rotations()
+    # by 0, and by +-15 and 180 degrees about each patient axis
+    turns = [turn * axis for axis in np.eye(3) for turn in (_ANGLE, -_ANGLE, np.pi)]
+    rotations = [Rotation.from_rotvec(turn).as_matrix() for turn in (np.zeros(3), *turns)]
     starts = []
     for shift, about in (
         (moving.mass - fixed.mass, fixed.mass),
@@ -155,8 +159,6 @@ def _exhaustive_search(fixed: Level, moving: Level, rotations: list[Matrix]) -> 
     registration in the Fourier domain", IEEE Transactions on Image Processing 21, 2012. It is
     squared, since the contrast may be inverted between modalities.
     """
-    from scipy import fft
-
     # voxels of both are assigned to the nearest grid point: a finer grid would have holes
     step = np.max(
         [np.abs(level.affine[2::-1, :3]).max(axis=1) for level in (fixed, moving)], axis=0
@@ -239,16 +241,6 @@ def _distinct(starts: list[Start], fixed: Level, count: int) -> list[Start]:
         if len(kept) == count:
             break
     return kept
-
-
-def _rotations() -> list[Matrix]:
-    """Return rotations by 0, and by +-15 and 180 degrees about each patient axis, 3x3 each."""
-    from scipy.spatial.transform import Rotation
-
-    vectors = [np.zeros(3)]
-    for axis in np.eye(3):
-        vectors += [_ANGLE * axis, -_ANGLE * axis, np.pi * axis]
-    return [Rotation.from_rotvec(vector).as_matrix() for vector in vectors]
 
 
 def _rotation_about(

@@ -11,19 +11,22 @@ from __future__ import annotations
 import itertools
 import os
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
+from tomochrome.bundles import (
+    REGISTRATION,
+    ModelCard,
+    find_card,
+    load_state,
+    reading_metadata,
+)
 from tomochrome.bundles.monai_imports import MONAI_IMPORTS
 from tomochrome.errors import ModelError
 from tomochrome.registration.velocity import Shape, exponential, resize_field, shrink, warp
-
-if TYPE_CHECKING:
-    from tomochrome.bundles import ModelCard
 
 KIND = "registration"
 """Kind of bundle in ``metadata.json``."""
@@ -143,8 +146,6 @@ def load_symnet(model: str | os.PathLike[str] = DEFAULT_MODEL) -> tuple[SymNet, 
     ModelError
         If no model has this name, or its files are missing, damaged or of another kind.
     """
-    from tomochrome.bundles import REGISTRATION, find_card, load_state, reading_metadata
-
     card = find_card(model, REGISTRATION)
     with reading_metadata(card.path):
         net = build_symnet(card.metadata.get("network", {}))
@@ -250,14 +251,9 @@ def predict(
 
 def _both_orders(net: SymNet, pair: torch.Tensor) -> torch.Tensor:
     kind = pair.device.type
-    half = kind == "cuda" or (kind == "cpu" and _fast_bfloat16())
+    # matrix instructions of the CPU for bfloat16 are three times as fast
+    amx = getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
+    half = kind == "cuda" or (kind == "cpu" and bool(amx()))
     with torch.autocast(kind, torch.bfloat16, enabled=half):
         both = net(pair, pair.flip(0))
     return (both[0] + both[1].flip(0)) / 2
-
-
-@lru_cache(maxsize=1)
-def _fast_bfloat16() -> bool:
-    """Whether the CPU has matrix instructions for bfloat16, which are three times as fast."""
-    supported = getattr(torch.cpu, "_is_amx_tile_supported", None)
-    return supported is not None and bool(supported())

@@ -157,12 +157,17 @@ def make_synthetic(
     enhanced = _with_contrast(volume, labels, contrast)
     with quietly():
         moving = applied.apply(enhanced, volume, order="linear")
-    noise_sd = _default_noise(volume) if noise is None else noise
+    if noise is None and volume.unit == "HU":
+        noise = _NOISE_HU
+    elif noise is None:
+        values = np.asarray(volume.voxels).ravel()
+        low, high = np.percentile(values[:: values.size // 500_000 + 1], (0.5, 99.5))
+        noise = float(_NOISE_SHARE * (high - low))
     report(3, 4, "deforming")
     facts = {
         "mean_mm": mean_mm,
         "smooth_mm": smooth_mm,
-        "noise": noise_sd,
+        "noise": noise,
         "contrast": {str(k): float(v) for k, v in (contrast or {}).items()},
         "seed": seed,
     }
@@ -172,7 +177,7 @@ def make_synthetic(
         with quietly():
             moved_labels = applied.apply(labels, volume, order="nearest", fill=0)
     report(4, 4, "deforming")
-    noisy = _noisy(moving, noise_sd, seed)
+    noisy = _noisy(moving, noise, seed)
     return Synthetic(volume, noisy, truth, inside, labels, moved_labels, facts)
 
 
@@ -221,8 +226,13 @@ def validate_synthetic(
     )  # fmt: skip
     measures = {key: result.report[key] for key in kept if key in result.report}
     if case.fixed_labels is not None:
+        labels, counts = np.unique(np.asarray(case.fixed_labels.voxels), return_counts=True)
+        ml = counts * abs(float(np.linalg.det(case.fixed_labels.affine[:3, :3]))) / 1000.0
+        large = {str(int(v)) for v, size in zip(labels, ml, strict=True) if size > LARGE_ML and v}
         for when in ("before", "after"):
-            measures[when] = {**measures[when], **_large(measures[when], case.fixed_labels)}
+            dice = [v for label, v in measures[when].get("dice", {}).items() if label in large]
+            if dice:
+                measures[when] = {**measures[when], "dice_mean_large": float(np.mean(dice))}
     error = displacement_errors(result.forward, case)
     measures["warnings"] = [*_warnings(case.facts["mean_mm"], error), *measures.get("warnings", ())]
     return {"deformation": case.facts, "error_mm": error, **measures}
@@ -294,14 +304,6 @@ def _check(
         raise OptionError("a change of contrast requires labels")
 
 
-def _default_noise(volume: Volume) -> float:
-    if volume.unit == "HU":
-        return _NOISE_HU
-    voxels = np.asarray(volume.voxels)
-    low, high = np.percentile(voxels.ravel()[:: voxels.size // 500_000 + 1], (0.5, 99.5))
-    return float(_NOISE_SHARE * (high - low))
-
-
 def _with_contrast(
     volume: Volume, labels: Volume | None, contrast: Mapping[int, float] | None
 ) -> Volume:
@@ -336,15 +338,6 @@ def _summary(distance: NDArray[np.float64]) -> dict[str, float]:
         "p95": float(np.percentile(distance, 95)),
         "max": float(distance.max()),
     }
-
-
-def _large(measured: Mapping[str, Any], labels: Volume) -> dict[str, float]:
-    """Return the mean Dice over labels of more than 30 ml."""
-    values, counts = np.unique(np.asarray(labels.voxels), return_counts=True)
-    ml = counts * abs(float(np.linalg.det(labels.affine[:3, :3]))) / 1000.0
-    large = {str(int(v)) for v, size in zip(values, ml, strict=True) if size > LARGE_ML and v != 0}
-    dice = [v for label, v in measured.get("dice", {}).items() if label in large]
-    return {"dice_mean_large": float(np.mean(dice))} if dice else {}
 
 
 @dataclass(frozen=True, eq=False)

@@ -24,7 +24,6 @@ On the CPU compiled kernels compute values and gradients (`warp_kernels`); other
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -33,6 +32,7 @@ import torch
 from numpy.typing import NDArray
 
 from tomochrome.errors import OptionError
+from tomochrome.registration import warp_kernels as kernels
 from tomochrome.registration.similarity_losses import box_sums
 from tomochrome.runtime import check
 
@@ -44,8 +44,6 @@ class _Warp(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, image: torch.Tensor, displacement: torch.Tensor) -> torch.Tensor:
-        from tomochrome.registration import warp_kernels as kernels
-
         ctx.save_for_backward(image, displacement)
         out = image.new_empty((image.shape[0], image.shape[1], *displacement.shape[2:]))
         kernels.sample(_array(image), _array(displacement), out.numpy())
@@ -53,8 +51,6 @@ class _Warp(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *upstream: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        from tomochrome.registration import warp_kernels as kernels
-
         image, displacement = ctx.saved_tensors
         up, d_image, d_displacement = _array(upstream[0]), None, None
         if ctx.needs_input_grad[0]:
@@ -139,15 +135,8 @@ def exponential(velocity: torch.Tensor, squarings: int = 7) -> torch.Tensor:
 
 
 def resize(values: torch.Tensor, shape: Shape) -> torch.Tensor:
-    """Resample (n, c, z, y, x) trilinearly to a grid with the same corner voxels.
-
-    It multiplies by one small matrix per axis, which is fast on CPU and GPU, also backwards.
-    """
-    for axis, size in enumerate(shape):
-        if values.shape[2 + axis] == size:
-            continue
-        values = _along(axis, _interpolation, size, values)
-    return values.contiguous()
+    """Resample (n, c, z, y, x) trilinearly to a grid with the same corner voxels."""
+    return _resampled(values, shape, smoothing=False)
 
 
 def resize_field(field: torch.Tensor, shape: Shape) -> torch.Tensor:
@@ -159,54 +148,44 @@ def resize_field(field: torch.Tensor, shape: Shape) -> torch.Tensor:
 
 def shrink(values: torch.Tensor, shape: Shape) -> torch.Tensor:
     """Downsample as `resize` does, with Gaussian smoothing against aliasing."""
-    for axis, size in enumerate(shape):
-        if values.shape[2 + axis] == size:
+    return _resampled(values, shape, smoothing=True)
+
+
+def _resampled(values: torch.Tensor, shape: Shape, *, smoothing: bool) -> torch.Tensor:
+    """Multiply by one small matrix per axis, which is fast on CPU and GPU, also backwards."""
+    for axis, size in enumerate(shape, 2):
+        if values.shape[axis] == size:
             continue
-        values = _along(axis, _shrinking, size, values)
+        check()
+        matrix = _weights(values.shape[axis], size, smoothing, values.device, values.dtype)
+        if axis == 4:
+            values = values @ matrix.T
+            continue
+        sizes = list(values.shape)
+        before = math.prod(sizes[:axis])
+        stacked = values.reshape(before, sizes[axis], -1)
+        sizes[axis] = size
+        values = torch.bmm(matrix.expand(before, -1, -1), stacked).view(sizes)
     return values.contiguous()
 
 
-def _along(
-    axis: int, weights: Callable[[int, int], torch.Tensor], size: int, values: torch.Tensor
-) -> torch.Tensor:
-    """Resize (n, c, z, y, x) along z, y or x (0, 1, 2)."""
-    check()
-    matrix = _weights_on(weights, values.shape[2 + axis], size, values.device, values.dtype)
-    sizes = list(values.shape)
-    if axis == 2:
-        return values @ matrix.T
-    before = math.prod(sizes[: 2 + axis])
-    stacked = values.reshape(before, sizes[2 + axis], -1)
-    sizes[2 + axis] = len(matrix)
-    return torch.bmm(matrix.expand(before, -1, -1), stacked).view(sizes)
-
-
 @lru_cache(maxsize=64)
-def _weights_on(
-    weights: Callable[[int, int], torch.Tensor],
-    old: int,
-    new: int,
-    device: torch.device,
-    dtype: torch.dtype,
+def _weights(
+    old: int, new: int, smoothing: bool, device: torch.device, dtype: torch.dtype
 ) -> torch.Tensor:
-    """Return a weight matrix on a device; cached, because each transfer would stall a GPU."""
-    return weights(old, new).to(device, dtype)
+    """Return the matrix (new, old) between grids with common ends: Gaussian or linear weights.
 
-
-def _interpolation(old: int, new: int) -> torch.Tensor:
-    """Return the matrix (new, old) of linear interpolation between grids with common ends."""
+    It is cached, because each transfer would stall a GPU.
+    """
     at = np.linspace(0.0, old - 1.0, new) if new > 1 else np.array([(old - 1) / 2])
-    weights = np.maximum(0.0, 1.0 - np.abs(at[:, None] - np.arange(old)[None, :]))
-    return torch.from_numpy(weights / weights.sum(axis=1, keepdims=True))
-
-
-def _shrinking(old: int, new: int) -> torch.Tensor:
-    """Return the matrix (new, old) of Gaussian smoothing between grids with common ends."""
-    at = np.linspace(0.0, old - 1.0, new) if new > 1 else np.array([(old - 1) / 2])
-    step = (old - 1) / max(new - 1, 1)
-    sigma = max(0.45 * step, 0.3)
-    weights = np.exp(-0.5 * ((at[:, None] - np.arange(old)[None, :]) / sigma) ** 2)
-    return torch.from_numpy(weights / weights.sum(axis=1, keepdims=True))
+    distance = np.abs(at[:, None] - np.arange(old)[None, :])
+    if smoothing:
+        step = (old - 1) / max(new - 1, 1)
+        sigma = max(0.45 * step, 0.3)
+        weights = np.exp(-0.5 * (distance / sigma) ** 2)
+    else:
+        weights = np.maximum(0.0, 1.0 - distance)
+    return torch.from_numpy(weights / weights.sum(axis=1, keepdims=True)).to(device, dtype)
 
 
 class PairFields(NamedTuple):
@@ -374,8 +353,6 @@ class _Flow(torch.autograd.Function):
     def forward(
         ctx: Any, velocity: torch.Tensor, squarings: int
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        from tomochrome.registration import warp_kernels as kernels
-
         ctx.squarings = squarings
         ctx.set_materialize_grads(False)
         first = velocity.detach().permute(0, 2, 3, 4, 1) / 2**squarings
@@ -388,8 +365,6 @@ class _Flow(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *upstream: torch.Tensor | None) -> tuple[torch.Tensor | None, None]:
-        from tomochrome.registration import warp_kernels as kernels
-
         full, half = upstream
         gradient = np.zeros_like(ctx.steps[0])
         if full is not None:
@@ -435,8 +410,6 @@ class _Through(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, images: torch.Tensor, field: torch.Tensor) -> torch.Tensor:
-        from tomochrome.registration import warp_kernels as kernels
-
         arrays = images.detach()[:, 0].contiguous().numpy(), field.detach().contiguous().numpy()
         sizes = zip(arrays[0].shape[1:], arrays[1].shape[1:4], strict=True)
         scale = np.array([(fine - 1) / (coarse - 1) for fine, coarse in sizes], np.float32)
@@ -447,8 +420,6 @@ class _Through(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *upstream: torch.Tensor) -> tuple[None, torch.Tensor]:
-        from tomochrome.registration import warp_kernels as kernels
-
         image, field, scale = ctx.arrays
         gradient = np.zeros_like(field)
         up = upstream[0][:, 0].contiguous().numpy()

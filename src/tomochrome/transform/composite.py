@@ -267,17 +267,14 @@ class Transform:
         check_order(order)
         if not self.steps and same_grid(volume, like, tolerance_mm=1e-6):
             return replace(volume, affine=like.affine)
-        return resample_along(self._route(), volume, like, order=order, fill=fill)
-
-    def _route(self) -> Route:
-        """Return the route for resampling; the sampler applies matrices at both ends."""
-        steps, first, last = self.steps, None, None
+        steps, first, last = self.steps, None, None  # the sampler applies matrices at both ends
         if steps and isinstance(steps[0], np.ndarray):
             first, steps = steps[0], steps[1:]
         if steps and isinstance(steps[-1], np.ndarray):
             last, steps = steps[-1], steps[:-1]
         through = partial(follow, steps) if steps else None
-        return Route(first, through, last, "transformed", "applying the transform")
+        route = Route(first, through, last, "transformed", "applying the transform")
+        return resample_along(route, volume, like, order=order, fill=fill)
 
     def save(
         self, path: str | os.PathLike[str], *, like: Volume | None = None, force: bool = False
