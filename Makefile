@@ -82,6 +82,7 @@ bench: $(STAMP)
 	$(BIN)/python benchmarks/reading.py
 	$(BIN)/python benchmarks/lighting.py
 	$(BIN)/python benchmarks/pipeline.py
+	$(BIN)/python benchmarks/samplers.py
 	$(BIN)/python benchmarks/registration_speed.py
 	$(BIN)/python benchmarks/cancel.py
 	$(XVFB) $(BIN)/python benchmarks/event_loop.py --runs 3
