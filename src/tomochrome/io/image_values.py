@@ -9,7 +9,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from tomochrome.errors import InputError
+from tomochrome.errors import FileError
 from tomochrome.io.units import EXACT_FLOAT, extremes, infer_unit
 from tomochrome.notices import Notice
 from tomochrome.runtime import check
@@ -87,7 +87,7 @@ def rescaled(
         unit, reason = infer_unit(voxels)
         return Values(voxels, None, unit, (reason,))
     if outside.all():
-        raise InputError(f"'{where}' has no finite value in any voxel; export it again")
+        raise FileError(where, "has no finite value in any voxel", "export it again")
     unit, reason = infer_unit(voxels, outside)
     voxels[outside] = AIR_HU if unit == "HU" else extremes(voxels, outside)[0]
     count = int(np.count_nonzero(outside))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from pathlib import Path
 from typing import Any, Final
 
@@ -10,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tomochrome.errors import InputError
+from tomochrome.runtime.sandbox import SandboxError, call
 
 ENDINGS: Final = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
 MAX_PIXELS: Final = 64_000_000
@@ -67,8 +69,6 @@ def read_label_picture(path: str | os.PathLike[str]) -> NDArray[np.uint8]:
 
 
 def _read(path: str | os.PathLike[str], kind: str) -> NDArray[np.uint8]:
-    from tomochrome.runtime.sandbox import SandboxError, call
-
     path = Path(path)
     if not path.is_file():
         raise InputError(f"there is no file '{path}'")
@@ -84,8 +84,6 @@ def _read(path: str | os.PathLike[str], kind: str) -> NDArray[np.uint8]:
 
 def _pixels(path: str, kind: str) -> NDArray[Any]:
     """Return the pixels; runs in the sandbox."""
-    import warnings
-
     from PIL import Image, ImageOps
 
     name = Path(path).name

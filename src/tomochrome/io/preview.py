@@ -6,9 +6,12 @@ from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from tomochrome.errors import InputError
 from tomochrome.geometry import closest_axial
+from tomochrome.io.dicom.pixels import read_slices
+from tomochrome.io.reading import read_item
 from tomochrome.io.series_item import Item
 from tomochrome.runtime import check, quietly
 from tomochrome.volume import Provenance, Volume
@@ -48,7 +51,7 @@ def preview(item: Item, size: int = SIZE) -> NDArray[np.uint8]:
         If the task was cancelled.
     """
     check()
-    volume = _middle_slice(item)
+    volume = _dicom_slice(item) if item.kind.startswith("dicom") else read_item(item)
     check()
     plane, spacing = _plane(closest_axial(volume))
     grey = _windowed(plane, volume)
@@ -56,18 +59,8 @@ def preview(item: Item, size: int = SIZE) -> NDArray[np.uint8]:
     return _fitted(grey, spacing, size)
 
 
-def _middle_slice(item: Item) -> Volume:
-    """Return the middle slice of a DICOM series, or the complete volume of other formats."""
-    if item.kind.startswith("dicom"):
-        return _dicom_slice(item)
-    from tomochrome.io.reading import read_item
-
-    return read_item(item)
-
-
 def _dicom_slice(item: Item) -> Volume:
-    from tomochrome.io.dicom.pixels import read_slices
-
+    """Return the middle slice of a DICOM series."""
     headers = getattr(item.source, "headers", ())
     if not headers:
         raise InputError(f"'{item.path}' holds no slice to show")
@@ -125,8 +118,6 @@ def _window(plane: NDArray[Any], volume: Volume) -> Window:
 
 def _fitted(grey: NDArray[np.uint8], spacing: tuple[float, float], size: int) -> NDArray[np.uint8]:
     """Return the image scaled to fit a square, with square pixels, by area averaging."""
-    from PIL import Image
-
     height, width = grey.shape[0] * spacing[0], grey.shape[1] * spacing[1]
     scale = size / max(height, width)
     shape = (max(1, round(width * scale)), max(1, round(height * scale)))

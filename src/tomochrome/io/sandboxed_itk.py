@@ -1,6 +1,6 @@
 """SimpleITK on untrusted files: these functions run in a child of `tomochrome.runtime.sandbox`.
 
-SimpleITK is slow to import and is imported only there.
+SimpleITK is slow to import and is loaded only there.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Final
 
+import lazy_loader  # type: ignore[import-untyped]
 import numpy as np
 from numpy.typing import NDArray
 
@@ -19,6 +20,8 @@ from tomochrome.io.stream import Inflater
 
 if TYPE_CHECKING:
     import SimpleITK
+else:
+    SimpleITK = lazy_loader.load("SimpleITK")
 
 _NAME: Final = re.compile(rb"([A-Za-z0-9]+)_(?:double|float)_(\d)_(\d)")
 _LINEAR: Final = {  # number of parameters; ITK silently ignores any further ones
@@ -51,8 +54,6 @@ def image_information(path: str) -> dict[str, Any]:
         ``size``, ``origin``, ``spacing`` and ``direction`` as in ITK (x first, LPS mm), the
         number of ``components`` per voxel, and their ``dtype``.
     """
-    import SimpleITK
-
     reader = SimpleITK.ImageFileReader()
     reader.SetFileName(path)
     reader.SetImageIO(_image_io(path))
@@ -102,8 +103,6 @@ def image_voxels(path: str, data: str, start: int, deflated: str, header: str) -
     Exception
         Of any type, if the file is damaged.
     """
-    import SimpleITK
-
     if header:
         with TemporaryDirectory(prefix="tomochrome-") as folder:
             other = Path(folder) / "image.mhd"
@@ -180,8 +179,6 @@ def transform_parts(path: str, where: str) -> list[dict[str, Any]]:
         If the file holds no transform, several that are not a composite, or one of an unsupported
         kind or dimension.
     """
-    import SimpleITK
-
     content, ending = Path(path).read_bytes(), Path(path).suffix.lower()
     names = _names(content, ending, where)
     singles = [name for name in names if name != "CompositeTransform"]
@@ -265,8 +262,6 @@ def _without_inverse(content: bytes, is_text: bool) -> bytes:
 
 def _read_copy(content: bytes, ending: str) -> SimpleITK.Transform:
     """Read a transform from the content of a file and an ending in lower case."""
-    import SimpleITK
-
     with TemporaryDirectory(prefix="tomochrome-") as folder:
         copy = Path(folder) / f"transform{ending}"
         copy.write_bytes(content)
@@ -274,8 +269,6 @@ def _read_copy(content: bytes, ending: str) -> SimpleITK.Transform:
 
 
 def _part(transform: SimpleITK.Transform, name: str, where: str) -> dict[str, Any]:
-    import SimpleITK
-
     kind = transform.GetTransformEnum()
     if transform.GetNumberOfParameters() != _LINEAR.get(name, transform.GetNumberOfParameters()):
         raise ValueError("another number of parameters than its kind has")
@@ -310,8 +303,6 @@ def _matrix(transform: SimpleITK.Transform) -> np.ndarray[Any, Any]:
 
 def _sampled(spline: SimpleITK.BSplineTransform, where: str) -> SimpleITK.Image:
     """Sample a B-spline transform as a dense displacement field over its domain."""
-    import SimpleITK
-
     size = np.array(spline.GetTransformDomainMeshSize()) * _GRID_STEPS + 1
     if np.prod(size, dtype=np.float64) > _MAX_VOXELS:
         raise InputError(f"'{where}' has more control points than can be sampled")

@@ -104,13 +104,11 @@ class Item:
         """
         return self.key or self.series_uid or self.path
 
-    @property
-    def _has_range(self) -> bool:
-        """Whether the value range is known and finite, as JSON requires."""
-        return self.value_range is not None and bool(np.isfinite(self.value_range).all())
-
     def to_json(self) -> dict[str, Any]:
         """Return the item as ``tomochrome info --json`` prints it, without patient identity."""
+        value_range = self.value_range
+        if value_range is not None and not np.isfinite(value_range).all():  # no JSON numbers
+            value_range = None
         return {
             "path": self.path,
             "kind": self.kind,
@@ -119,7 +117,7 @@ class Item:
             "shape": None if self.shape is None else list(self.shape),
             "spacing_mm": None if self.spacing is None else [float(v) for v in self.spacing],
             "affine": None if self.affine is None else self.affine.tolist(),
-            "value_range": None if not self._has_range else list(self.value_range or ()),
+            "value_range": None if value_range is None else list(value_range),
             "unit": self.unit,
             "windows": [
                 {"name": w.name, "center": w.center, "width": w.width} for w in self.windows

@@ -9,6 +9,12 @@ from pathlib import Path
 
 from tomochrome.errors import OutputError
 from tomochrome.formats import GIF, NIFTI, NRRD, SHEET, VIDEO, ZARR, Format, format_of
+from tomochrome.io.dicom.dicom_write import (
+    check_folder,
+    check_slices,
+    write_capture,
+    write_series,
+)
 from tomochrome.io.image_write import check_store, write_nifti, write_nrrd, write_ome_zarr
 from tomochrome.io.slice_pictures import write_contact_sheet, write_gif, write_mp4
 from tomochrome.runtime import check_writable, write_whole
@@ -48,8 +54,6 @@ def check_output(path: str | os.PathLike[str], *, force: bool = False) -> Path:
     wanted = format_of(path)
     check_package(wanted)
     if wanted.is_folder:
-        from tomochrome.io.dicom.dicom_write import check_folder
-
         check_folder(Path(path), force=force)
         return Path(path)
     if wanted == ZARR:
@@ -97,8 +101,6 @@ def check_fits(volume: Volume, path: str | os.PathLike[str]) -> None:
             raise OutputError(
                 f"a volume of unit {volume.unit} cannot be written as DICOM; use .nii.gz or .nrrd"
             )
-        from tomochrome.io.dicom.dicom_write import check_slices
-
         check_slices(volume)
     elif wanted.only_color and not volume.is_rgba:
         raise OutputError(
@@ -132,16 +134,9 @@ def write(volume: Volume, path: str | os.PathLike[str], *, force: bool = False) 
     """
     check_fits(volume, path)
     if format_of(path).is_folder:
-        _write_folder(volume, Path(path), force)
+        (write_capture if volume.is_rgba else write_series)(volume, Path(path), force=force)
         return
     writer = _WRITERS[format_of(path)]
     target = check_output(path, force=force)
     with write_whole(target, force=force) as temporary:
         writer(volume, temporary)
-
-
-def _write_folder(volume: Volume, folder: Path, force: bool) -> None:
-    from tomochrome.io.dicom.dicom_write import write_capture, write_series
-
-    writer = write_capture if volume.is_rgba else write_series
-    writer(volume, folder, force=force)

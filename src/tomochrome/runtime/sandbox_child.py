@@ -13,13 +13,15 @@ import signal
 import struct
 import sys
 import tempfile
-from collections.abc import Callable
 from contextlib import suppress
 from mmap import mmap
-from multiprocessing import reduction
+from multiprocessing import connection, reduction
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from tomochrome.errors import TomochromeError
+
+if sys.platform != "win32":
+    import resource
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
@@ -36,25 +38,6 @@ LIMIT_SIGNALS: Final = tuple(
     getattr(signal, name) for name in ("SIGPROF", "SIGALRM") if hasattr(signal, name)
 )
 """Signals that end a child whose time is up; on Windows only the parent ends it."""
-
-
-class Request(NamedTuple):
-    """One call.
-
-    Parameters
-    ----------
-    function, args
-        The function and its arguments.
-    memory
-        Limit of the address space in bytes, 0 for none.
-    seconds
-        Limit of the CPU time.
-    """
-
-    function: Callable[..., Any]
-    args: tuple[Any, ...]
-    memory: int
-    seconds: float
 
 
 class Head(NamedTuple):
@@ -142,8 +125,6 @@ def main(handle: int) -> None:
     handle
         The file descriptor (on Windows the handle) of the connection.
     """
-    from multiprocessing import connection
-
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles it and ends this process
     kind = getattr(connection, "PipeConnection", connection.Connection)
     pipe: Connection = kind(handle)
@@ -204,7 +185,11 @@ def _shared(buffers: list[memoryview]) -> tuple[int | mmap | None, str]:
         for start, buffer in zip(starts, buffers, strict=True):
             view[start : start + buffer.nbytes] = buffer
         return view, name
-    descriptor = _memory_file()
+    if hasattr(os, "memfd_create"):
+        descriptor = os.memfd_create("tomochrome")
+    else:
+        with tempfile.TemporaryFile() as file:
+            descriptor = os.dup(file.fileno())
     os.ftruncate(descriptor, size)
     for start, buffer in zip(starts, buffers, strict=True):
         done = 0
@@ -213,20 +198,10 @@ def _shared(buffers: list[memoryview]) -> tuple[int | mmap | None, str]:
     return descriptor, ""
 
 
-def _memory_file() -> int:
-    """Return the descriptor of an anonymous file, in memory where the system supports it."""
-    if hasattr(os, "memfd_create"):
-        return os.memfd_create("tomochrome")
-    with tempfile.TemporaryFile() as file:
-        return os.dup(file.fileno())
-
-
 def _limit(memory: int, seconds: float) -> None:
     """Set limits of memory and time for this process where supported; 0 removes them."""
     if sys.platform == "win32":
         return
-    import resource
-
     with suppress(ValueError, OSError):
         _, most = resource.getrlimit(resource.RLIMIT_AS)
         wanted = memory if memory and (most < 0 or memory < most) else most

@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from pydicom.charset import convert_encodings, decode_bytes
 from pydicom.datadict import dictionary_VR, tag_for_keyword
-from pydicom.dataelem import DataElement, RawDataElement
+from pydicom.dataelem import DataElement, RawDataElement, convert_raw_data_element
 from pydicom.dataset import Dataset
 
 Elements = Mapping[int, RawDataElement | DataElement]
@@ -120,8 +120,6 @@ def items(source: Source, keyword: str) -> list[Dataset]:
     if isinstance(found, RawDataElement):
         if len(found.value or b"") > _MAX_SEQUENCE:
             return []
-        from pydicom.dataelem import convert_raw_data_element
-
         try:
             found = convert_raw_data_element(found)
         except Exception:  # a malformed sequence counts as missing

@@ -64,9 +64,10 @@ def group(headers: Iterable[Header]) -> list[Group]:
         localizer, it is identified by the series UID and the others are numbered from 2; otherwise
         all are numbered from 1.
     """
-    series: dict[tuple[Any, ...], list[Header]] = {}
+    series: dict[str | tuple[Any, ...], list[Header]] = {}
     for header in headers:
-        series.setdefault(_series(header), []).append(header)
+        unnamed = (header.path.parent, header.study_uid, header.series_number)
+        series.setdefault(header.series_uid or unnamed, []).append(header)
     groups: list[Group] = []
     for images in map(_without_own_uids, series.values()):
         kinds: dict[tuple[Any, ...], list[Header]] = {}
@@ -98,13 +99,6 @@ def _is_own(uids: Sequence[str]) -> bool:
     if len(counts) < 2:
         return False
     return 2 * sum(count == 1 for count in counts.values()) > len(uids)
-
-
-def _series(header: Header) -> tuple[Any, ...]:
-    """Return a key shared by the files of a series."""
-    if header.series_uid:
-        return (header.series_uid,)
-    return (header.path.parent, header.study_uid, header.series_number)
 
 
 def _kind(header: Header) -> tuple[Any, ...]:
@@ -171,7 +165,8 @@ def _shapes(headers: Sequence[Header]) -> list[_Shape]:
     for header in headers:
         stack_id = dict(header.acquisition).get("StackID", "")
         key = (header.rows, header.columns, header.pixel_spacing, header.orientation, stack_id)
-        if not _has_shape(header):
+        turned = header.orientation
+        if turned is None or header.pixel_spacing is None or not _of_unit_length(turned):
             incomplete.append(header)
             continue
         shape = known.get(key)
@@ -200,12 +195,6 @@ def _with_incomplete(shapes: list[_Shape], incomplete: list[Header]) -> list[_Sh
         else:
             shapes.append([header])
     return shapes
-
-
-def _has_shape(header: Header) -> bool:
-    if header.orientation is None or header.pixel_spacing is None:
-        return False
-    return _of_unit_length(header.orientation)
 
 
 @lru_cache(maxsize=1024)  # slices of one volume share it

@@ -126,10 +126,8 @@ class Bounded:
         self._bytes_left -= size
         self._reads_left -= 1
         if self._reads_left < 0 or self._bytes_left < 0:
-            raise InputError(
-                f"the DICOM header of '{self.name}' is longer than that of any {self._kind}; "
-                "the file is damaged"
-            )
+            fault = f"is damaged: its DICOM header is longer than that of any {self._kind}"
+            raise file_error(self.name, fault)
         return self._file.read(size)
 
     def tell(self) -> int:
@@ -220,10 +218,6 @@ def _table(head: bytes, wanted: Wanted) -> Parsed | None:
     wrong = syntax in (_ROOT, _BIG, DEFLATED)  # everything was explicit and little endian
     media = text(elements, "MediaStorageSOPClassUID")
     return Parsed(elements, _EXPLICIT if wrong else syntax, media, at, wrong)
-
-
-def _after_meta(tag: int, vr: str | None, length: int) -> bool:
-    return tag >> 16 != 2
 
 
 def read_dataset(
@@ -373,10 +367,8 @@ def _deflated(head: bytes) -> tuple[FileMetaDataset, int] | None:
     buffer = BytesIO(head)
     buffer.seek(132)
     try:
-        elements = {
-            found.tag: found for found in data_element_generator(buffer, False, True, _after_meta)
-        }
-        meta = FileMetaDataset(elements)
+        group_2 = data_element_generator(buffer, False, True, lambda tag, *_: tag >> 16 != 2)
+        meta = FileMetaDataset({element.tag: element for element in group_2})
         return (meta, buffer.tell()) if text(meta, "TransferSyntaxUID") == DEFLATED else None
     except Exception:  # the full parser fails as well and reports it
         return None

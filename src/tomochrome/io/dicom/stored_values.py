@@ -125,7 +125,7 @@ def read_compressed(header: Header, source: Source) -> NDArray[Any]:
     if header.transfer_syntax == decode.RLE:
         _dtype(header)
     frame = decode.Frame(
-        str(header.path), header.transfer_syntax, header.rows, header.columns,
+        display_path(header.path), header.transfer_syntax, header.rows, header.columns,
         header.bits_allocated, header.pixel_representation == 1,
     )  # fmt: skip
     pixels = header.rows * header.columns
