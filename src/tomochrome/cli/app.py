@@ -22,6 +22,7 @@ from tomochrome import __version__
 from tomochrome.cli import options
 from tomochrome.cli.session import Outcome, Session, legible, listening, one_line, tell
 from tomochrome.errors import Cancelled, TomochromeError
+from tomochrome.runtime.whole_files import system_reason
 
 _NEGATIVE = re.compile(r"-[.\d]")
 #: Options whose value may begin with a minus sign without being a plain number.
@@ -104,6 +105,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         args = build_parser(command).parse_args(arguments)
     except SystemExit as ended:
         return int(ended.code or 0)
+    except KeyboardInterrupt:  # while the command's module is imported
+        return _print_error("cancelled", CANCELLED)
     if args.command is None:
         return _print_error("a command is missing; see 'tomochrome --help'")
     session = Session()
@@ -182,8 +185,6 @@ def _report(error: Exception) -> int:
         return _print_error("there is not enough memory for this volume")
     if isinstance(error, OSError):
         where = f" '{error.filename}'" if error.filename else ""
-        from tomochrome.runtime.whole_files import system_reason
-
         return _print_error(f"cannot access{where or ' a file'}: {system_reason(error)}")
     return _print_error(
         f"unexpected error, please report it: {type(error).__name__}: {error}", DEFECT

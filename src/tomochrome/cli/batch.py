@@ -6,18 +6,17 @@ import argparse
 import os
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from tomochrome.cli import options
+from tomochrome.cli.batch_jobs import Job, run_here, run_on_cluster
 from tomochrome.cli.files import check_inputs
 from tomochrome.cli.session import Outcome, Session
 from tomochrome.colorization.file_coloring import NO_MODEL, Outputs, Source
 from tomochrome.errors import InputError, OptionError, OutputError, TomochromeError
 from tomochrome.formats import FORMATS, NIFTI, Format
-
-if TYPE_CHECKING:
-    from tomochrome.cli.batch_jobs import Job
-    from tomochrome.io import Item, Skipped
+from tomochrome.io import Item, Skipped, find
+from tomochrome.io.writing import check_package
 
 _FORMATS: Final = {
     ("dicom" if output_format.is_folder else ending.strip(".")): (output_format, ending)
@@ -65,9 +64,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, session: Session) -> Outcome:
     """Find all CT, color them, and report what was colored, kept, skipped and failed."""
-    from tomochrome.cli.batch_jobs import run_here, run_on_cluster
-    from tomochrome.io.writing import check_package
-
     request = options.request_of(args)
     if request.model == NO_MODEL:
         raise OptionError("batch needs a model; --model none colors from strokes of one scan")
@@ -107,9 +103,6 @@ def plan(
     Raises `InputError` if an input cannot be opened; `OptionError` if two results would have the
     same path.
     """
-    from tomochrome.cli.batch_jobs import Job
-    from tomochrome.io import Skipped, find
-
     try:
         base = Path(os.path.commonpath([r if r.is_dir() else r.parent for r in roots]))
     except ValueError as error:

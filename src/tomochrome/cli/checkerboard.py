@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from tomochrome import compare
 from tomochrome.cli import options
 from tomochrome.cli.files import check_inputs
 from tomochrome.cli.session import Clock, Outcome, Session, size, took
+from tomochrome.compare import Pair, render, view
 from tomochrome.errors import OptionError
 from tomochrome.formats import extensions_help, format_of
-
-if TYPE_CHECKING:
-    from tomochrome.volume import Volume
+from tomochrome.io import check_output, read, write
+from tomochrome.volume import Volume
+from tomochrome.windowing import needs_volume, parse_window
 
 MODES = ("checkerboard", "wipe", "blend", "red-cyan", "difference", "contour")
 #: The modes of each mode-specific option, by its destination.
@@ -83,10 +85,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, session: Session) -> Outcome:
     """Compare two volumes after checking the input."""
-    from tomochrome.compare import Pair, render, view
-    from tomochrome.io import check_output, read, write
-    from tomochrome.windowing import needs_volume, parse_window
-
     _check_options(args)
     settings = _settings(args)
     if args.window is not None and not needs_volume(args.window):
@@ -138,8 +136,6 @@ def _check_options(args: argparse.Namespace) -> None:
 
 def _settings(args: argparse.Namespace) -> Any:
     """Return the settings of the mode."""
-    from tomochrome import compare
-
     position = 0.5 if args.position is None else args.position
     if args.mode == "checkerboard":
         tile_mm = 20.0 if args.tile_mm is None else args.tile_mm

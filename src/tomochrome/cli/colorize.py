@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from tomochrome.cli import options
-from tomochrome.cli.files import check_inputs
+from tomochrome.cli.files import check_inputs, read_reference
 from tomochrome.cli.session import Outcome, Session, size, took
 from tomochrome.colorization import file_coloring
 from tomochrome.formats import extensions_help
@@ -50,7 +50,7 @@ def run(args: argparse.Namespace, session: Session) -> Outcome:
         force=args.force,
     )
     outputs.check(args.path)
-    reference = options.reference_of(args)
+    reference = read_reference(args)
     source = file_coloring.Source(
         args.path, series=args.series, raw=args.raw, strict=args.strict, as_hu=args.as_hu
     )

@@ -15,7 +15,10 @@ from typing import Any
 
 from tomochrome.cli import options
 from tomochrome.cli.session import Outcome, Session, took
+from tomochrome.colorization import DEFAULT_MODEL, file_coloring, models
 from tomochrome.errors import OutputError
+from tomochrome.io import check_output
+from tomochrome.phantom import make_patient, write_dicom
 
 SEED = 20
 REGION = "abdomen"
@@ -44,10 +47,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, session: Session) -> Outcome:
     """Write the sample patient as a DICOM series, read it, color it, save and show it."""
-    from tomochrome.colorization import DEFAULT_MODEL, file_coloring, models
-    from tomochrome.io import check_output
-    from tomochrome.phantom import make_patient, write_dicom
-
     started = time.perf_counter()
     best = next((card.name for card in models()), DEFAULT_MODEL)  # the default is listed first
     request = file_coloring.ColoringRequest(

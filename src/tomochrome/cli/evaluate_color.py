@@ -7,8 +7,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tomochrome.cli import options
-from tomochrome.cli.files import check_inputs
+from tomochrome.cli.files import check_inputs, read_reference
 from tomochrome.cli.session import Outcome, Session
+from tomochrome.color.palettes import palette
+from tomochrome.colorization.side_by_side import models_to_compare
+from tomochrome.errors import Cancelled, TomochromeError
+from tomochrome.evaluate.color_page import color_page
+from tomochrome.evaluate.model_evaluation import Coloring, Truth, TruthFiles
+from tomochrome.io import read
+from tomochrome.runtime import check_writable, write_whole
 
 
 def add_parser(kinds: Any) -> None:
@@ -76,18 +83,11 @@ def add_parser(kinds: Any) -> None:
 
 def run(args: argparse.Namespace, session: Session) -> Outcome:
     """Color with each model and evaluate it."""
-    from tomochrome.color.palettes import palette
-    from tomochrome.colorization.side_by_side import models_to_compare
-    from tomochrome.errors import Cancelled, TomochromeError
-    from tomochrome.evaluate.model_evaluation import Coloring, Truth, TruthFiles
-    from tomochrome.io import read
-    from tomochrome.runtime import check_writable, write_whole
-
     check_inputs([args.path, args.truth, args.mask], args.page)
     if args.page is not None:
         check_writable(args.page, force=args.force)
     palette(args.palette)
-    reference = options.reference_of(args)
+    reference = read_reference(args)
     cards = models_to_compare(args.model or (), with_reference=reference is not None)
     volume = read(args.path)
     coloring = Coloring(args.palette, args.device, args.threads, reference)
@@ -111,8 +111,6 @@ def run(args: argparse.Namespace, session: Session) -> Outcome:
     for name, failure in failures:
         session.warn(f"the model '{name}' was skipped: {failure}")
     if args.page is not None:
-        from tomochrome.evaluate.color_page import color_page
-
         page = color_page(rows, [score["figures"] for score in scores])
         with write_whole(args.page, force=args.force) as place:
             place.write_text(page, encoding="utf-8")

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
 
 from tomochrome.cli import options
 from tomochrome.cli.session import Outcome, Session
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from tomochrome.evaluate.contrast import Contrast
-    from tomochrome.volume import Volume
+from tomochrome.errors import OptionError
+from tomochrome.evaluate.contrast import VISIONS, Contrast, measure_contrast
+from tomochrome.evaluate.model_evaluation import Coloring, Truth, TruthFiles
+from tomochrome.io import read
+from tomochrome.io.picture_files import is_photograph
+from tomochrome.phantom import make_patient
+from tomochrome.runtime import check
+from tomochrome.volume import Volume
+from tomochrome.windowing import parse_window
 
 _PHANTOMS: Final = (
     ("head", "native", "brain"), ("thorax", "arterial", "soft-tissue"),
@@ -57,11 +62,6 @@ def add_parser(kinds: Any) -> None:
 
 def run(args: argparse.Namespace, session: Session) -> Outcome:
     """Measure the CT or the phantoms, and print a table."""
-    from tomochrome.errors import OptionError
-    from tomochrome.evaluate.contrast import measure_contrast
-    from tomochrome.runtime import check
-    from tomochrome.windowing import parse_window
-
     if args.ct is not None and args.tissues is None:
         raise OptionError("give the tissue map of the CT as well")
     measured: list[tuple[str, Contrast]] = []
@@ -83,14 +83,6 @@ def _scans(
     args: argparse.Namespace,
 ) -> Iterator[tuple[str, Volume, NDArray[np.uint8], str]]:
     """Yield name, CT, tissues and window of what is measured."""
-    import numpy as np
-
-    from tomochrome.errors import OptionError
-    from tomochrome.evaluate.model_evaluation import Coloring, Truth, TruthFiles
-    from tomochrome.io import read
-    from tomochrome.io.picture_files import is_photograph
-    from tomochrome.phantom import make_patient
-
     if args.ct is not None:
         if is_photograph(args.tissues):
             raise OptionError(f"'{args.tissues}' is a photograph; give a tissue map")
@@ -107,7 +99,6 @@ def _scans(
 
 def _text(name: str, contrast: Contrast) -> list[str]:
     """Return the lines of one scan: levels, and the pairs that are alike in grey."""
-    from tomochrome.evaluate.contrast import VISIONS
 
     def weak(values: list[float]) -> str:
         return f"{sum(value < _WEAK for value in values)} of {len(values)}"

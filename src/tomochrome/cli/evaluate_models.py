@@ -6,9 +6,20 @@ import argparse
 from typing import Any
 
 from tomochrome.cli import options
-from tomochrome.cli.files import check_inputs
+from tomochrome.cli.files import check_inputs, read_reference
 from tomochrome.cli.session import Outcome, Session
+from tomochrome.color.palettes import palette
+from tomochrome.colorization import find_model
+from tomochrome.colorization.side_by_side import models_to_compare
 from tomochrome.errors import OptionError
+from tomochrome.evaluate.model_evaluation import (
+    Coloring,
+    ScanSet,
+    evaluate_models,
+    read_scan_sets,
+)
+from tomochrome.evaluate.model_table import markdown, rows
+from tomochrome.runtime import check_writable, write_whole
 
 PHANTOMS = 5  #: number of phantom patients by default, each of another region or phase
 
@@ -62,23 +73,11 @@ def add_parser(kinds: Any) -> None:
 
 def run(args: argparse.Namespace, session: Session) -> Outcome:
     """Color all sets with all models and make the table."""
-    from tomochrome.color.palettes import palette
-    from tomochrome.colorization import find_model
-    from tomochrome.colorization.side_by_side import models_to_compare
-    from tomochrome.evaluate.model_evaluation import (
-        Coloring,
-        ScanSet,
-        evaluate_models,
-        read_scan_sets,
-    )
-    from tomochrome.evaluate.model_table import markdown, rows
-    from tomochrome.runtime import check_writable, write_whole
-
     check_inputs([args.sets], args.markdown)
     if args.markdown is not None:
         check_writable(args.markdown, force=args.force)
     palette(args.palette)
-    reference = options.reference_of(args)
+    reference = read_reference(args)
     if args.model and reference is None:
         cards = [find_model(name) for name in args.model]
     else:

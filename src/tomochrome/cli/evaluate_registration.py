@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from tomochrome.bundles import REGISTRATION, find_card
 from tomochrome.cli import options
 from tomochrome.cli.files import as_json, check_inputs, read_landmarks
 from tomochrome.cli.measures import format_measures
 from tomochrome.cli.session import Outcome, Session
 from tomochrome.errors import GeometryError, OptionError
+from tomochrome.evaluate import measure_registration
+from tomochrome.io import read
 from tomochrome.notices import Notice, texts
-
-if TYPE_CHECKING:
-    from tomochrome.volume import Volume
+from tomochrome.registration.verdict import warnings_of
+from tomochrome.runtime import check_writable, write_whole
+from tomochrome.transform import Transform
+from tomochrome.volume import Volume
 
 #: Destinations of the options of the two forms of the command.
 _OF_RESULT = (
@@ -111,19 +115,17 @@ def _add_synthetic(parser: argparse.ArgumentParser) -> None:
 
 def _contrast(text: str) -> dict[int, float]:
     """Parse labels and the values to add to them."""
-    found = {}
+    added = {}
     for part in text.split(","):
         label, mark, value = part.partition(":")
         if not mark:
             raise argparse.ArgumentTypeError(f"must be LABEL:VALUE, not '{part}'")
-        found[options.integer(label)] = options.number(value)
-    return found
+        added[options.integer(label)] = options.number(value)
+    return added
 
 
 def run(args: argparse.Namespace, session: Session) -> Outcome:
     """Evaluate a registration after checking the input."""
-    from tomochrome.runtime import write_whole
-
     _check(args)
     data = _synthetic(args, session) if args.synthetic is not None else _result(args, session)
     for warning in data["warnings"]:
@@ -137,9 +139,6 @@ def run(args: argparse.Namespace, session: Session) -> Outcome:
 
 def _check(args: argparse.Namespace) -> None:
     """Check for options that exclude each other and for missing files."""
-    from tomochrome.bundles import REGISTRATION, find_card
-    from tomochrome.runtime import check_writable
-
     wrong = _OF_RESULT if args.synthetic is not None else _OF_SYNTHETIC
     for name in wrong:
         if getattr(args, name) is not None:
@@ -168,11 +167,6 @@ def _check(args: argparse.Namespace) -> None:
 
 def _result(args: argparse.Namespace, session: Session) -> dict[str, Any]:
     """Evaluate an existing registration."""
-    from tomochrome.evaluate import measure_registration
-    from tomochrome.io import read
-    from tomochrome.registration.verdict import warnings_of
-    from tomochrome.transform import Transform
-
     extras: dict[str, Any] = {
         name: read_landmarks(getattr(args, name)) for name in ("fixed_points", "moving_points")
     }
@@ -217,16 +211,15 @@ def _result(args: argparse.Namespace, session: Session) -> dict[str, Any]:
 
 def _synthetic(args: argparse.Namespace, session: Session) -> dict[str, Any]:
     """Deform a volume, register it and measure the error."""
-    from tomochrome.io import read
+    # it imports torch
     from tomochrome.registration.validation import make_synthetic, validate_synthetic
 
-    wanted = _given(args, "mean_mm", "smooth_mm", "noise", "contrast", "seed")
+    deformation = _given(args, "mean_mm", "smooth_mm", "noise", "contrast", "seed")
     how = _given(args, "init", "model", "refine", "similarity", "device", "threads")
     volume = read(args.synthetic, series=args.series)
     labels = _volume(args.labels)
-    case = make_synthetic(volume, labels=labels, **wanted)
-    found = validate_synthetic(case, options=how)
-    return {"synthetic": str(args.synthetic), **found}
+    case = make_synthetic(volume, labels=labels, **deformation)
+    return {"synthetic": str(args.synthetic), **validate_synthetic(case, options=how)}
 
 
 def _given(args: argparse.Namespace, *names: str) -> dict[str, Any]:
@@ -234,6 +227,4 @@ def _given(args: argparse.Namespace, *names: str) -> dict[str, Any]:
 
 
 def _volume(path: Path | None) -> Volume | None:
-    from tomochrome.io import read
-
     return None if path is None else read(path)

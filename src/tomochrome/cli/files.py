@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from tomochrome.errors import InputError, OutputError
+import numpy as np
+from numpy.typing import NDArray
+
+from tomochrome.colorization.reference_photograph import Reference
+from tomochrome.errors import InputError, OptionError, OutputError
+from tomochrome.io.points import read_points
 from tomochrome.runtime import check_writable, clear_leftovers, write_group, write_whole
 from tomochrome.runtime.whole_files import is_inside
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
 
 
 def check_inputs(paths: Iterable[Path | None], output: str | Path | None = None) -> None:
@@ -37,9 +39,24 @@ def check_inputs(paths: Iterable[Path | None], output: str | Path | None = None)
 
 def read_landmarks(path: Path | None) -> NDArray[np.float64] | None:
     """Return landmarks (n, 3) in LPS mm, or None if no file was given."""
-    from tomochrome.io.points import read_points
-
     return None if path is None else read_points(path)
+
+
+def read_reference(args: argparse.Namespace) -> Reference | None:
+    """Return the reference photograph given in the options, or None.
+
+    Raises `OptionError` if labels or a mask are given without a photograph; `InputError` if an
+    image cannot be read, or their sizes differ.
+    """
+    photograph, labels, mask = args.reference, args.reference_labels, args.reference_mask
+    if photograph is None:
+        if labels or mask:
+            raise OptionError(
+                "--reference-labels and --reference-mask need a photograph; give --reference"
+            )
+        return None
+    check_inputs((photograph, labels, mask), getattr(args, "output", None))
+    return Reference.read(photograph, labels, mask)
 
 
 def as_json(data: Mapping[str, Any]) -> str:

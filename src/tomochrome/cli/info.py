@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tomochrome.cli import options
 from tomochrome.cli.session import Outcome, Session, size
-
-if TYPE_CHECKING:
-    from tomochrome.io import Found, Item
+from tomochrome.io import Found, Item, find
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -27,8 +25,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, session: Session) -> Outcome:
     """List what the path contains."""
-    from tomochrome.io import find
-
     listing = find(args.path, pixels=args.pixels, with_identity=args.with_identity)
     lines = [line for item in listing.items for line in _summary(item)]
     if listing.skipped:

@@ -5,15 +5,18 @@ from __future__ import annotations
 import argparse
 import textwrap
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from tomochrome.bundles import REGISTRATION, ModelCard, list_cards
 from tomochrome.cli import options
-from tomochrome.cli.files import check_inputs
+from tomochrome.cli.files import check_inputs, read_reference
 from tomochrome.cli.session import Outcome, Session
+from tomochrome.colorization import find_model, models
+from tomochrome.colorization.side_by_side import compare_models, models_to_compare
 from tomochrome.errors import OptionError, OutputError
-
-if TYPE_CHECKING:
-    from tomochrome.bundles import ModelCard
+from tomochrome.io import read
+from tomochrome.runtime import check_writable, write_whole
+from tomochrome.windowing import DEFAULT, needs_volume, parse_window
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -48,9 +51,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, session: Session) -> Outcome:
     """List the installed models, print model cards, or compare models on a slice."""
-    from tomochrome.bundles import REGISTRATION, list_cards
-    from tomochrome.colorization import find_model, models
-
     if args.compare is not None:
         return _compare(args, session)
     if args.output is not None:
@@ -73,11 +73,6 @@ def _page(card: ModelCard) -> str:
 
 def _compare(args: argparse.Namespace, session: Session) -> Outcome:
     """Color one slice with several models and write them on one sheet."""
-    from tomochrome.colorization.side_by_side import compare_models, models_to_compare
-    from tomochrome.io import read
-    from tomochrome.runtime import check_writable, write_whole
-    from tomochrome.windowing import DEFAULT, needs_volume, parse_window
-
     if args.output is None:
         raise OptionError("--compare writes a contact sheet: give --output SHEET.png")
     if args.output.suffix.lower() != ".png":
@@ -88,7 +83,7 @@ def _compare(args: argparse.Namespace, session: Session) -> Outcome:
     if not needs_volume(window):
         parse_window(window)
     options.check_device(args.device)
-    reference = options.reference_of(args)
+    reference = read_reference(args)
     cards = models_to_compare(args.model, with_reference=reference is not None)
     compared = compare_models(
         read(args.compare, series=args.series, as_stored=args.raw, strict=args.strict),

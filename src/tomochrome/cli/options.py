@@ -7,13 +7,10 @@ import math
 from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tomochrome.colorization.file_coloring import ColoringRequest
-from tomochrome.runtime.device import DEVICE_NAMES
-
-if TYPE_CHECKING:
-    from tomochrome.colorization import Reference
+from tomochrome.runtime.device import DEVICE_NAMES, choose_device
 
 STARTS = ("none", "center", "mass", "rigid", "affine")
 Container = argparse.ArgumentParser | argparse._ArgumentGroup
@@ -90,8 +87,6 @@ def check_device(name: str) -> None:
     Raises `DeviceError` if it is not.
     """
     if name not in ("auto", "cpu"):
-        from tomochrome.runtime.device import choose_device
-
         choose_device(name)
 
 
@@ -160,28 +155,6 @@ def request_of(args: argparse.Namespace) -> ColoringRequest:
     return ColoringRequest(
         **{field.name: getattr(args, field.name) for field in fields(ColoringRequest)}
     )
-
-
-def reference_of(args: argparse.Namespace) -> Reference | None:
-    """Return the reference photograph given in the options, or None.
-
-    Raises `OptionError` if labels or a mask are given without a photograph; `InputError` if an
-    image cannot be read, or their sizes differ.
-    """
-    from tomochrome.cli.files import check_inputs
-    from tomochrome.errors import OptionError
-
-    paths = args.reference, args.reference_labels, args.reference_mask
-    if paths[0] is None:
-        if any(paths):
-            raise OptionError(
-                "--reference-labels and --reference-mask need a photograph; give --reference"
-            )
-        return None
-    from tomochrome.colorization import Reference
-
-    check_inputs(paths, getattr(args, "output", None))
-    return Reference.read(*paths)
 
 
 def hint(text: str) -> tuple[int, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from tomochrome.cli.session import Outcome, Session
+from tomochrome.color.palettes import palette
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -16,8 +17,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, session: Session) -> Outcome:
     """List the tissues of one palette with CIELAB and sRGB colors and their sources."""
-    from tomochrome.color.palettes import palette
-
     data = palette(args.name).to_dict()
     lines = [f"Palette {data['name']}", ""]
     lines += [

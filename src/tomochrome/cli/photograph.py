@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
 
 from tomochrome.cli import options
 from tomochrome.cli.files import check_folder, check_inputs, write_together
 from tomochrome.cli.session import Outcome, Session
+from tomochrome.color.convert import srgb_to_lab
+from tomochrome.colorization.photograph_coloring import DEFAULT_MODEL, colorize_photograph
+from tomochrome.colorization.reference_photograph import foreground
 from tomochrome.errors import OptionError
+from tomochrome.evaluate.photograph_figures import photograph_figures
+from tomochrome.io.picture_files import read_label_picture, read_photograph
+from tomochrome.io.section_photograph import clean_section
 from tomochrome.runtime import check, check_writable, report, write_whole
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
 
 _MEANS: Final = ("ciede2000", "grey_ciede2000", "curve_ciede2000")
 _FIGURES: Final = (
@@ -64,12 +70,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, session: Session) -> Outcome:
     """Color photographs, and write them together."""
-    from PIL import Image
-
-    from tomochrome.colorization.photograph_coloring import DEFAULT_MODEL, colorize_photograph
-    from tomochrome.evaluate.photograph_figures import photograph_figures
-    from tomochrome.io.picture_files import read_photograph
-
     check_inputs((*args.images, args.mask), args.output)
     names = _outputs(args)
     model = args.model or DEFAULT_MODEL
@@ -128,11 +128,6 @@ def _with_mask(
     photograph: NDArray[np.uint8], mask_path: Path | None
 ) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
     """Return a photograph, white-balanced by its grey scale if it has one, and its mask."""
-    from tomochrome.color.convert import srgb_to_lab
-    from tomochrome.colorization.reference_photograph import foreground
-    from tomochrome.io.picture_files import read_label_picture
-    from tomochrome.io.section_photograph import clean_section
-
     balanced, tissue = clean_section(photograph)
     if mask_path is not None:
         return balanced, read_label_picture(mask_path) > 0

@@ -7,8 +7,9 @@ import os
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from tomochrome.bundles import REGISTRATION, find_card
 from tomochrome.cli import options
 from tomochrome.cli.files import (
     as_json,
@@ -19,11 +20,12 @@ from tomochrome.cli.files import (
 )
 from tomochrome.cli.measures import lines_of
 from tomochrome.cli.session import Clock, Outcome, Session, size, took
+from tomochrome.compare import Checkerboard, CheckerboardSettings, Pair, smallest_tile_mm
 from tomochrome.errors import ChoiceError, InputError, OutputError
-
-if TYPE_CHECKING:
-    from tomochrome.registration.pairwise import Registration
-    from tomochrome.volume import Volume
+from tomochrome.io import read, write
+from tomochrome.registration.pairwise import Registration, register
+from tomochrome.runtime import quietly, report
+from tomochrome.volume import Provenance, Volume
 
 FILES = (
     "moved.nii.gz",
@@ -101,8 +103,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, session: Session) -> Outcome:
     """Register two volumes after checking the input."""
-    from tomochrome.registration.pairwise import register
-
     _check(args)
     clock = Clock()
     with clock.stage("read"):
@@ -146,8 +146,6 @@ def run(args: argparse.Namespace, session: Session) -> Outcome:
 
 def _check(args: argparse.Namespace) -> None:
     """Check that the inputs exist and the outputs can be written."""
-    from tomochrome.bundles import REGISTRATION, find_card
-
     inputs = [args.fixed, args.moving]
     inputs += [p for p in (getattr(args, name) for name in (*_VOLUMES, *_POINTS)) if p is not None]
     check_inputs(inputs)
@@ -163,8 +161,6 @@ def _check(args: argparse.Namespace) -> None:
 
 def _read(path: Path, series: str | None, option: str | None, strict: bool = False) -> Volume:
     """Read a volume; if there are several, the error names the option that selects one."""
-    from tomochrome.io import read
-
     try:
         return read(path, series=series, strict=strict)
     except ChoiceError as error:
@@ -174,9 +170,6 @@ def _read(path: Path, series: str | None, option: str | None, strict: bool = Fal
 
 
 def _write(fixed: Volume, result: Registration, place: Path, session: Session) -> None:
-    from tomochrome.io import write
-    from tomochrome.runtime import quietly, report
-
     notes = {
         "moved": "Moving volume registered to the fixed one, not for diagnosis",
         "moved_inverse": "Fixed volume registered to the moving one, not for diagnosis",
@@ -196,10 +189,6 @@ def _write(fixed: Volume, result: Registration, place: Path, session: Session) -
 
 def _write_board(fixed: Volume, moved: Volume, path: Path, session: Session) -> None:
     """Write the checkerboard; only the slices on the sheet are computed."""
-    from tomochrome.compare import Checkerboard, CheckerboardSettings, Pair, smallest_tile_mm
-    from tomochrome.io import write
-    from tomochrome.volume import Provenance, Volume
-
     pair = Pair(fixed, moved, color=True)
     board = Checkerboard(pair, CheckerboardSettings(max(TILE_MM, smallest_tile_mm(fixed))))
     lazy: Any = board

@@ -6,9 +6,13 @@ import argparse
 import time
 from pathlib import Path
 
+from tomochrome import training
 from tomochrome.cli import options
 from tomochrome.cli.session import Outcome, Session
 from tomochrome.errors import InputError
+from tomochrome.runtime.device import choose_device
+from tomochrome.training.folder import make_folder, open_run
+from tomochrome.training.task_interface import find_task
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -56,15 +60,12 @@ def _minutes(text: str) -> float:
 
 def run(args: argparse.Namespace, session: Session) -> Outcome:
     """Train and evaluate a model, and write bundles for ``--model``."""
-    from tomochrome.runtime.device import choose_device
-    from tomochrome.training import finish, load_config, train
+    # these import torch
     from tomochrome.training.export import read_license
-    from tomochrome.training.folder import make_folder, open_run
     from tomochrome.training.parallel import rank
-    from tomochrome.training.task_interface import find_task
 
     started = time.perf_counter()
-    config = load_config(args.config)
+    config = training.load_config(args.config)
     if args.optimizer is not None:
         config = config.model_copy(update={"optimizer": args.optimizer})
     if args.data is not None and not args.data.is_dir():
@@ -73,13 +74,13 @@ def run(args: argparse.Namespace, session: Session) -> Outcome:
     read_license()  # needed to write the bundle: fail now, not after hours of training
     out, _ = open_run(args.out or Path("runs") / config.name, resume=args.resume)
     weights = make_folder(out / "weights")
-    checkpoint = train(
+    checkpoint = training.train(
         config, args.data, out, resume=args.resume, minutes=args.minutes, steps=args.steps,
         device=args.device,
     )  # fmt: skip
     if rank():  # under torchrun, only rank 0 evaluates and writes
         return Outcome({}, "", silent=True)
-    bundles = [str(path) for path in finish(out, weights, config=config, data=args.data)]
+    bundles = [str(path) for path in training.finish(out, weights, config=config, data=args.data)]
     seconds = round(time.perf_counter() - started, 1)
     command = find_task(config.task).command
     lines = [*bundles, f"trained in {seconds:.0f} s; use them with {command} --model"]

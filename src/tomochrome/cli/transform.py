@@ -5,17 +5,23 @@ from __future__ import annotations
 import argparse
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
 
 from tomochrome.cli import options
 from tomochrome.cli.files import check_inputs
 from tomochrome.cli.session import Clock, Outcome, Session, size
 from tomochrome.errors import GeometryError, InputError, OptionError, OutputError
 from tomochrome.formats import extensions_help
-
-if TYPE_CHECKING:
-    from tomochrome.transform import Transform
-    from tomochrome.volume import Volume
+from tomochrome.io import check_fits, check_output, read, write
+from tomochrome.io.points import ENDINGS, read_points, write_points
+from tomochrome.io.units import EXACT_FLOAT
+from tomochrome.registration.checked_input import looks_like_labels
+from tomochrome.registration.report import overlap_share, sampled_points
+from tomochrome.runtime import check_writable
+from tomochrome.transform import Transform
+from tomochrome.volume import Volume
 
 _MIN_COVERED = 0.99  # a smaller covered fraction of the reference gives a warning
 
@@ -56,9 +62,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, session: Session) -> Outcome:
     """Apply a transform after checking the input."""
-    from tomochrome.io.points import ENDINGS
-    from tomochrome.transform import Transform
-
     points = args.input.name.lower().endswith(ENDINGS)
     check_inputs((args.input, args.transform, args.like), args.output)
     _check_output(args, points)
@@ -92,10 +95,6 @@ def _summary(transform: Transform) -> str:
 
 
 def _check_output(args: argparse.Namespace, points: bool) -> None:
-    from tomochrome.io import check_output
-    from tomochrome.io.points import ENDINGS
-    from tomochrome.runtime import check_writable
-
     if points:
         if not args.output.lower().endswith(ENDINGS):
             raise OutputError(
@@ -113,8 +112,6 @@ def _check_output(args: argparse.Namespace, points: bool) -> None:
 def _move_points(
     args: argparse.Namespace, transform: Transform, session: Session, clock: Clock
 ) -> tuple[dict[str, Any], str]:
-    from tomochrome.io.points import read_points, write_points
-
     landmarks = read_points(args.input)
     covered = int(transform.covers(landmarks).sum())
     if covered < len(landmarks):
@@ -130,12 +127,6 @@ def _move_points(
 def _move_volume(
     args: argparse.Namespace, transform: Transform, session: Session, clock: Clock
 ) -> tuple[dict[str, Any], str]:
-    import numpy as np
-
-    from tomochrome.io import check_fits, read, write
-    from tomochrome.registration.checked_input import looks_like_labels
-    from tomochrome.registration.report import overlap_share, sampled_points
-
     with clock.stage("read"):
         volume = read(args.input, series=args.series)
         check_fits(volume, args.output)
@@ -192,10 +183,6 @@ def _move_volume(
 
 def _integer_labels(volume: Volume, path: Path) -> Volume:
     """Return labels as integers, as other programs expect; other values unchanged."""
-    import numpy as np
-
-    from tomochrome.io.units import EXACT_FLOAT
-
     voxels = np.asarray(volume.voxels)
     if voxels.dtype.kind != "f" or not np.array_equal(np.rint(voxels), voxels):
         return volume
