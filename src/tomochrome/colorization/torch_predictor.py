@@ -16,6 +16,7 @@ from tomochrome.colorization.inputs import InputSpec
 from tomochrome.errors import ModelError, TomochromeError
 from tomochrome.notices import Notice
 from tomochrome.runtime import choose_device, free_memory, out_of_memory
+from tomochrome.runtime.device import torch_threads
 from tomochrome.tissue import N_TISSUES
 
 if TYPE_CHECKING:
@@ -54,16 +55,17 @@ class TorchPredictor(GridPredictor):
         self.batch = DEFAULT_BATCH.get(self._device.type, 4)
         super().__init__(card, device=device, batch=batch)
         self.reads = InputSpec.from_dict(card.metadata.get("input") or {})
-        state = load_state(card)
-        self.extra = {name: state.pop(name).numpy() for name in self.arrays if name in state}
-        self.module = load_network(card, state, N_TISSUES if self.names_tissues else None)
+        with torch_threads(1):  # waking others takes longer than hundreds of small operations
+            state = load_state(card)
+            self.extra = {name: state.pop(name).numpy() for name in self.arrays if name in state}
+            self.module = load_network(card, state, N_TISSUES if self.names_tissues else None)
+            self._place()
         self.multiple = size_multiple(_network_config(card))
         if any(size % self.multiple for size in self.reads.block or ()):
             raise ModelError(
                 f"the block size of the model '{card.name}' is not a multiple of "
                 f"{self.multiple} voxels"
             )
-        self._place()
 
     @abstractmethod
     def head(self, raw: torch.Tensor) -> torch.Tensor:
