@@ -6,6 +6,9 @@ import hashlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
+from safetensors import SafetensorError
+from safetensors.numpy import load
+
 from tomochrome.bundles.card import ModelCard
 from tomochrome.errors import ModelError
 
@@ -52,8 +55,6 @@ def load_arrays(card: ModelCard) -> dict[str, NDArray[Any]]:
     ModelError
         If the weights are missing, damaged or not safetensors.
     """
-    from safetensors.numpy import load
-
     return _parsed(card, load)
 
 
@@ -74,8 +75,6 @@ def load_state(card: ModelCard) -> dict[str, Tensor]:
 
 
 def _parsed(card: ModelCard, load: Callable[[bytes], dict[str, T]]) -> dict[str, T]:
-    from safetensors import SafetensorError
-
     data = read_weights(card)
     try:
         return dict(load(data))

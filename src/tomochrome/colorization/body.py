@@ -12,6 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from tomochrome.colorization.slab_kernels import block_mean_slab
+
 Bool = NDArray[np.bool_]
 
 COARSE_MM = 3.0  #: voxel size of the mask, unless the scan is coarser
@@ -98,8 +100,6 @@ def coarse_factors(
 
 def block_mean(hu: NDArray[np.generic], factors: tuple[int, int, int]) -> NDArray[np.float32]:
     """Average blocks of voxels; the last block of an axis may be smaller. NaN counts as air."""
-    from tomochrome.colorization.slab_kernels import block_mean_slab
-
     fz, fy, fx = factors
     nz, ny, nx = (-(-n // f) for n, f in zip(hu.shape, factors, strict=True))
     out = np.empty((nz, ny, nx), dtype=np.float32)

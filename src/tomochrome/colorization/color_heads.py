@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional
 
+from tomochrome.color.convert import srgb_to_lab
 from tomochrome.color.space import DELTA, TO_XYZ
 from tomochrome.errors import ModelError
 
@@ -209,8 +210,6 @@ def color_bins() -> NDArray[np.float32]:
     ndarray
         float32 (bins, 2), sorted by a*, then b*.
     """
-    from tomochrome.color.convert import srgb_to_lab
-
     levels = np.arange(0, 256, 5, dtype=np.uint8)
     rgb = np.stack(np.meshgrid(levels, levels, levels, indexing="ij"), axis=-1)
     ab = srgb_to_lab(rgb.reshape(1, -1, 3))[0, :, 1:]

@@ -15,6 +15,10 @@ from torch.nn import functional
 
 from tomochrome.bundles.monai_imports import MONAI_IMPORTS
 
+with MONAI_IMPORTS:
+    from monai.networks.nets import BasicUNet
+    from monai.networks.nets.resnet import ResNet
+
 LAYERS: Final = {
     18: ("basic", (2, 2, 2, 2)),
     34: ("basic", (3, 4, 6, 3)),
@@ -125,9 +129,6 @@ def color_unet(
     upsampling
         ``"bilinear"``, ``"nearest"`` or ``"transposed"``.
     """
-    with MONAI_IMPORTS:
-        from monai.networks.nets import BasicUNet
-
     way = "deconv" if upsampling == "transposed" else "nontrainable"
     network = BasicUNet(2, in_channels, out_channels, features, norm="batch", upsample=way)
     for module in network.modules():
@@ -153,9 +154,6 @@ class ResNetEncoder(nn.Module):
 
     def __init__(self, in_channels: int, layers: int, widths: Sequence[int]) -> None:
         super().__init__()
-        with MONAI_IMPORTS:
-            from monai.networks.nets.resnet import ResNet
-
         block, counts = LAYERS[layers]
         net = ResNet(
             block, list(counts), list(widths), 2, in_channels, conv1_t_stride=2, feed_forward=False

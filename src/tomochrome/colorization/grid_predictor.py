@@ -18,8 +18,10 @@ from numpy.typing import NDArray
 
 from tomochrome.bundles import ModelCard
 from tomochrome.color.codes import Table
+from tomochrome.colorization import slab_kernels
 from tomochrome.colorization.body import block_mean
 from tomochrome.colorization.grid import CoarseField, Taps, first_columns, pixel_taps, taps
+from tomochrome.colorization.grid_kernels import smooth_plane
 from tomochrome.colorization.inputs import (
     InputGrid,
     InputSpec,
@@ -28,6 +30,7 @@ from tomochrome.colorization.inputs import (
     window_ramps,
 )
 from tomochrome.colorization.scan import Colors, Predicted, Scan, body_noise
+from tomochrome.colorization.tables import color_table, tissue_table
 from tomochrome.errors import ModelError
 from tomochrome.notices import Notice
 from tomochrome.runtime import check
@@ -104,8 +107,6 @@ class GridPredictor(ABC):
     @property
     def table(self) -> Table:
         """The meaning of the codes."""
-        from tomochrome.colorization.tables import color_table, tissue_table
-
         return tissue_table() if self.names_tissues else color_table()
 
     def color(self, scan: Scan) -> Colors:
@@ -184,8 +185,6 @@ class GridPredictor(ABC):
 
     def _encoder(self, scan: Scan, columns: NDArray[np.int64]) -> Callable[..., None]:
         """Return a function that converts coarse planes into codes and confidences of a slab."""
-        from tomochrome.colorization import slab_kernels
-
         bilateral = bilateral_parameters(scan)
         if not self.names_tissues:
             tolerance = float(np.hypot(MIN_TOLERANCE, body_noise(scan)))
@@ -220,8 +219,6 @@ def smoothed(planes: Planes, side: float, across: float) -> Planes:
     across
         Weight of each adjacent pixel along both axes, 0 to 1/3.
     """
-    from tomochrome.colorization.grid_kernels import smooth_plane
-
     side32, across32 = (np.float32(min(max(share, 0.0), 1 / 3)) for share in (side, across))
     window: deque[NDArray[np.float32]] = deque(maxlen=3)
 

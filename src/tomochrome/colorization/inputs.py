@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from tomochrome.colorization.grid_kernels import average, fill_windows
 from tomochrome.errors import ModelError
 
 
@@ -182,8 +183,6 @@ def to_input_grid(
     InputGrid
         With ``max(1, round(n * spacing / pixel_mm))`` pixels along y and x.
     """
-    from tomochrome.colorization.grid_kernels import average
-
     sz, sy, sx = spacing
     n_z, n_y, n_x = hu.shape
     # a 3D network has learned shapes at one slice spacing
@@ -255,8 +254,6 @@ def input_batch(
     ndarray
         float32 (n, channels, y, x), luminances 0..1.
     """
-    from tomochrome.colorization.grid_kernels import fill_windows
-
     index = np.atleast_1d(np.asarray(slices, dtype=np.int64))
     _, n_y, n_x = grid.hu.shape
     height, width = (-(-n // multiple) * multiple for n in (n_y, n_x))

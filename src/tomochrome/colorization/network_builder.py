@@ -8,13 +8,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
+
+import torch
 
 from tomochrome.bundles.monai_imports import MONAI_IMPORTS
+from tomochrome.colorization.color_networks import (
+    LAYERS,
+    BigColor,
+    DynamicUNet,
+    Scim,
+    Zhang,
+    color_unet,
+)
 from tomochrome.errors import ModelError
 
-if TYPE_CHECKING:
-    import torch
+with MONAI_IMPORTS:
+    from monai.networks.nets import SegResNet, UNet
 
 _MAX_CHANNELS = 1024
 _MAX_LEVELS = 8
@@ -47,9 +57,6 @@ def _choice(config: Mapping[str, Any], key: str, names: tuple[str, ...]) -> str:
 
 
 def _unet(config: Mapping[str, Any]) -> torch.nn.Module:
-    with MONAI_IMPORTS:
-        from monai.networks.nets import UNet
-
     channels = _integer_list(config, "channels", 1, _MAX_CHANNELS)
     strides = _integer_list(config, "strides", 1, 2)
     if len(channels) < 2 or len(strides) != len(channels) - 1:
@@ -70,9 +77,6 @@ def _unet(config: Mapping[str, Any]) -> torch.nn.Module:
 
 
 def _segresnet(config: Mapping[str, Any]) -> torch.nn.Module:
-    with MONAI_IMPORTS:
-        from monai.networks.nets import SegResNet
-
     down, up = (_integer_list(config, key, 1, 8) for key in ("blocks_down", "blocks_up"))
     if not down or len(up) != len(down) - 1:
         raise ModelError(
@@ -91,14 +95,10 @@ def _segresnet(config: Mapping[str, Any]) -> torch.nn.Module:
 
 
 def _scim(config: Mapping[str, Any]) -> torch.nn.Module:
-    from tomochrome.colorization.color_networks import Scim
-
     return Scim(_integer(config, "in_channels", 1, 64), _integer(config, "out_channels", 1, 1024))
 
 
 def _zhang(config: Mapping[str, Any]) -> torch.nn.Module:
-    from tomochrome.colorization.color_networks import Zhang
-
     return Zhang(
         _integer(config, "in_channels", 1, 64),
         _integer(config, "out_channels", 1, 1024),
@@ -107,8 +107,6 @@ def _zhang(config: Mapping[str, Any]) -> torch.nn.Module:
 
 
 def _color_unet(config: Mapping[str, Any]) -> torch.nn.Module:
-    from tomochrome.colorization.color_networks import color_unet
-
     features = _integer_list(config, "features", 1, _MAX_CHANNELS)
     if len(features) != 6:
         raise ModelError(f"the network's 'features' must be 6 numbers, not {len(features)}")
@@ -121,8 +119,6 @@ def _color_unet(config: Mapping[str, Any]) -> torch.nn.Module:
 
 
 def _generator(config: Mapping[str, Any]) -> torch.nn.Module:
-    from tomochrome.colorization.color_networks import LAYERS, BigColor, DynamicUNet
-
     layers = _integer(config, "layers", 1, 1000)
     if layers not in LAYERS:
         raise ModelError(
@@ -131,9 +127,9 @@ def _generator(config: Mapping[str, Any]) -> torch.nn.Module:
     widths, decoder = (
         _integer_list(config, key, 1, _MAX_CHANNELS) for key in ("widths", "decoder")
     )
-    for key, found, wanted in (("widths", widths, 4), ("decoder", decoder, 5)):
-        if len(found) != wanted:
-            raise ModelError(f"the network's '{key}' must be {wanted} numbers, not {len(found)}")
+    for key, channels, length in (("widths", widths, 4), ("decoder", decoder, 5)):
+        if len(channels) != length:
+            raise ModelError(f"the network's '{key}' must be {length} numbers, not {len(channels)}")
     unet: dict[str, Any] = {
         "in_channels": _integer(config, "in_channels", 1, 64),
         "out_channels": _integer(config, "out_channels", 1, 1024),

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from tomochrome.bundles import PHOTOGRAPH, ModelCard, reading_metadata
 from tomochrome.color.convert import lab_to_srgb8, srgb_to_lab
@@ -127,16 +128,12 @@ def _body_pixels(card: ModelCard) -> float:
 
 def _body(L: NDArray[np.float32]) -> NDArray[np.bool_]:
     """Return what is not black around the body, or everything."""
-    from scipy import ndimage
-
     bright = ndimage.binary_opening(np.pad(L > _BLACK_L, 1, mode="edge"))[1:-1, 1:-1]
     return np.asarray(ndimage.binary_fill_holes(bright)) if bright.any() else np.ones(L.shape, bool)
 
 
 def _reduced(image: NDArray[Any], scale: float) -> NDArray[np.float32]:
     """Return an image with fewer pixels, averaged over their area."""
-    from scipy import ndimage
-
     shape = [max(1, round(n * scale)) for n in image.shape]
     smooth = ndimage.gaussian_filter(image.astype(np.float32), max(0.0, (1 / scale - 1) / 2.4))
     return _resized(smooth, (shape[0], shape[1]))
@@ -144,8 +141,6 @@ def _reduced(image: NDArray[Any], scale: float) -> NDArray[np.float32]:
 
 def _resized(image: NDArray[np.float32], shape: tuple[int, int]) -> NDArray[np.float32]:
     """Return an image with another number of pixels and the same outer edges (linear)."""
-    from scipy import ndimage
-
     steps = [old / new for old, new in zip(image.shape, shape, strict=True)]
     offset = [(step - 1) / 2 for step in steps]
     return np.asarray(
@@ -180,7 +175,6 @@ def _guided(
 
     In each neighborhood they are a linear function of the grey value.
     """
-    from scipy import ndimage
 
     def mean(image: NDArray[np.float32]) -> NDArray[np.float32]:
         return np.asarray(ndimage.uniform_filter(image, 2 * _RADIUS + 1, mode="nearest"))

@@ -6,21 +6,26 @@ import os
 import threading
 from dataclasses import replace
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tomochrome.bundles import reading_metadata
+from tomochrome.bundles.monai_imports import MONAI_IMPORTS
+from tomochrome.color.chroma import Chroma
+from tomochrome.colorization import grid_kernels, slab_kernels
 from tomochrome.colorization.cards import DEFAULT_MODEL, find_model
+from tomochrome.colorization.grid import CoarseField, first_columns, taps
 from tomochrome.colorization.predictor import check_reference, predictor_class
+from tomochrome.colorization.reference_photograph import Reference, as_reference
+from tomochrome.colorization.scan import prepare
 from tomochrome.errors import OptionError
+from tomochrome.geometry.orient import reorient_like
 from tomochrome.runtime import check, report
-
-if TYPE_CHECKING:
-    from tomochrome.color.chroma import Chroma
-    from tomochrome.colorization.reference_photograph import Reference
-    from tomochrome.volume import Volume
+from tomochrome.runtime.device import compute_threads
+from tomochrome.tissue import N_TISSUES
+from tomochrome.volume import Volume
 
 NOT_FOR_DIAGNOSIS = "not for diagnosis"
 _lock = threading.Lock()
@@ -79,11 +84,6 @@ def colorize(
     Cancelled
         If the user cancelled.
     """
-    from tomochrome.color.chroma import Chroma
-    from tomochrome.colorization.scan import prepare
-    from tomochrome.geometry.orient import reorient_like
-    from tomochrome.runtime.device import compute_threads
-
     if batch is not None and batch < 1:
         raise OptionError(f"the batch size must be at least 1, not {batch}")
     card = find_model(model)
@@ -91,8 +91,6 @@ def colorize(
     options: dict[str, Any] = {}
     origin = ""
     if reference is not None:
-        from tomochrome.colorization.reference_photograph import as_reference
-
         photograph = as_reference(reference)
         options["reference"], origin = photograph, f", photograph sha256 {photograph.sha256}"
     check()
@@ -141,11 +139,6 @@ def warm_up() -> None:
 @cache
 def _warm_up_once() -> None:
     import torch  # noqa: F401
-
-    from tomochrome.bundles.monai_imports import MONAI_IMPORTS
-    from tomochrome.colorization import grid_kernels, slab_kernels
-    from tomochrome.colorization.grid import CoarseField, first_columns, taps
-    from tomochrome.tissue import N_TISSUES
 
     with MONAI_IMPORTS:
         import monai.networks.nets  # noqa: F401

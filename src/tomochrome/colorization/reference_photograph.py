@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tomochrome.errors import InputError, OptionError
+from tomochrome.io.picture_files import read_label_picture, read_photograph
 from tomochrome.tissue import N_TISSUES, NO_TISSUE
 
 CLOSE: Final = 10.0  #: distance in (a*, b*) below which colors are considered equal
@@ -111,7 +112,6 @@ class Reference:
         InputError
             If a file cannot be read, or the images do not match.
         """
-        from tomochrome.io.picture_files import read_label_picture, read_photograph
 
         def load(value: Picture | None, read: Any) -> Any:
             return value if value is None or isinstance(value, np.ndarray) else read(value)

@@ -6,27 +6,25 @@ import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL.Image import Image
 
+from tomochrome.bundles import ModelCard
 from tomochrome.color import light
 from tomochrome.colorization.cards import find_model, models
 from tomochrome.colorization.predict import colorize
 from tomochrome.colorization.predictor import check_reference, needs_reference
+from tomochrome.colorization.reference_photograph import Reference
 from tomochrome.errors import Cancelled, OptionError, TomochromeError
 from tomochrome.geometry.orient import axis_map, closest_axial
+from tomochrome.io.slice_pictures import contact_sheet
 from tomochrome.notices import Notice
 from tomochrome.runtime import check, quietly, report
 from tomochrome.volume import Volume
 from tomochrome.windowing import DEFAULT, Window, parse_window
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
-
-    from tomochrome.bundles import ModelCard
-    from tomochrome.colorization.reference_photograph import Reference
 
 GREY: Final = "grey"
 MARGIN_MM: Final = 20.0  #: context above and below the slice for the models
@@ -57,8 +55,6 @@ class Comparison:
 
     def sheet(self) -> Image:
         """Return a contact sheet of all images, with letters, a scale bar and a caption."""
-        from tomochrome.io.slice_pictures import contact_sheet
-
         photograph = () if self.reference is None else (("Reference photograph", self.reference),)
         return contact_sheet(self.pictures, self.titles, photograph)
 

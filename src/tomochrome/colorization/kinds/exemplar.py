@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import ClassVar, Final
 
+import numba
 import numpy as np
 from numpy.typing import NDArray
 
@@ -19,6 +20,7 @@ from tomochrome.colorization.cards import DEFAULT_MODEL, find_model
 from tomochrome.colorization.predictor import predictor_class, register_kind
 from tomochrome.colorization.reference_photograph import Reference, TissueColors
 from tomochrome.colorization.scan import Colors, Scan, denoised
+from tomochrome.colorization.tables import color_codes, color_table
 from tomochrome.errors import ModelError
 from tomochrome.notices import Notice
 from tomochrome.runtime import ThreadPool, check, report
@@ -63,8 +65,6 @@ class Exemplar:
     @property
     def table(self) -> Table:
         """The meaning of the codes."""
-        from tomochrome.colorization.tables import color_table
-
         return color_table()
 
     def color(self, scan: Scan) -> Colors:
@@ -93,10 +93,6 @@ class Exemplar:
         self, scan: Scan, found: Colors, table: Mixtures, colors: TissueColors
     ) -> Colors:
         """Convert mixtures of tissues to colors of the photograph (Reinhard 2001)."""
-        import numba
-
-        from tomochrome.colorization.tables import color_codes
-
         transfer = _Transfer.of(scan, found, table, colors)
         plain = None if transfer.slope.any() else color_codes(transfer.base)
         code, confidence = np.zeros(found.code.shape, np.uint16), found.confidence

@@ -13,8 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tomochrome.bundles import ModelCard
+from tomochrome.colorization.brain import shade_brain
 from tomochrome.colorization.cards import checked_table, hu_edges, temperature
 from tomochrome.colorization.predictor import register_kind
+from tomochrome.colorization.slab_kernels import HIGHEST_HU, LOWEST_HU
 from tomochrome.colorization.torch_predictor import TorchPredictor
 from tomochrome.tissue import N_TISSUES
 
@@ -46,8 +48,6 @@ class TissueNetwork(TorchPredictor):
 
     def color(self, scan: Scan) -> Colors:
         """Compute a code and a confidence for each voxel of a scan; see `Predictor.color`."""
-        from tomochrome.colorization.brain import shade_brain
-
         colors = super().color(scan)
         shade_brain(scan, colors)
         return colors
@@ -70,8 +70,6 @@ def likelihood_table(card: ModelCard, stored: NDArray[np.generic] | None) -> NDA
     ModelError
         If the table does not match the metadata.
     """
-    from tomochrome.colorization.slab_kernels import HIGHEST_HU, LOWEST_HU
-
     hu = np.arange(LOWEST_HU, HIGHEST_HU + 1)
     if stored is None:
         return np.ones((len(hu), N_TISSUES), dtype=np.float32)
