@@ -14,9 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tomochrome.color.chroma import COLORED, Chroma
+from tomochrome.color.convert import srgb_to_lab
 from tomochrome.color.palettes import Palette, palette
 from tomochrome.errors import GeometryError
 from tomochrome.tissue import N_TISSUES, NO_TISSUE, TISSUE_NAMES, Tissue
+from tomochrome.windowing import PRESETS, luminance
 
 
 @dataclass(frozen=True)
@@ -237,8 +239,6 @@ def flicker(chroma: Chroma, hu: NDArray[Any], palette_name: str | Palette = "nat
     GeometryError
         If the HU are not on the coloring's grid or there is only one slice.
     """
-    from tomochrome.windowing import PRESETS, luminance
-
     if hu.shape != chroma.shape or len(hu) < 2:
         raise GeometryError("flicker needs HU on the coloring's grid and at least two slices")
     table = chroma.ab_of_code(palette_name)
@@ -287,8 +287,6 @@ def photograph_error(
     GeometryError
         If the shapes differ or the mask is empty.
     """
-    from tomochrome.color.convert import srgb_to_lab
-
     if ab.shape[:2] != photograph.shape[:2] or mask.shape != ab.shape[:2] or not mask.any():
         raise GeometryError(
             "coloring, photograph and mask must have the same shape, and the mask must not be empty"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import signal
 from collections.abc import Callable, Iterator, Sequence, Sized
 from concurrent.futures import Future, wait
 from typing import Any
@@ -153,8 +154,6 @@ class _Collate:
 
 def _begin_worker(_: int) -> None:
     """Ignore Ctrl-C, which the parent handles, and leave most CPU time to the network."""
-    import signal
-
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.environ["NUMBA_NUM_THREADS"] = "1"
     if hasattr(os, "nice"):

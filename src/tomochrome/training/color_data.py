@@ -15,6 +15,7 @@ from typing import Final
 import numpy as np
 
 from tomochrome.color.chroma import Chroma
+from tomochrome.colorization.predict import colorize
 from tomochrome.errors import InputError
 from tomochrome.geometry.orient import closest_axial
 from tomochrome.io import read
@@ -110,8 +111,6 @@ def taught_scan(scan: Volume, teacher: str) -> ColoredScan:
     teacher
         Name of the model.
     """
-    from tomochrome.colorization.predict import colorize
-
     small = coarsened(scan, TAUGHT_SPACING)
     chroma: Chroma = colorize(small, model=teacher).without_shades()
     kind = np.where(chroma.code > 0, BODY, AROUND).astype(np.uint8)

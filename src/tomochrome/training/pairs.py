@@ -19,6 +19,8 @@ import torch
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from tomochrome.geometry.resample import to_spacing
+from tomochrome.io import read
 from tomochrome.phantom import N_STRUCTURES, Structure, sample_hu
 from tomochrome.registration.velocity import (
     Shape,
@@ -327,9 +329,6 @@ def read_real(data: Path | None) -> list[Source]:
     TomochromeError
         If a scan is missing or cannot be read.
     """
-    from tomochrome.geometry.resample import to_spacing
-    from tomochrome.io import read
-
     sources = []
     for name in REAL if data is not None else ():
         volume = read(data / name)  # type: ignore[operator]

@@ -18,10 +18,13 @@ from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from tomochrome.color.convert import srgb_to_lab
+from tomochrome.colorization.body import find_body
 from tomochrome.errors import InputError
 from tomochrome.notices import Notice
+from tomochrome.registration.pairwise import register
 from tomochrome.runtime import check, report, write_whole
 from tomochrome.training.folder import make_folder
 from tomochrome.training.visible_human import (
@@ -175,11 +178,6 @@ def align_sections(
     overlap
         Dice of the body masks of CT and photographs.
     """
-    from scipy import ndimage
-
-    from tomochrome.colorization.body import find_body
-    from tomochrome.registration.pairwise import register
-
     in_body = photographs.voxels[..., 3] > 0
     light = np.stack([
         np.where(mask, srgb_to_lab(plane[..., :3])[..., 0], 0.0)

@@ -14,6 +14,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from tomochrome.colorization.predict import colorize
 from tomochrome.geometry.orient import closest_axial
 from tomochrome.io import read
 from tomochrome.phantom import Structure, tissue_table
@@ -87,8 +88,6 @@ def teach(scan: Volume, teacher: str, confidence: float) -> NDArray[np.uint8]:
     ndarray
         uint8 (z, y, x) of `tomochrome.phantom.Structure`, or `UNSURE`.
     """
-    from tomochrome.colorization.predict import colorize
-
     tissue, total = None, np.zeros(scan.shape, np.float32)
     for size in SIZES:
         view = replace(scan, affine=scan.affine @ np.diag([size, size, size, 1.0]))

@@ -12,8 +12,13 @@ from typing import Any
 import numpy as np
 import torch
 
+from tomochrome.io import read
+from tomochrome.registration.align import align
+from tomochrome.registration.checked_input import checked_pair
 from tomochrome.registration.symmetric_network import SymNet, predict
-from tomochrome.registration.velocity import pair_fields
+from tomochrome.registration.validation import deform, errors_mm, random_diffeomorphism
+from tomochrome.registration.velocity import pair_fields, warp
+from tomochrome.registration.working_pair import make_pair
 from tomochrome.runtime import check
 from tomochrome.training.pairs import PairSamples, Sample
 
@@ -106,12 +111,6 @@ def removed_on_ct(
     seeds
         Number of deformations to average over.
     """
-    from tomochrome.io import read
-    from tomochrome.registration.align import align
-    from tomochrome.registration.checked_input import checked_pair
-    from tomochrome.registration.validation import deform, errors_mm, random_diffeomorphism
-    from tomochrome.registration.working_pair import make_pair
-
     volume = read(scan)
     body = np.asarray(volume.voxels) > _BODY_HU
     after = before = 0.0
@@ -131,12 +130,6 @@ def removed_on_ct(
 
 def brains(net: SymNet, first: Path, second: Path, shrink_by: int = 2) -> dict[str, float]:
     """Return the correlation of two images on one grid before and after the network alone."""
-    from tomochrome.io import read
-    from tomochrome.registration.align import align
-    from tomochrome.registration.checked_input import checked_pair
-    from tomochrome.registration.velocity import warp
-    from tomochrome.registration.working_pair import make_pair
-
     pair = make_pair(*checked_pair(read(first), read(second)))
     alignment = align(pair, net, iterations=0, shrink_by=shrink_by)
     moved = warp(pair.moving, alignment.fields.forward)

@@ -18,6 +18,7 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from tomochrome.errors import InputError
 from tomochrome.io.picture_files import read_photograph
@@ -151,8 +152,6 @@ def read_slice(path: Path) -> NDArray[np.int16]:
 
 def _png_values(path: str) -> NDArray[np.int32]:
     """Return the values of a 16-bit PNG; runs in the sandbox."""
-    from PIL import Image
-
     with Image.open(path, formats=("PNG",)) as image:
         if image.size != (CT_SIZE, CT_SIZE):
             raise InputError(f"'{Path(path).name}' does not have {CT_SIZE} x {CT_SIZE} pixels")
