@@ -55,7 +55,7 @@ def test_register_names_its_own_option_whatever_the_reader_says(monkeypatch, opt
     def read(*_: object, **__: object) -> None:
         raise ChoiceError("in other words", "b, c")
 
-    monkeypatch.setattr("tomochrome.io.read", read)
+    monkeypatch.setattr(command, "read", read)
     with pytest.raises(InputError) as caught:
         command._read(Path("a"), None, option)
     assert str(caught.value) == f"in other words; {advice}"
