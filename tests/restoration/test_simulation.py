@@ -107,9 +107,9 @@ def test_rings_are_round_and_alike_in_all_slices(body: np.ndarray) -> None:
 
 
 def test_motion_blurs_only_if_there_is_any(body: np.ndarray) -> None:
-    still = add_motion(body, (0.0, 0.0), 0.0, rng(), PIXEL_MM)
+    still = add_motion(body, (0.0, 0.0), 0.0, rng())
     assert np.abs(still.hu - body).max() < 1e-2 and not still.mask.any()
-    moved = add_motion(body, (3.0, 1.0), 2.0, rng(), PIXEL_MM)
+    moved = add_motion(body, (3.0, 1.0), 2.0, rng())
     outline = ellipse(48, 56, 38, 50) & ~ellipse(48, 56, 32, 44)
     assert moved.mask[1][outline].mean() > 2 * moved.mask[1][ellipse(40, 56, 10, 12)].mean()
 
@@ -150,7 +150,7 @@ def test_lost_lines(body: np.ndarray, saturated: bool) -> None:
         lambda hu, r: add_metal(hu, hu > 400, "titanium", PIXEL_MM, r),
         lambda hu, r: add_noise(hu, 0.1, PIXEL_MM, r),
         lambda hu, r: add_rings(hu, PIXEL_MM, r),
-        lambda hu, r: add_motion(hu, (1.0, 1.0), 1.0, r, PIXEL_MM),
+        lambda hu, r: add_motion(hu, (1.0, 1.0), 1.0, r),
         lambda hu, r: lose_slices(hu, 1, 1, r, "corrupted"),
         lambda hu, r: lose_lines(hu, 2, r),
     ],

@@ -134,10 +134,12 @@ def add_noise(
 
     Parameters
     ----------
-    hu, pixel_mm, rng, photons
+    hu
         As for `add_metal`; all slices are damaged.
     dose
         The part, above 0 and at most 1.
+    pixel_mm, rng, photons
+        As for `add_metal`.
 
     Returns
     -------
@@ -200,13 +202,12 @@ def add_motion(
     shift_px: tuple[float, float],
     degrees: float,
     rng: np.random.Generator,
-    pixel_mm: float,
 ) -> Damaged:
     """Let the patient move during a half of the scan.
 
     Parameters
     ----------
-    hu, pixel_mm
+    hu
         As for `add_metal`.
     shift_px, degrees
         Motion in (y, x) and around the center between the halves.
