@@ -9,7 +9,7 @@ and reading take another series first) and reports the second time, without impo
 commands. Printed are the medians over the rounds, the median ratio of now to before, and the peak
 memory of the processes. `image_files.py` does the same for NIfTI, NRRD and MetaImage.
 
-Limits: no step slower than 1.1 times, and no more memory. Runs on Linux and macOS.
+Limits: no step slower than 1.1 times, and no more memory. Runs on Linux.
 """
 
 from __future__ import annotations
@@ -31,7 +31,16 @@ from tomochrome.io.dicom import write_series
 from tomochrome.phantom import make_patient
 from tomochrome.volume import Volume
 
-_STEP = """
+# The memory of a process itself; what the kernel accounts to it includes its parent's.
+_PEAK = """
+import atexit
+@atexit.register
+def peak():
+    print(*(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")))
+"""
+_STEP = (
+    _PEAK
+    + """
 import gc, sys, time
 from numpy import asarray
 from tomochrome import colorize, light, register
@@ -60,6 +69,7 @@ start = time.perf_counter()
 work(paths[0])
 print(time.perf_counter() - start)
 """
+)
 
 
 def prepare(folder: Path, slices: int) -> dict[str, list[str]]:
@@ -82,7 +92,11 @@ def prepare(folder: Path, slices: int) -> dict[str, list[str]]:
         "relight": [scan],
         "register": pair,
     }
-    command = [sys.executable, "-c", "from tomochrome.cli import main; raise SystemExit(main())"]
+    command = [
+        sys.executable,
+        "-c",
+        f"{_PEAK}from tomochrome.cli import main; raise SystemExit(main())",
+    ]
     colored = ["colorize", str(three), "-o", str(folder / "colored.nii.gz"), "--force"]
     return {
         "help": [*command, "--help"],
@@ -98,19 +112,14 @@ def measured(command: list[str], source: Path) -> tuple[float, float]:
     """Return the seconds that a step prints, or those of the whole command, and its peak MiB."""
     paths = os.pathsep.join((str(source), os.environ.get("PYTHONPATH", "")))
     start = time.perf_counter()
-    with tempfile.TemporaryFile("w+") as output:
-        process = subprocess.Popen(
-            command, env={**os.environ, "PYTHONPATH": paths}, stdout=output, stderr=output
-        )
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-        output.seek(0)
-        lines = output.read().splitlines()
-    if process.returncode:
-        raise SystemExit("\n".join(lines))
+    done = subprocess.run(
+        command, env={**os.environ, "PYTHONPATH": paths}, capture_output=True, text=True
+    )
     whole = time.perf_counter() - start
-    kib = 1 if sys.platform != "darwin" else 1 / 1024
-    return float(lines[-1]) if command[2] == _STEP else whole, usage.ru_maxrss * kib / 1024
+    if done.returncode:
+        raise SystemExit(done.stderr)
+    lines = done.stdout.split()
+    return float(lines[-2]) if command[2] == _STEP else whole, int(lines[-1]) / 1024
 
 
 def main() -> None:
