@@ -77,10 +77,6 @@ class Densities:
         ratio = coefficient("water", EFFECTIVE_KEV) / coefficient("bone", EFFECTIVE_KEV)
         return cls((1 - share) * relative, share * relative * np.float32(ratio))
 
-    def without(self, mask: NDArray[np.bool_]) -> Densities:
-        """Return the densities with nothing where a mask is true."""
-        return Densities(np.where(mask, 0, self.water), np.where(mask, 0, self.bone))
-
 
 def transmission(paths: dict[Material, NDArray[np.floating]]) -> NDArray[np.float64]:
     """Return the share of the signal that passes through paths in g/cm^2, of equal shapes."""

@@ -341,6 +341,6 @@ def lose_lines(
 
 
 def changed(difference: NDArray[np.floating]) -> NDArray[np.bool_]:
-    """Return where slices differ by `MIN_CHANGE_HU` or more, noise apart."""
+    """Return where slices differ by `MIN_CHANGE_HU` or more on average around a voxel."""
     smooth = ndimage.gaussian_filter(np.abs(difference), (0, 1, 1))
     return np.asarray(smooth >= MIN_CHANGE_HU)
