@@ -1,3 +1,4 @@
+from .defects import Defect, DefectMap, Restoration
 from .projection import Projector
 from .simulation import (
     Damaged,
@@ -12,7 +13,10 @@ from .simulation import (
 
 __all__ = [
     "Damaged",
+    "Defect",
+    "DefectMap",
     "Projector",
+    "Restoration",
     "add_metal",
     "add_motion",
     "add_noise",
