@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 import ctphantom
 from ctphantom import N_STRUCTURES, PHASES, REGIONS, Anatomy, Structure, StructureMap
 from ctphantom.materials import hu_table, sample_hu, texture_table
+from ctphantom.render import Scanner, render_ct
 from tomochrome.errors import OptionError
 from tomochrome.runtime.sandbox import call
 from tomochrome.runtime.task import check, report
@@ -41,6 +42,7 @@ __all__ = [
     "make_ct",
     "make_patient",
     "make_structures",
+    "render_hu",
     "sample_hu",
     "texture_table",
     "tissue_table",
@@ -273,6 +275,36 @@ def make_patient(
         made.anatomy,
         made.description,
     )
+
+
+def render_hu(
+    structures: NDArray[np.uint8],
+    spacing: tuple[float, float, float],
+    rng: np.random.Generator,
+    noise: float = 1.0,
+) -> NDArray[np.int16]:
+    """Render the CT of a structure map at a random time after contrast agent, or without it.
+
+    Parameters
+    ----------
+    structures
+        `Structure` of each voxel, uint8 (z, y, x).
+    spacing
+        Spacing (z, y, x) in mm.
+    rng
+        Random number generator.
+    noise
+        Factor on the scanner's noise.
+
+    Returns
+    -------
+    ndarray
+        HU, int16 (z, y, x).
+    """
+    return render_ct(
+        structures, spacing, rng=rng, hu=sample_hu(None, rng), scanner=Scanner(noise=noise),
+        threads=1,
+    )  # fmt: skip
 
 
 def write_dicom(

@@ -79,12 +79,15 @@ class Projector:
             float32 (y, x).
         """
         image = np.empty(self.shape, np.float32)
-        projection_kernels.backproject(self._filtered(sinogram), self.angles, image)
+        projection_kernels.backproject(self.filtered(sinogram), self.angles, image)
         image *= np.pi / self.n_views
         return image
 
-    def _filtered(self, sinogram: NDArray[np.floating]) -> NDArray[np.float32]:
-        """Return the sinogram after the band-limited ramp filter (Kak and Slaney, eq. 61)."""
+    def filtered(self, sinogram: NDArray[np.floating]) -> NDArray[np.float32]:
+        """Return a sinogram (view, detector) after the band-limited ramp filter.
+
+        Source: Kak and Slaney, equation 61.
+        """
         n = next_fast_len(2 * self.n_detectors, real=True)
         distance = np.minimum(np.arange(n), n - np.arange(n))
         ramp = np.zeros(n)

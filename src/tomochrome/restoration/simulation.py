@@ -31,6 +31,7 @@ MAX_HU: Final = 3071.0  #: of 12 bits, at which scanners clip
 AIR_HU: Final = -1024.0
 PHOTONS: Final = 3e5  #: detected per element and view without a patient, at the full dose
 ELECTRONIC_NOISE: Final = 8.0  #: standard deviation in photons
+_MIN_PHOTONS: Final = 30.0  # counted behind metal; scanners smooth or clip lower counts
 KERNEL_PX: Final = 0.5  #: blur of the reconstruction
 
 
@@ -118,7 +119,7 @@ def _metal_in_slice(
     # what the metal adds to the noise of the scan
     variance = np.maximum(after - after**2 / before, 0) * photons + ELECTRONIC_NOISE**2
     noisy = after * photons + rng.standard_normal(after.shape) * np.sqrt(variance)
-    noisy = np.where(with_metal[material] > 0, np.maximum(noisy, 1.0) / photons, before)
+    noisy = np.where(with_metal[material] > 0, np.maximum(noisy, _MIN_PHOTONS) / photons, before)
     change = corrected(-np.log(noisy)) - corrected(-np.log(before))
     return to_hu(projector.reconstruct(change), pixel_mm)
 
