@@ -5,8 +5,13 @@ Drawing one takes seconds of projections, so they are kept on disk and used for 
 
 from __future__ import annotations
 
+import os
+import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass
+from functools import lru_cache
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -14,13 +19,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tomochrome.errors import InputError
-from tomochrome.phantom import render_hu
+from tomochrome.geometry.orient import closest_axial
+from tomochrome.io import read
+from tomochrome.phantom import Structure, render_hu
 from tomochrome.restoration import simulation
 from tomochrome.restoration.attenuation import Material
 from tomochrome.restoration.classical import metal_mask, without_network
 from tomochrome.restoration.defects import KINDS
-from tomochrome.training.folder import write_bytes
-from tomochrome.training.patients import TrainingPatient
+from tomochrome.runtime import check, report
+from tomochrome.training.folder import make_folder, write_bytes
+from tomochrome.training.patients import TrainingPatient, hu_of
+from tomochrome.training.pool import load
 
 SHARES: Final[dict[str, float]] = {
     "metal": 0.36, "noise": 0.2, "missing": 0.16, "ring": 0.12, "lines": 0.06, "field": 0.05,
@@ -29,6 +38,7 @@ SHARES: Final[dict[str, float]] = {
 """How often each kind is drawn."""
 MAX_PIXELS: Final = 448  #: of a side; larger slices are cropped around the body
 _SLICES: Final = 9
+_RESCAN_SECONDS: Final = 20.0
 _BONE_HU: Final = 250.0
 _BODY_HU: Final = -300.0
 
@@ -238,9 +248,153 @@ _DAMAGE: Final[
 }  # fmt: skip
 
 
-def draw_scan(patient: TrainingPatient, seed: int, shares: Mapping[str, float]) -> DefectScan:
-    """Draw a defect by the shares, in slices of a patient."""
+@dataclass(frozen=True)
+class Source:
+    """A file to simulate defects in: a phantom of the pool, or a CT.
+
+    Attributes
+    ----------
+    path
+        The file.
+    real
+        Whether it is a CT of a living person.
+    """
+
+    path: Path
+    real: bool
+
+
+class DefectScans:
+    """Scans with simulated defects on disk, of which there may be more and more.
+
+    Parameters
+    ----------
+    folder
+        Their folder.
+    held_out
+        Whether those of the patients that are not learned from, or the others.
+    """
+
+    def __init__(self, folder: Path, held_out: bool = False) -> None:
+        self.folder, self.held_out = folder, held_out
+        self._names: list[str] = []
+        self._listed = -_RESCAN_SECONDS
+        self._read: dict[str, DefectScan] = {}
+
+    def __getstate__(self) -> dict[str, object]:
+        return {**self.__dict__, "_read": {}}
+
+    def __len__(self) -> int:
+        now = time.monotonic()
+        if now - self._listed > _RESCAN_SECONDS:
+            self._listed = now
+            part = "test" if self.held_out else "learn"
+            self._names = sorted(path.name for path in self.folder.glob(f"{part}-*.npz"))
+        return len(self._names)
+
+    def draw(self, rng: np.random.Generator) -> DefectScan:
+        """Draw a scan; it is read when it is first drawn.
+
+        Raises
+        ------
+        InputError
+            If there is none, or the file is damaged.
+        """
+        if not len(self):
+            raise InputError(f"there are no scans with simulated defects in '{self.folder}'")
+        name = self._names[rng.integers(len(self._names))]
+        if name not in self._read:
+            self._read[name] = DefectScan.load(self.folder / name)
+        return self._read[name]
+
+    @staticmethod
+    def generate(
+        folder: Path,
+        sources: Sequence[Source],
+        count: int,
+        shares: Mapping[str, float],
+        real_share: float,
+        processes: int | None = None,
+    ) -> None:
+        """Draw the first scans that are not there yet, in several processes.
+
+        Every tenth patient, and every fourth CT, is held out: scans of these are not learned from.
+
+        Parameters
+        ----------
+        folder
+            Folder to write to.
+        sources
+            Patients and CT.
+        count
+            Number of scans.
+        shares
+            How often each kind of defect is drawn.
+        real_share
+            Share of scans of living people, if there are any.
+        processes
+            Number of processes; None for one per processor.
+
+        Raises
+        ------
+        TomochromeError
+            If there is nothing to draw from, a file cannot be read or written, or the user
+            cancelled.
+        """
+        if not sources:
+            raise InputError(f"there are no phantoms to simulate defects in beside '{folder}'")
+        make_folder(folder)
+        jobs = _jobs(folder, sources, count, real_share)
+        if not jobs:
+            return
+        with ProcessPoolExecutor(processes or os.cpu_count(), get_context("spawn")) as pool:
+            running: set[Future[None]] = {
+                pool.submit(_draw_file, path, source, k, dict(shares)) for path, source, k in jobs
+            }
+            try:
+                while running:
+                    done, running = wait(running, 0.2, FIRST_COMPLETED)
+                    for job in done:
+                        job.result()
+                    check()
+                    report(len(jobs) - len(running), len(jobs), "simulating defects")
+            except BaseException:
+                pool.shutdown(cancel_futures=True)
+                raise
+
+
+def _jobs(
+    folder: Path, sources: Sequence[Source], count: int, real_share: float
+) -> list[tuple[Path, Source, int]]:
+    """Return the file, source and seed of each scan that is missing."""
+    phantoms, scans = ([s for s in sources if s.real is real] for real in (False, True))
+    jobs = []
+    for k in range(count):
+        rng = np.random.default_rng([k, 33])
+        real = bool(scans) and (not phantoms or rng.random() < real_share)
+        among, every = (scans, 4) if real else (phantoms, 10)
+        place = int(rng.integers(len(among)))
+        part = "test" if place % every == every - 1 else "learn"
+        path = folder / f"{part}-{k:05d}.npz"
+        if not path.exists():
+            jobs.append((path, among[place], k))
+    return jobs
+
+
+@lru_cache(2)
+def _patient(source: Source) -> TrainingPatient:
+    if not source.real:
+        return load(source.path)
+    scan = closest_axial(read(source.path))
+    hu = hu_of(scan)
+    body = np.where(hu > _BODY_HU, np.uint8(Structure.MUSCLE), np.uint8(0))
+    return TrainingPatient(source.path.name, body, scan.spacing, hu)
+
+
+def _draw_file(path: Path, source: Source, seed: int, shares: Mapping[str, float]) -> None:
+    """Draw a scan in a child process and write it."""
+    os.environ["NUMBA_NUM_THREADS"] = "1"
     rng = np.random.default_rng([seed, 32])
     kinds, weights = list(shares), np.array(list(shares.values()))
     kind = kinds[rng.choice(len(kinds), p=weights / weights.sum())]
-    return draw_defect(draw_slab(patient, rng), kind, rng)
+    draw_defect(draw_slab(_patient(source), rng), kind, rng).save(path)
