@@ -41,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--optimizer",
-        choices=("adamw", "adam", "rmsprop", "sgd"),
+        choices=("adamw", "adam", "adamax", "rmsprop", "sgd", "sgd-auto"),
         help="optimizer (default: from the configuration)",
     )
     options.add_device(parser)

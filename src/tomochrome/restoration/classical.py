@@ -220,12 +220,14 @@ def _radial_profile(
         number = usable.reshape(shape).sum(1)
         values.append(np.where(usable, fine, 0).reshape(shape).sum(1) / np.maximum(number, 1))
         counts.append(number > per / 2)
-    profile = np.ma.median(
-        np.ma.array(np.concatenate(values), mask=~np.concatenate(counts)), axis=0
-    )
-    share = np.concatenate(counts).mean(0)
+    every, judged = np.concatenate(values), np.concatenate(counts)
+    order = np.sort(np.where(judged, every, np.inf), axis=0)
+    middle = np.minimum(judged.sum(0) // 2, len(order) - 1)
+    profile = np.take_along_axis(order, middle[None], axis=0)[0]
+    profile[~judged.any(0)] = 0
+    share = judged.mean(0)
     share[:_MIN_RING_PX] = 0
-    return profile.filled(0.0), np.where(share > _MIN_RING_SHARE, share, 0)
+    return profile, np.where(share > _MIN_RING_SHARE, share, 0)
 
 
 def _high_pass(values: NDArray[np.floating], axis: int) -> NDArray[np.floating]:

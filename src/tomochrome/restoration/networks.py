@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import numpy as np
 import torch
@@ -30,18 +30,29 @@ FILLER_CHANNELS: Final = 4 + len(NEIGHBORS) + 1 + len(KINDS)
 FINDER_CHANNELS: Final = 5
 MULTIPLE: Final = 16  #: of the rows and columns of an input
 _MAX_SOFT: Final = 2.0
+_MIN_WIDE: Final = -1.1
 _MAX_WIDE: Final = 3.1
 _MAX_CHANNELS: Final = 512
 
 
-def soft(hu: NDArray[Any]) -> NDArray[np.float32]:
-    """Return HU of soft tissue as float32 of about -2 to 2, the rest clipped."""
-    return np.clip((hu - SOFT[0]) / SOFT[1], -_MAX_SOFT, _MAX_SOFT).astype(np.float32)
+Hu = TypeVar("Hu", NDArray[Any], torch.Tensor)
 
 
-def wide(hu: NDArray[Any]) -> NDArray[np.float32]:
+def soft(hu: Hu) -> Hu:
+    """Return HU of soft tissue as float32 of -2 to 2, the rest clipped."""
+    return _scaled(hu, SOFT, -_MAX_SOFT, _MAX_SOFT)
+
+
+def wide(hu: Hu) -> Hu:
     """Return HU as float32 of about -1 to 3."""
-    return np.clip((hu - WIDE[0]) / WIDE[1], -1.1, _MAX_WIDE).astype(np.float32)
+    return _scaled(hu, WIDE, _MIN_WIDE, _MAX_WIDE)
+
+
+def _scaled(hu: Hu, scale: tuple[float, float], low: float, high: float) -> Hu:
+    if isinstance(hu, torch.Tensor):
+        return ((hu - scale[0]) / scale[1]).clamp(low, high)
+    values = np.asarray(hu, np.float32)
+    return np.clip((values - np.float32(scale[0])) / np.float32(scale[1]), low, high)
 
 
 Part = tuple[slice, slice]
@@ -51,7 +62,7 @@ WHOLE: Final[Part] = (slice(None), slice(None))
 def filler_input(
     measured: NDArray[Any],
     filled: NDArray[Any],
-    code: NDArray[np.uint8],
+    code: NDArray[np.integer],
     z: int,
     part: Part = WHOLE,
 ) -> NDArray[np.float32]:

@@ -89,7 +89,8 @@ class TrainingConfig(BaseModel):
     workers
         Worker processes that prepare batches; 0 for a thread of this process.
     optimizer
-        ``"adamw"``, ``"adam"``, ``"rmsprop"``, or ``"sgd"`` (with Nesterov momentum 0.9).
+        ``"adamw"``, ``"adam"``, ``"adamax"``, ``"rmsprop"``, ``"sgd"`` (with Nesterov momentum
+        0.9), or ``"sgd-auto"`` (Polyak's step, at most the learning rate).
     learning_rate, weight_decay
         Parameters of the optimizer; only AdamW uses weight decay.
     warm_up
@@ -116,7 +117,7 @@ class TrainingConfig(BaseModel):
     minutes: PositiveFloat = 60.0
     batch: PositiveInt = 8
     workers: NonNegativeInt = 0
-    optimizer: Literal["adamw", "adam", "rmsprop", "sgd"] = "adamw"
+    optimizer: Literal["adamw", "adam", "adamax", "rmsprop", "sgd", "sgd-auto"] = "adamw"
     learning_rate: Rate = 1e-3
     weight_decay: NonNegativeFloat = 0.01
     warm_up: NonNegativeInt = 50

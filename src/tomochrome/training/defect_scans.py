@@ -5,6 +5,7 @@ Drawing one takes seconds of projections, so they are kept on disk and used for 
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -52,7 +53,7 @@ class DefectScan:
     measured, filled, clean
         HU, int16 (z, y, x): with the defect, filled without a network, and without the defect.
     code
-        The defects, uint8 (z, y, x), as in `DefectMap`.
+        The defects, integers (z, y, x), as in `DefectMap`.
     spacing
         Spacing (z, y, x) in mm.
     targets
@@ -64,35 +65,35 @@ class DefectScan:
     measured: NDArray[np.int16]
     filled: NDArray[np.int16]
     clean: NDArray[np.int16]
-    code: NDArray[np.uint8]
+    code: NDArray[np.integer]
     spacing: tuple[float, float, float]
     targets: tuple[int, ...]
     real: bool = False
 
     def save(self, path: Path) -> None:
-        """Write a file atomically."""
-        write_bytes(path, lambda buffer: np.savez(
-            buffer, measured=self.measured, filled=self.filled, clean=self.clean, code=self.code,
-            spacing=self.spacing, targets=self.targets, real=self.real,
-        ))  # fmt: skip
+        """Write the voxels to a ``.npy`` file and the rest to a ``.json`` file beside it."""
+        volumes = np.stack([self.measured, self.filled, self.clean, self.code.astype(np.int16)])
+        write_bytes(path, lambda buffer: np.save(buffer, volumes), force=True)
+        header = {"spacing": self.spacing, "targets": self.targets, "real": self.real}
+        text = json.dumps(header).encode()
+        write_bytes(path.with_suffix(".json"), lambda buffer: buffer.write(text))
 
     @classmethod
     def load(cls, path: Path) -> DefectScan:
-        """Read a file.
+        """Open the files; voxels are read when they are used.
 
         Raises
         ------
         InputError
-            If it is damaged.
+            If they are damaged.
         """
         try:
-            with np.load(path, allow_pickle=False) as data:
-                z, y, x = map(float, data["spacing"])
-                return cls(
-                    data["measured"], data["filled"], data["clean"], data["code"], (z, y, x),
-                    tuple(map(int, data["targets"])), bool(data["real"]),
-                )  # fmt: skip
-        except (OSError, KeyError, ValueError) as error:
+            measured, filled, clean, code = np.load(path, mmap_mode="r")
+            header = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+            z, y, x = map(float, header["spacing"])
+            targets = tuple(map(int, header["targets"]))
+            return cls(measured, filled, clean, code, (z, y, x), targets, bool(header["real"]))
+        except (OSError, KeyError, ValueError, TypeError) as error:
             raise InputError(f"'{path}' cannot be read; delete it to draw it again") from error
 
 
@@ -138,14 +139,16 @@ def draw_defect(slab: Slab, kind: str, rng: np.random.Generator) -> DefectScan:
     damaged, targets = _DAMAGE[kind](hu, slab.spacing, rng)
     clean, code = hu, np.zeros(hu.shape, np.uint8)
     if kind != "none":
-        code[damaged.mask] = KINDS.index(kind) + 1  # type: ignore[arg-type]
+        code[damaged.mask] = KINDS.index(kind) + 1
     if kind == "field":
         code[damaged.hu > simulation.AIR_HU] = 0
     if kind == "metal":  # it stays as it was measured
         clean = np.where(metal_mask(damaged.hu), damaged.hu, hu)
     filled = without_network(damaged.hu, code, slab.spacing)
-    whole = (np.rint(part).astype(np.int16) for part in (damaged.hu, filled, clean))
-    return DefectScan(*whole, code, slab.spacing, targets, slab.real)
+    measured, filled, clean = (
+        np.rint(part).astype(np.int16) for part in (damaged.hu, filled, clean)
+    )
+    return DefectScan(measured, filled, clean, code, slab.spacing, targets, slab.real)
 
 
 Drawn = tuple[simulation.Damaged, tuple[int, ...]]
@@ -289,7 +292,7 @@ class DefectScans:
         if now - self._listed > _RESCAN_SECONDS:
             self._listed = now
             part = "test" if self.held_out else "learn"
-            self._names = sorted(path.name for path in self.folder.glob(f"{part}-*.npz"))
+            self._names = sorted(path.name for path in self.folder.glob(f"{part}-*.json"))
         return len(self._names)
 
     def draw(self, rng: np.random.Generator) -> DefectScan:
@@ -304,7 +307,7 @@ class DefectScans:
             raise InputError(f"there are no scans with simulated defects in '{self.folder}'")
         name = self._names[rng.integers(len(self._names))]
         if name not in self._read:
-            self._read[name] = DefectScan.load(self.folder / name)
+            self._read[name] = DefectScan.load((self.folder / name).with_suffix(".npy"))
         return self._read[name]
 
     @staticmethod
@@ -375,8 +378,8 @@ def _jobs(
         among, every = (scans, 4) if real else (phantoms, 10)
         place = int(rng.integers(len(among)))
         part = "test" if place % every == every - 1 else "learn"
-        path = folder / f"{part}-{k:05d}.npz"
-        if not path.exists():
+        path = folder / f"{part}-{k:05d}.npy"
+        if not path.with_suffix(".json").exists():
             jobs.append((path, among[place], k))
     return jobs
 

@@ -235,8 +235,14 @@ class Task(ABC, Generic[C]):
                 return torch.optim.AdamW(weights, rate, weight_decay=self.config.weight_decay)
             case "adam":
                 return torch.optim.Adam(weights, rate)
+            case "adamax":
+                return torch.optim.Adamax(weights, rate)
             case "rmsprop":
                 return torch.optim.RMSprop(weights, rate)
+            case "sgd-auto":
+                from tomochrome.training.polyak import PolyakSGD
+
+                return PolyakSGD(weights, rate)
             case "sgd":
                 return torch.optim.SGD(weights, rate, momentum=0.9, nesterov=True)
 

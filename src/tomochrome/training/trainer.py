@@ -237,7 +237,7 @@ class _State:
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(self.net.parameters(), 1.0)
-        self.optimizer.step()
+        self.optimizer.step(lambda: value)
         self.mean.update_parameters(self.net)
         self.step += 1
         return {"loss": value, **figures}

@@ -85,7 +85,7 @@ class RestorationConfig(TrainingConfig):
 class DefectSamples(RandomSamples):
     """Crops of slices with a defect.
 
-    A sample is the input of a filler and of a finder, float32 (channels, y, x), the true HU and
+    A sample is the input of a filler or of a finder, float32 (channels, y, x), the true HU and
     the HU filled without a network, float32 (1, y, x), and the defects, int64 (y, x).
 
     Parameters
@@ -96,15 +96,15 @@ class DefectSamples(RandomSamples):
         Height and width in pixels.
     seed
         Seed of the samples.
-    real
-        Only slices of living people or only of phantoms; None for both.
+    finding
+        Whether the input is that of a finder.
     """
 
     def __init__(
-        self, scans: DefectScans, shape: tuple[int, int], seed: int, real: bool | None = None
+        self, scans: DefectScans, shape: tuple[int, int], seed: int, *, finding: bool = False
     ) -> None:
         super().__init__(seed)
-        self.scans, self.shape, self.real = scans, shape, real
+        self.scans, self.shape, self.finding = scans, shape, finding
 
     def draw(self) -> tuple[NDArray[Any], ...]:
         """Draw a crop, in most cases around a damaged pixel."""
@@ -113,11 +113,13 @@ class DefectSamples(RandomSamples):
         z = int(rng.choice(scan.targets))
         part = self._part(scan, z)
         flip = 1 if rng.random() < 0.5 else -1
-        images = filler_input(scan.measured, scan.filled, scan.code, z, part)
-        seen = finder_input(scan.measured, z, part)
-        planes = [np.float32(volume[z][part])[None] for volume in (scan.clean, scan.filled)]
+        if self.finding:
+            images = finder_input(scan.measured, z, part)
+        else:
+            images = filler_input(scan.measured, scan.filled, scan.code, z, part)
+        planes = [np.asarray(v[z][part], np.float32)[None] for v in (scan.clean, scan.filled)]
         code = scan.code[z][part].astype(np.int64)
-        arrays = (images, seen, *planes, code)
+        arrays = (images, *planes, code)
         return tuple(np.ascontiguousarray(array[..., ::flip]) for array in arrays)
 
     def _part(self, scan: DefectScan, z: int) -> tuple[slice, slice]:
@@ -160,7 +162,8 @@ class _Restoration(Task[RestorationConfig]):
 
     def samples(self, seed: int, *, held_out: bool = False) -> DefectSamples:
         """Return samples of the scans that are learned from, or of the others."""
-        return DefectSamples(DefectScans(self.folder, held_out), self.config.shape, seed)
+        scans = DefectScans(self.folder, held_out)
+        return DefectSamples(scans, self.config.shape, seed, finding=self.kind == "defects")
 
     def network(self) -> torch.nn.Module:
         """Build the network with its initial weights."""
@@ -203,7 +206,7 @@ class Filler(_Restoration):
         learned: the bias of a tissue is small. The figures are the root mean square errors in HU
         of the network and without it.
         """
-        images, _, clean, filled, code = batch
+        images, clean, filled, code = batch
         mask = (code > 0)[:, None].float()
         with mixed_precision(images.device):
             if isinstance(net, TranslationVAE):
@@ -225,7 +228,7 @@ class Filler(_Restoration):
         self, net: TranslationVAE, images: torch.Tensor, clean: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the change of the slice, and the loss of both autoencoders and the mapping."""
-        seen, target = images[:, :2], torch.cat([_soft(clean), _wide(clean)], 1)
+        seen, target = images[:, :2], torch.cat([soft(clean), wide(clean)], 1)
         mean, spread = net.damaged.latents(images)
         clean_mean, clean_spread = net.clean.latents(target)
         noise, clean_noise = torch.randn_like(mean), torch.randn_like(mean)
@@ -267,14 +270,6 @@ TITLES: Final = {
 }
 
 
-def _soft(hu: torch.Tensor) -> torch.Tensor:
-    return torch.from_numpy(soft(hu.cpu().numpy())).to(hu)
-
-
-def _wide(hu: torch.Tensor) -> torch.Tensor:
-    return torch.from_numpy(wide(hu.cpu().numpy())).to(hu)
-
-
 def _divergence(mean: torch.Tensor, log_variance: torch.Tensor) -> torch.Tensor:
     """Return the Kullback-Leibler divergence from the standard normal distribution, per value."""
     return 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).mean()
@@ -285,7 +280,7 @@ def _errors(net: torch.nn.Module, samples: DefectSamples) -> dict[str, float]:
     after, before = np.zeros(len(KINDS) + 1), np.zeros(len(KINDS) + 1)
     device = next(net.parameters()).device
     for k in range(MEASURED_SAMPLES):
-        images, _, clean, filled, code = samples[k]
+        images, clean, filled, code = samples[k]
         with torch.no_grad():
             change = net(torch.from_numpy(images)[None].to(device)).cpu().numpy()[0]
         for totals, hu in ((after, filled + STEP_HU * change), (before, filled)):
@@ -308,7 +303,7 @@ class Finder(_Restoration):
 
     def loss(self, net: torch.nn.Module, batch: Any) -> tuple[torch.Tensor, Mapping[str, float]]:
         """Return cross-entropy and one minus Dice, and as figures Dice and the share right."""
-        _, seen, _, _, code = batch
+        seen, _, _, code = batch
         with mixed_precision(seen.device):
             logits = net(seen)
         logits = logits.float()
@@ -352,7 +347,7 @@ def _calibrated(
         return 1.0, {}, ""
     logits, codes = [], []
     for k in range(MEASURED_SAMPLES // 4):
-        _, seen, _, _, code = samples[k]
+        seen, _, _, code = samples[k]
         with torch.no_grad():
             out = net(torch.from_numpy(seen)[None])[0]
         logits.append(out.flatten(1).T[::16])
