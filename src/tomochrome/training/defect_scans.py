@@ -145,10 +145,10 @@ def draw_defect(slab: Slab, kind: str, rng: np.random.Generator) -> DefectScan:
     if kind == "metal":  # it stays as it was measured
         clean = np.where(metal_mask(damaged.hu), damaged.hu, hu)
     filled = without_network(damaged.hu, code, slab.spacing)
-    measured, filled, clean = (
+    measured, without, truth = (
         np.rint(part).astype(np.int16) for part in (damaged.hu, filled, clean)
     )
-    return DefectScan(measured, filled, clean, code, slab.spacing, targets, slab.real)
+    return DefectScan(measured, without, truth, code, slab.spacing, targets, slab.real)
 
 
 Drawn = tuple[simulation.Damaged, tuple[int, ...]]
