@@ -28,6 +28,9 @@ WANTED = {
             "artistic",
             "stable",
             "bigcolor",
+            "features-alexnet",
+            "features-vgg16",
+            "features-resnet18",
         )
     },
 }
@@ -42,6 +45,7 @@ def test_every_shipped_configuration_is_trained_below():
     networks = {json.loads(p.read_text())["network"]["name"] for p in CONFIGS.glob("*.json")}
     assert networks == {
         "UNet", "SymNet", "Scim", "ColorUNet", "Zhang", "DynamicUNet", "BigColor", "SegResNet",
+        "AlexNet", "VGG16", "ResNet18",
     }  # fmt: skip
     assert shipped() == sorted(WANTED)
 
@@ -54,6 +58,8 @@ def test_training_writes_a_card(name, real, data, tmp_path, capsys, monkeypatch)
     )  # measured on, of each kind
     for slices in ("WEIGHT", "CALIBRATION", "HISTOGRAM"):
         monkeypatch.setattr(f"tomochrome.training.tasks.tissue_task.{slices}_SLICES", 16)
+    for slices in ("WEIGHT", "HELD_OUT"):
+        monkeypatch.setattr(f"tomochrome.training.tasks.features_task.{slices}_SLICES", 16)
     config = tmp_path / "mine.json"
     config.write_text(json.dumps(small(name)))
     run = write_run(tmp_path / "run")

@@ -50,6 +50,10 @@ SMALL = {
         "block": [16, 32, 48],
         "batch": 2,
     },
+    **{
+        name: {"shape": [32, 48], "crop": [24, 32], "reuse": 2, "batch": 2}
+        for name in ("AlexNet", "VGG16", "ResNet18")
+    },
     "SymNet": {
         "network": {"channels": [8, 12], "reach": 4.0, "passes": 2},
         "shape": [16, 16, 20],

@@ -15,7 +15,7 @@ The metadata, in addition to the usual keys of MONAI bundles (``version``, ``tas
 
     name, license       strings
     title, description  display name, and a one-line description (optional)
-    kind                "network", "transfer-function" or "registration"
+    kind                "network", "transfer-function", "registration", "features" ...
     trained_on          string, or list of strings
     scores              {name: number}
     weights_sha256      SHA-256 of models/model.safetensors, hexadecimal
@@ -25,6 +25,7 @@ Further keys for each kind of model are documented where the models are built
 """
 
 from tomochrome.bundles.card import (
+    FEATURES,
     PHOTOGRAPH,
     PHOTOGRAPH_WEIGHTS,
     REGISTRATION,
@@ -42,6 +43,7 @@ from tomochrome.bundles.card import (
 from tomochrome.bundles.weights import load_arrays, load_state, read_weights
 
 __all__ = [
+    "FEATURES",
     "PHOTOGRAPH",
     "PHOTOGRAPH_WEIGHTS",
     "REGISTRATION",

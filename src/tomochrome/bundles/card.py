@@ -52,6 +52,7 @@ class Purpose:
 
 
 REGISTRATION: Final = Purpose("registration model", ("registration",), ("network",))
+FEATURES: Final = Purpose("feature network", ("features",), ("network", "input"))
 
 
 @dataclass(frozen=True)

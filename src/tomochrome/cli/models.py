@@ -7,7 +7,7 @@ import textwrap
 from collections.abc import Mapping
 from typing import Any
 
-from tomochrome.bundles import REGISTRATION, ModelCard, list_cards
+from tomochrome.bundles import FEATURES, REGISTRATION, ModelCard, list_cards
 from tomochrome.cli import options
 from tomochrome.cli.files import check_inputs, read_reference
 from tomochrome.cli.session import Outcome, Session
@@ -56,10 +56,11 @@ def run(args: argparse.Namespace, session: Session) -> Outcome:
     if args.output is not None:
         raise OptionError("--output needs --compare with the CT to color")
     if not args.model:
-        cards = [*models(), *list_cards(REGISTRATION)]
+        cards = [*models(), *list_cards(REGISTRATION), *list_cards(FEATURES)]
         text = "\n\n".join(_summary(card.to_json()) for card in cards)
     else:
-        register = {card.name: card for card in list_cards(REGISTRATION)}
+        others = [*list_cards(REGISTRATION), *list_cards(FEATURES)]
+        register = {card.name: card for card in others}
         cards = [register.get(name) or find_model(name) for name in args.model]
         text = "\n\n".join(map(_page, cards))
     return Outcome({"models": [card.to_json() for card in cards]}, text)

@@ -83,7 +83,7 @@ def run(args: argparse.Namespace, session: Session) -> Outcome:
     bundles = [str(path) for path in training.finish(out, weights, config=config, data=args.data)]
     seconds = round(time.perf_counter() - started, 1)
     command = find_task(config.task).command
-    lines = [*bundles, f"trained in {seconds:.0f} s; use them with {command} --model"]
+    lines = [*bundles, f"trained in {seconds:.0f} s; use them with {command}"]
     data = {
         "config": config.name,
         "checkpoint": str(checkpoint),

@@ -161,7 +161,7 @@ class Task(ABC, Generic[C]):
 
     description: ClassVar[str] = ""  #: one line for the card and the menu
     config_type: ClassVar[type[TrainingConfig]] = TrainingConfig
-    command: ClassVar[str] = "colorize"  #: the command whose ``--model`` accepts the bundles
+    command: ClassVar[str] = "colorize --model"  #: the command and option that accept the bundles
     kind: ClassVar[str] = "network"  #: kind of the bundle
     figures: ClassVar[tuple[str, ...]] = ()  #: columns of the log in addition to the loss
     stages: tuple[float, ...] = (1.0,)  #: shares of the run at which its stages end

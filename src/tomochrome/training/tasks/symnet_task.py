@@ -143,7 +143,7 @@ class SymNetTask(Task[SymNetConfig]):
 
     description = "where each of two volumes has to move to meet the other half-way"
     config_type = SymNetConfig
-    command = "register"
+    command = "register --model"
     kind = KIND
     figures = ("alike", "error", "before")
 
