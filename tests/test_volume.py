@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import pickle
 
 import numpy as np
 import pytest
@@ -109,3 +110,20 @@ def test_other_voxels_keep_the_grid_and_the_history() -> None:
     np.testing.assert_array_equal(rgba.affine, volume.affine)
     with pytest.raises(GeometryError):
         volume.with_voxels(np.zeros((9, 3, 4), np.uint8))
+
+
+@pytest.mark.parametrize("name", ["outside", "restored"])
+@pytest.mark.parametrize(
+    "mask", [np.zeros((2, 3, 5), bool), np.zeros((2, 3, 4), np.uint8), np.zeros((3, 4), bool)]
+)
+def test_masks_match_the_voxels(name: str, mask: np.ndarray) -> None:
+    with pytest.raises(GeometryError, match=f"{name}.* does not match the volume"):
+        Volume(cube(), **{name: mask})
+
+
+def test_restored_voxels_stay_marked_in_other_voxels_of_the_grid() -> None:
+    mask = np.arange(24).reshape(2, 3, 4) % 5 == 0
+    volume = Volume(cube(), restored=mask)
+    rgba = volume.with_voxels(np.zeros((2, 3, 4, 4), np.uint8), unit="RGBA")
+    assert rgba.restored is mask
+    assert pickle.loads(pickle.dumps(volume)).restored.tolist() == mask.tolist()

@@ -17,6 +17,7 @@ Code = Literal[
     "geometry",  # voxel positions: assumed, uneven, resampled, or changed by hand
     "header",  # header values used without verification
     "no-number",  # NaN voxels that were filled
+    "restored",  # voxels whose values were restored, not measured
     "refused",  # the reason why this cannot be read
     "unit",  # the unit of the values, or that it is unknown
     "nothing-colored",

@@ -13,6 +13,8 @@ from tomochrome.errors import GeometryError, InputError
 from tomochrome.notices import Notice
 
 Unit = Literal["HU", "unknown", "RGBA", "tissue", "fraction"]
+RESTORED: Final = "restored, not measured"
+"""In the description of a file with restored voxels, and of the file with their mask."""
 MAX_MM: Final = 1e9  # larger coordinates overflow and mean a damaged header
 Verdict = Literal["regular", "irregular", "tilted", "incomplete", "unreadable", "not-ct"]
 
@@ -68,6 +70,10 @@ class Volume:
     outside
         Booleans (z, y, x), true where the scanner measured nothing (padding, outside the field
         of view, missing slices): shown as air and never colored. None if there is no such voxel.
+    restored
+        Booleans (z, y, x), true where the values were restored, not measured
+        (`tomochrome.restore`): hatched in pictures, and kept in files. None if there is no such
+        voxel.
 
     Raises
     ------
@@ -81,6 +87,7 @@ class Volume:
     unit: Unit = "HU"
     provenance: Provenance = field(default_factory=Provenance)
     outside: NDArray[np.bool_] | None = None
+    restored: NDArray[np.bool_] | None = None
 
     def __post_init__(self) -> None:
         ndim, shape = self.voxels.ndim, tuple(self.voxels.shape)
@@ -93,10 +100,9 @@ class Volume:
             raise GeometryError(f"RGBA voxels must be uint8, not {self.voxels.dtype}")
         if 0 in shape:
             raise GeometryError(f"the volume is empty: its shape is {shape}")
-        if self.outside is not None and (
-            self.outside.shape != shape[:3] or self.outside.dtype != np.bool_
-        ):
-            raise GeometryError("the mask of voxels outside the scan does not match the volume")
+        for mask, what in ((self.outside, "outside the scan"), (self.restored, "restored")):
+            if mask is not None and (mask.shape != shape[:3] or mask.dtype != np.bool_):
+                raise GeometryError(f"the mask of voxels {what} does not match the volume")
         affine = np.array(self.affine, dtype=np.float64)
         if affine.shape != (4, 4) or not np.isfinite(affine).all():
             raise GeometryError("the affine must be a finite 4x4 matrix")

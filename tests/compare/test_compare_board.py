@@ -133,6 +133,14 @@ def test_types_are_wide_enough_for_both() -> None:
     assert (np.isin(board.voxels, A.voxels) | (board.voxels == 0.25)).all()
 
 
+@pytest.mark.parametrize("color", [False, True])
+def test_restored_voxels_of_both_stay_marked(color: bool) -> None:
+    mine, theirs = (np.random.default_rng(k).random(SHAPE) < 0.2 for k in (1, 2))
+    board = checkerboard(replace(A, restored=mine), replace(B, restored=theirs), color=color)
+    np.testing.assert_array_equal(board.restored, mine | theirs)
+    assert checkerboard(A, B, color=color).restored is None
+
+
 def test_beyond_the_other_s_field_of_view() -> None:
     """Air and ``outside`` in values, transparent in color, with a warning."""
     half = Volume(B.voxels[:, :, :4], AFFINE)

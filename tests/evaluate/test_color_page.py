@@ -45,6 +45,18 @@ def test_the_truth_is_shown_in_the_palette_and_grey_without_color():
     assert np.abs(lab[..., 0] - srgb_to_lab(row["grey"])[..., 0]).max() <= 1
 
 
+def test_restored_voxels_are_hatched():
+    truth = truth_of([4])
+    hu = np.full(truth.index.shape, 50.0, np.float32)
+    restored = np.zeros(hu.shape, bool)
+    restored[4, 2:] = True
+    (plain,), (row,) = (grey_and_truth(hu, truth, restored=r) for r in (None, restored))
+    for name in plain:
+        differs = (plain[name] != row[name]).any(axis=-1)
+        assert differs.any() and not differs[~restored[4]].any()
+    assert "hatching marks voxels that were restored" in color_page([row], [FIGURES])
+
+
 def test_figures_have_intervals_and_names_are_escaped():
     page = color_page([], [FIGURES])
     assert "3.1 [2.5, 4.0]" in page and "infinite" in page

@@ -35,9 +35,11 @@ def volumes(draw, shear=True, rgba=None):
     count = int(np.prod(shape))
     if draw(st.booleans()) if rgba is None else rgba:
         voxels = np.arange(count * 4, dtype=np.uint32).astype(np.uint8).reshape(*shape, 4)
-        return Volume(voxels, affine, "RGBA", outside=masks(draw, shape))
+        return Volume(
+            voxels, affine, "RGBA", outside=masks(draw, shape), restored=masks(draw, shape)
+        )
     voxels = np.arange(count, dtype=np.int16).reshape(shape) - 1000
-    return Volume(voxels, affine, "HU", outside=masks(draw, shape))
+    return Volume(voxels, affine, "HU", outside=masks(draw, shape), restored=masks(draw, shape))
 
 
 def masks(draw, shape):

@@ -47,6 +47,7 @@ def test_there_and_back_is_lossless(volume):
         assert back.outside is None
     else:
         np.testing.assert_array_equal(back.outside, volume.outside)
+    np.testing.assert_array_equal(back.restored, volume.restored)
 
 
 @quick
@@ -58,6 +59,16 @@ def test_voxels_outside_the_scan_stay_outside(volume):
     else:  # the values are distinct
         assert set(upright.voxels[upright.outside]) == set(volume.voxels[volume.outside])
         assert upright.outside.flags.c_contiguous
+
+
+@quick
+@given(volumes(rgba=False))
+def test_restored_voxels_stay_marked(volume):
+    upright = closest_axial(volume)
+    if volume.restored is None:
+        assert upright.restored is None
+    else:  # the values are distinct
+        assert set(upright.voxels[upright.restored]) == set(volume.voxels[volume.restored])
 
 
 @quick

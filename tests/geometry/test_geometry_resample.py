@@ -12,6 +12,7 @@ from scipy.ndimage import map_coordinates
 from tomochrome.errors import GeometryError, OptionError
 from tomochrome.geometry import from_sitk, resample, same_grid, to_sitk, to_spacing
 from tomochrome.geometry.affine import apply
+from tomochrome.geometry.resample import restored_on
 from tomochrome.volume import Volume, default_affine
 
 quick = settings(max_examples=40, deadline=None)
@@ -208,3 +209,18 @@ def test_air_beyond_a_scan_is_a_value_that_its_type_holds(kind: type, least: int
     found = resample(volume, Volume(volume.voxels, far, "HU"))
     assert found.voxels.dtype == kind
     assert (np.asarray(found.voxels) == least).all()
+
+
+def test_every_voxel_with_a_share_of_a_restored_one_is_marked():
+    """One restored value that nothing else has, in a volume of zeros, shows where it goes."""
+    voxels = np.zeros((5, 6, 7), np.float32)
+    voxels[2, 3, 1] = voxels[4, 0, 6] = 1000
+    volume = Volume(voxels, default_affine((2.0, 1.0, 1.0)), restored=voxels > 0)
+    like = Volume(np.zeros((9, 8, 8), np.uint8), default_affine((1.1, 0.7, 0.9), (0.3, 0.2, 0.1)))
+    moved = resample(volume, like, fill=0)
+    np.testing.assert_array_equal(moved.restored, moved.voxels > 0.1)
+    np.testing.assert_array_equal(restored_on(volume, like), moved.restored)
+    np.testing.assert_array_equal(restored_on(volume, volume), volume.restored)
+    none = Volume(voxels, volume.affine)
+    assert resample(none, like).restored is None
+    assert restored_on(none, like) is None

@@ -23,6 +23,7 @@ from tomochrome.cli.session import Clock, Outcome, Session, size, took
 from tomochrome.compare import Checkerboard, CheckerboardSettings, Pair, smallest_tile_mm
 from tomochrome.errors import ChoiceError, InputError, OutputError
 from tomochrome.io import read, write
+from tomochrome.io.restored_mask import companions
 from tomochrome.registration.pairwise import Registration, register
 from tomochrome.runtime import quietly, report
 from tomochrome.volume import Provenance, Volume
@@ -38,6 +39,11 @@ FILES = (
 )
 """The output files."""
 TILE_MM = 20.0
+_NOTES = {
+    "moved": "Moving volume registered to the fixed one, not for diagnosis",
+    "moved_inverse": "Fixed volume registered to the moving one, not for diagnosis",
+    "jacobian": "Jacobian determinant of a registration, not for diagnosis",
+}
 _VOLUMES = ("fixed_mask", "moving_mask", "fixed_labels", "moving_labels")
 _POINTS = ("fixed_points", "moving_points")
 
@@ -125,7 +131,9 @@ def run(args: argparse.Namespace, session: Session) -> Outcome:
         **extras,
     )
     report = dict(result.report)
-    with write_together(args.output, FILES, force=args.force) as place:
+    images = ((getattr(result, name), f"{name}.nii.gz") for name in _NOTES)
+    masks = [mask.name for image, name in images for mask in companions(image, name)]
+    with write_together(args.output, [*FILES, *masks], force=args.force) as place:
         with clock.stage("write"):
             _write(fixed, result, place, session)
         seconds = clock.seconds()  # its total includes reading and writing
@@ -170,12 +178,7 @@ def _read(path: Path, series: str | None, option: str | None, strict: bool = Fal
 
 
 def _write(fixed: Volume, result: Registration, place: Path, session: Session) -> None:
-    notes = {
-        "moved": "Moving volume registered to the fixed one, not for diagnosis",
-        "moved_inverse": "Fixed volume registered to the moving one, not for diagnosis",
-        "jacobian": "Jacobian determinant of a registration, not for diagnosis",
-    }
-    for name, note in notes.items():
+    for name, note in _NOTES.items():
         volume = getattr(result, name)
         extra = {**volume.provenance.extra, "description": note}
         described = replace(volume, provenance=replace(volume.provenance, extra=extra))
@@ -192,7 +195,8 @@ def _write_board(fixed: Volume, moved: Volume, path: Path, session: Session) -> 
     pair = Pair(fixed, moved, color=True)
     board = Checkerboard(pair, CheckerboardSettings(max(TILE_MM, smallest_tile_mm(fixed))))
     lazy: Any = board
-    sheet = Volume(lazy, fixed.affine, "RGBA", Provenance(extra={"description": board.words()}))
+    origin = Provenance(extra={"description": board.words()})
+    sheet = Volume(lazy, fixed.affine, "RGBA", origin, restored=pair.restored)
     write(sheet, path)
 
 

@@ -13,7 +13,7 @@ from tomochrome.color.lighting import Lighting, check_scalar, code_table, lit_pr
 from tomochrome.color.relight import CodeTable, relight
 from tomochrome.color.shading import SkinGaps, render_blocks
 from tomochrome.color.table import TABLE
-from tomochrome.geometry.block_grids import block_affine, block_steps
+from tomochrome.geometry.block_grids import block_affine, block_means, block_steps
 from tomochrome.geometry.computed import ComputedArray, full_index
 from tomochrome.volume import Volume
 
@@ -191,4 +191,6 @@ def light_3d(
     steps = block_steps(volume.shape, volume.spacing, most_voxels)
     voxels = lit.lit_in_3d(steps)
     provenance = lit_provenance(volume, lit.chroma, lit.settings)
-    return Volume(voxels, block_affine(volume.affine, steps), "RGBA", provenance)
+    restored = None if volume.restored is None else block_means(volume.restored, steps) > 0
+    affine = block_affine(volume.affine, steps)
+    return Volume(voxels, affine, "RGBA", provenance, restored=restored)

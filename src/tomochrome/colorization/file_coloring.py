@@ -294,6 +294,7 @@ def colorize_file(
     from tomochrome.colorization.predict import colorize
     from tomochrome.io import read, write
     from tomochrome.io.dicom.dicom_write import check_slices
+    from tomochrome.io.restored_mask import companions
     from tomochrome.windowing import parse_window
 
     source = source if isinstance(source, Source) else Source(Path(source))
@@ -354,9 +355,13 @@ def colorize_file(
             (outputs.confidence, chroma.confidence_volume),
         ]
         made = [(name, make) for name, make in volumes if name is not None]
+        names = [name for name, _ in made]
+        masks = companions(image, outputs.color) + [
+            m for c in outputs.copies for m in companions(image, c)
+        ]
         # all move to their paths once all are complete
-        with write_group([name for name, _ in made], force=outputs.force) as places:
-            for (name, make), place in zip(made, places, strict=True):
+        with write_group([*names, *masks], force=outputs.force) as places:
+            for (name, make), place in zip(made, places, strict=False):
                 folder = "/" if name.endswith(("/", os.sep)) else ""
                 write(make(), f"{place}{folder}")
     seconds["total"] = time.perf_counter() - start

@@ -150,6 +150,9 @@ def compare_models(
         unit="RGBA",
         provenance=replace(images[-1].provenance, extra=extra),
         outside=None,
+        restored=None
+        if slice_.restored is None
+        else np.concatenate([slice_.restored] * len(images)),
     )
     return Comparison(
         names_,
@@ -200,5 +203,8 @@ def _part(volume: Volume, first: int, stop: int) -> Volume:
     """Return the slices from ``first`` to before ``stop``, with their affine."""
     affine = volume.affine.copy()
     affine[:, 3] = affine @ (first, 0, 0, 1)
-    outside = None if volume.outside is None else volume.outside[first:stop]
-    return replace(volume, voxels=volume.voxels[first:stop], affine=affine, outside=outside)
+    outside, restored = (
+        None if mask is None else mask[first:stop] for mask in (volume.outside, volume.restored)
+    )
+    voxels = volume.voxels[first:stop]
+    return replace(volume, voxels=voxels, affine=affine, outside=outside, restored=restored)

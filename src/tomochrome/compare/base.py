@@ -149,7 +149,8 @@ def _described(view: View[Any], voxels: NDArray[Any], outside: NDArray[np.bool_]
     if view.unit == "RGBA" and windows and view.mode != "difference":  # which uses no window
         extra["window"] = f"{windows[0].center:g}/{windows[0].width:g}"
     provenance = replace(first.add(f"{words}; not for diagnosis", *added), extra=extra)
-    return Volume(voxels, view.pair.volume.affine, view.unit, provenance, outside)
+    affine, restored = view.pair.volume.affine, view.pair.restored
+    return Volume(voxels, affine, view.unit, provenance, outside, restored)
 
 
 def share(value: Any, what: str) -> float:

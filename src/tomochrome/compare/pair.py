@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any, Final, Literal
 
 import numpy as np
@@ -16,6 +16,7 @@ from tomochrome.color.view import LitVolume
 from tomochrome.compare.region import Region
 from tomochrome.compare.source import Sampled, Source, as_volume
 from tomochrome.errors import GeometryError, OptionError
+from tomochrome.geometry.resample import restored_on
 from tomochrome.geometry.sampling import Order
 from tomochrome.notices import Notice
 from tomochrome.tissue import Tissue
@@ -103,6 +104,13 @@ class Pair:
     def volume(self) -> Volume:
         """The fixed volume, which defines the grid of every comparison."""
         return self.a.volume
+
+    @cached_property
+    def restored(self) -> NDArray[np.bool_] | None:
+        """Voxels of the grid that were restored in one of the volumes, or None."""
+        masks = [restored_on(source.volume, self.volume) for source in (self.a, self.b)]
+        marked = [mask for mask in masks if mask is not None]
+        return np.logical_or.reduce(marked) if marked else None
 
     @property
     def shape(self) -> tuple[int, int, int]:

@@ -190,7 +190,7 @@ def as_volume(source: Volume | LitVolume) -> Volume:
     if isinstance(source, LitVolume):
         ct = source.volume
         lit: Any = source
-        return Volume(lit, ct.affine, "RGBA", ct.provenance, ct.outside)
+        return Volume(lit, ct.affine, "RGBA", ct.provenance, ct.outside, ct.restored)
     raise InputError(f"a comparison needs two volumes, not a {type(source).__name__}")
 
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from tomochrome.color.chroma import Chroma
 from tomochrome.color.convert import lab_to_srgb8
+from tomochrome.color.hatch import hatched
 from tomochrome.color.palettes import Palette
 from tomochrome.evaluate.color_truth import ColorTruth
 from tomochrome.windowing import Window, luminance, parse_window
@@ -47,7 +48,10 @@ def shown_slices(truth: ColorTruth) -> list[int]:
 
 
 def grey_and_truth(
-    hu: NDArray[Any], truth: ColorTruth, window: str | Window = "soft-tissue"
+    hu: NDArray[Any],
+    truth: ColorTruth,
+    window: str | Window = "soft-tissue",
+    restored: NDArray[np.bool_] | None = None,
 ) -> list[dict[str, Picture]]:
     """Return the images ``grey`` and ``truth`` of each shown slice, uint8 (y, x, 3).
 
@@ -59,13 +63,16 @@ def grey_and_truth(
         The true colors on its grid; unknown colors are shown in grey.
     window
         Window of both images.
+    restored
+        Voxels that were restored (`Volume.restored`), which are hatched.
     """
     window = parse_window(window)
     rows = []
     for k in shown_slices(truth):
         light, index = luminance(hu[k], window), truth.index[k]
         ab = np.where(truth.known[index][..., None], truth.colors[index], 0.0)
-        rows.append({"grey": _lit(light, ab * 0.0), "truth": _lit(light, ab)})
+        pictures = {"grey": _lit(light, ab * 0.0), "truth": _lit(light, ab)}
+        rows.append({name: hatched(p, _at(restored, k)) for name, p in pictures.items()})
     return rows
 
 
@@ -76,11 +83,17 @@ def add_model(
     truth: ColorTruth,
     palette_name: str | Palette = "natural",
     window: str | Window = "soft-tissue",
+    restored: NDArray[np.bool_] | None = None,
 ) -> None:
     """Add the images of one coloring, under its model's name, to those of `grey_and_truth`."""
     window = parse_window(window)
     for row, k in zip(rows, shown_slices(truth), strict=True):
-        row[chroma.model] = _lit(luminance(hu[k], window), chroma.ab(palette_name, k))
+        picture = _lit(luminance(hu[k], window), chroma.ab(palette_name, k))
+        row[chroma.model] = hatched(picture, _at(restored, k))
+
+
+def _at(restored: NDArray[np.bool_] | None, k: int) -> NDArray[np.bool_] | None:
+    return None if restored is None else restored[k]
 
 
 def color_page(rows: Sequence[Mapping[str, Picture]], figures: Sequence[Mapping[str, Any]]) -> str:
@@ -122,7 +135,8 @@ def color_page(rows: Sequence[Mapping[str, Picture]], figures: Sequence[Mapping[
         '<!DOCTYPE html><html lang="en"><head><meta charset="utf-8">'
         f"<title>Tomochrome: color comparison</title><style>{_STYLE}</style></head><body>"
         "<h1>Color comparison</h1><p><strong>Not for diagnosis.</strong> Made by Tomochrome. "
-        "In brackets: 95 % bootstrap interval over slices. All images have the L* of the CT.</p>"
+        "In brackets: 95 % bootstrap interval over slices. All images have the L* of the CT; "
+        "hatching marks voxels that were restored, not measured.</p>"
         f"<table><tr><th>model</th>{heads}</tr>{lines}</table>"
         f"<h2>Slices</h2>{pictures}{diagrams}</body></html>\n"
     )

@@ -77,7 +77,7 @@ class Coloring:
         middle = volume.shape[0] // 2
         one = slice(middle, middle + 1)
         outside = None if volume.outside is None else volume.outside[one]
-        first = replace(volume, voxels=volume.voxels[one], outside=outside)
+        first = replace(volume, voxels=volume.voxels[one], outside=outside, restored=None)
         used = (self.reference or reference) if needs_reference(card) else None
         color = partial(
             colorize, model=card.path, device=self.device, threads=self.threads, reference=used
@@ -185,7 +185,8 @@ class Truth:
 
     def pictures(self, volume: Volume) -> list[dict[str, Any]]:
         """Return the grey and the reference images of some slices."""
-        return grey_and_truth(np.asarray(volume.voxels), self.truth)
+        hu = np.asarray(volume.voxels)
+        return grey_and_truth(hu, self.truth, restored=volume.restored)
 
     def add_pictures(self, rows: list[dict[str, Any]], volume: Volume, chroma: Chroma) -> None:
         """Add the images of a coloring to the rows of `pictures`, if there are any.
@@ -200,7 +201,8 @@ class Truth:
             The coloring.
         """
         if rows:
-            add_model(rows, chroma, np.asarray(volume.voxels), self.truth, self.palette)
+            hu = np.asarray(volume.voxels)
+            add_model(rows, chroma, hu, self.truth, self.palette, restored=volume.restored)
 
 
 def _read_tissues(path: Path, volume: Volume) -> NDArray[np.uint8]:

@@ -109,10 +109,12 @@ def reorient(volume: Volume, order: tuple[int, int, int], flips: tuple[bool, boo
     rest = tuple(range(3, volume.voxels.ndim))
     voxels = np.transpose(np.asarray(volume.voxels), (*order, *rest))[step]
     affine = reoriented_affine(volume.affine, volume.shape, order, flips)
-    outside = volume.outside
-    if outside is not None:
-        outside = np.ascontiguousarray(np.transpose(outside, order)[step])
-    return Volume(np.ascontiguousarray(voxels), affine, volume.unit, volume.provenance, outside)
+    outside, restored = (
+        None if mask is None else np.ascontiguousarray(np.transpose(mask, order)[step])
+        for mask in (volume.outside, volume.restored)
+    )
+    voxels = np.ascontiguousarray(voxels)
+    return Volume(voxels, affine, volume.unit, volume.provenance, outside, restored)
 
 
 def reoriented_affine(

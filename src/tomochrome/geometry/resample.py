@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +13,8 @@ from tomochrome.errors import OptionError
 from tomochrome.geometry.affine import decompose, same_grid
 from tomochrome.geometry.sampling import Order, Points, Sampler
 from tomochrome.volume import Volume
+
+_MIN_SHARE: Final = 1e-4  # of restored voxels in a resampled one; less is rounding
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,7 +116,39 @@ def resample_along(
     provenance = volume.provenance.add(
         f"{route.verb} onto a grid of {z} x {y} x {x} voxels ({order})"
     )
-    return Volume(values, like.affine, volume.unit, provenance, outside)
+    restored = None
+    if volume.restored is not None:
+        share = volume.restored.astype(np.float32)
+        sampler = Sampler(share, None, to_index, order=order, fill=0.0)
+        restored = _marked(sampler.on_grid(like.shape, affine, through, stage=route.stage)[0])
+    return Volume(values, like.affine, volume.unit, provenance, outside, restored)
+
+
+def restored_on(volume: Volume, like: Volume) -> NDArray[np.bool_] | None:
+    """Return which voxels of the grid of ``like`` get restored values of ``volume``.
+
+    Parameters
+    ----------
+    volume
+        A volume, also a lazy one: its voxels are not read.
+    like
+        The volume that defines the grid.
+
+    Returns
+    -------
+    ndarray or None
+        Booleans (z, y, x); None if there are none.
+    """
+    if volume.restored is None:
+        return None
+    mask = Volume(volume.restored.astype(np.float32), volume.affine, "unknown")
+    return _marked(resample(mask, like, fill=0.0).voxels)
+
+
+def _marked(share: NDArray[np.floating]) -> NDArray[np.bool_] | None:
+    """Return where there is a share of restored voxels: a mixture with them is not measured."""
+    marked = np.asarray(share > _MIN_SHARE)
+    return marked if marked.any() else None
 
 
 def to_spacing(

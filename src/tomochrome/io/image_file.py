@@ -76,7 +76,7 @@ class ImageFile:
     ras_vectors
         Whether vectors are in RAS mm instead of LPS mm.
     pairs
-        Key/value pairs that the writing program added.
+        Key/value pairs that the writing program added, such as ``description``.
     """
 
     path: Path

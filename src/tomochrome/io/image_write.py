@@ -17,7 +17,7 @@ from tomochrome.errors import OutputError
 from tomochrome.geometry.affine import to_nifti_affine
 from tomochrome.geometry.displacement import DisplacementField
 from tomochrome.runtime import check, check_writable, report
-from tomochrome.volume import Volume, default_affine
+from tomochrome.volume import RESTORED, Volume, default_affine
 
 _VECTOR: Final = 1007  # NIFTI_INTENT_VECTOR
 _RGB: Final = np.dtype([("R", "u1"), ("G", "u1"), ("B", "u1")])
@@ -62,15 +62,21 @@ def write_nifti(volume: Volume, path: Path) -> None:
         If NIfTI has no data type for the values, or an axis is longer than 32767.
     """
     dtype = _file_type(volume)
-    note = str(volume.provenance.extra.get("description", "not for diagnosis"))
     depth, height, width = volume.shape
 
     def plane(z: int) -> NDArray[Any]:
         values = np.asarray(volume.voxels[z])
         return values[..., : len(dtype.names)] if dtype.names else values.astype(dtype, copy=False)
 
-    with _begun(path, _file_header((width, height, depth), volume.affine, dtype, note)) as file:
+    header = _file_header((width, height, depth), volume.affine, dtype, described(volume))
+    with _begun(path, header) as file:
         write_planes(file, plane, depth)
+
+
+def described(volume: Volume) -> str:
+    """Return the description of a volume, which says whether some of its voxels were restored."""
+    note = str(volume.provenance.extra.get("description", "not for diagnosis"))
+    return note if volume.restored is None else f"{RESTORED}; {note}"
 
 
 def write_nifti_field(field: DisplacementField, path: Path) -> None:
@@ -213,7 +219,7 @@ def _nrrd_header(volume: Volume, dtype: np.dtype[Any]) -> str:
         "encoding: gzip",
         f"space origin: {origin}",
     ]
-    extra = {"description": "not for diagnosis", **volume.provenance.extra}
+    extra = {**volume.provenance.extra, "description": described(volume)}
     for key, value in extra.items():
         if isinstance(value, str | int | float):
             name = str(key).replace(":", "-").replace("\n", " ")
@@ -243,7 +249,8 @@ def write_ome_zarr(volume: Volume, path: Path) -> None:
     resolutions contain every second voxel along each longer axis, so that no value is invented.
     OME-Zarr 0.4 has no rotations: the attribute ``tomochrome`` contains the affine from the indices
     (z, y, x) to LPS mm, and the position is part of the image's transformation only if its axes are
-    those of the patient. It needs the package zarr.
+    those of the patient. The mask of restored voxels is the label image ``labels/restored``. It
+    needs the package zarr.
     """
     import zarr
 
@@ -253,6 +260,19 @@ def write_ome_zarr(volume: Volume, path: Path) -> None:
     for number, (z, y, x) in enumerate(steps):
         _write_array(group, str(number), voxels[::z, ::y, ::x], (number, len(steps)))
     group.attrs.update(_attributes(volume, steps))
+    if volume.restored is not None:
+        labels = group.create_group("labels")
+        labels.attrs["labels"] = ["restored"]
+        mask = labels.create_group("restored")
+        _write_array(mask, "0", volume.restored.astype(np.uint8), (0, 1))
+        marks = Volume(volume.restored, volume.affine, "tissue")
+        mask.attrs.update(_attributes(marks, steps[:1]))
+        label: dict[str, Any] = {
+            "version": "0.4",
+            "colors": [{"label-value": 1, "rgba": [255, 255, 255, 255]}],
+            "properties": [{"label-value": 1, "name": RESTORED}],
+        }
+        mask.attrs["image-label"] = label
 
 
 def _steps(shape: tuple[int, ...]) -> list[tuple[int, ...]]:

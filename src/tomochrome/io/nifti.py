@@ -155,6 +155,7 @@ def _image(path: Path, data: Path, header: Any, zooms: NDArray[np.float64]) -> I
         warnings=warnings,
         meaning=_meaning(header),
         ras_vectors=_intent(header) == _RAS_VECTORS,
+        pairs={"description": header["descrip"].item().decode("latin-1")},
     )
 
 

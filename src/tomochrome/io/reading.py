@@ -13,6 +13,7 @@ from tomochrome.io.image_file import NUMBERED, Part, chosen, read_volume
 from tomochrome.io.image_formats import is_known, open_image, sniff
 from tomochrome.io.listing import find
 from tomochrome.io.nifti_pair import is_pair
+from tomochrome.io.restored_mask import with_mask
 from tomochrome.io.series_item import Found, Item
 from tomochrome.runtime import check
 from tomochrome.volume import Volume
@@ -116,7 +117,8 @@ def read_item(item: Item, *, as_stored: bool = False, strict: bool = False) -> V
     part = item.source if isinstance(item.source, Part) else None
     path = Path(item.path) if part is None else part.path
     index = None if part is None else part.index
-    return read_volume(open_image(path, item.kind), index)
+    image = open_image(path, item.kind)
+    return with_mask(read_volume(image, index), image)
 
 
 def choose(found: Found, path: Path, series: str | None = None) -> Item:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 from PIL.PngImagePlugin import PngInfo
 
+from tomochrome.color.hatch import LEGEND, hatched
 from tomochrome.geometry.orient import axis_map, edge_letters, reorient
 from tomochrome.io.dicom.dicom_write import over_black
 from tomochrome.runtime import check, report
@@ -79,7 +80,7 @@ class SlicePictures:
         brightest: NDArray[np.uint8] | None = None
         for done, index in enumerate(chosen, start=1):
             check()
-            plane = over_black(_plane(volume, order, flips, index)).max(axis=-1)
+            plane = over_black(_plane(volume, order, flips, index)[0]).max(axis=-1)
             brightest = plane if brightest is None else np.maximum(brightest, plane)
             report(done, len(chosen), "drawing slices")
         assert brightest is not None
@@ -103,12 +104,17 @@ class SlicePictures:
         return max(1, round(width)), max(1, round(height))
 
     def picture(self, number: int) -> Image.Image:
-        """Return a slice as an image, without annotations."""
+        """Return a slice as an image, without annotations; restored voxels are hatched."""
         check()
-        plane = over_black(_plane(self.volume, self.order, self.flips, self.indices[number]))
+        rgba, mask = _plane(self.volume, self.order, self.flips, self.indices[number])
         top, bottom, left, right = self.field
-        image = Image.fromarray(np.ascontiguousarray(plane[top:bottom, left:right]))
-        return image.resize(self.size, Image.Resampling.BICUBIC)
+        image = Image.fromarray(np.ascontiguousarray(over_black(rgba)[top:bottom, left:right]))
+        image = image.resize(self.size, Image.Resampling.BICUBIC)
+        if mask is None:
+            return image
+        cut = Image.fromarray(np.where(mask[top:bottom, left:right], np.uint8(255), np.uint8(0)))
+        marked = np.asarray(cut.resize(self.size, Image.Resampling.BOX)) > 0
+        return Image.fromarray(hatched(np.asarray(image), marked))
 
     def z_mm(self, number: int) -> float:
         """Return the LPS z coordinate of the center of a slice, in mm."""
@@ -197,6 +203,8 @@ def caption(volume: Volume) -> str:
         parts.append(str(extra["place"]))
     if extra.get("window"):
         parts.append(f"window {extra['window']}")
+    if volume.restored is not None:
+        parts.append(LEGEND)
     return "  ·  ".join([*parts, "not for diagnosis"])
 
 
@@ -217,12 +225,17 @@ def _plane(
     order: tuple[int, int, int],
     flips: tuple[bool, bool, bool],
     index: int,
-) -> NDArray[Any]:
-    """Return one axial slice (y, x, 4) in display orientation; only that slice is reoriented."""
+) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
+    """Return one axial slice (y, x, 4) and its mask of restored voxels in display orientation.
+
+    Only that slice is reoriented.
+    """
     where: list[slice] = [slice(None)] * 3
     where[order[0]] = slice(index, index + 1)
     thin = np.asarray(volume.voxels[tuple(where)])
-    return np.asarray(reorient(Volume(thin, volume.affine, "RGBA"), order, flips).voxels)[0]
+    mask = None if volume.restored is None else volume.restored[tuple(where)]
+    one = reorient(Volume(thin, volume.affine, "RGBA", restored=mask), order, flips)
+    return np.asarray(one.voxels)[0], None if one.restored is None else one.restored[0]
 
 
 def write_contact_sheet(volume: Volume, path: Path) -> None:

@@ -16,8 +16,9 @@ from tomochrome.io.dicom.dicom_write import (
     write_series,
 )
 from tomochrome.io.image_write import check_store, write_nifti, write_nrrd, write_ome_zarr
+from tomochrome.io.restored_mask import companions, mask_volume
 from tomochrome.io.slice_pictures import write_contact_sheet, write_gif, write_mp4
-from tomochrome.runtime import check_writable, write_whole
+from tomochrome.runtime import check_writable, write_group
 from tomochrome.volume import Volume
 
 Writer = Callable[..., None]
@@ -116,7 +117,10 @@ def write(volume: Volume, path: str | os.PathLike[str], *, force: bool = False) 
     ----------
     volume
         RGBA or scalar. ``volume.provenance.extra`` may hold ``model``, ``window`` and
-        ``description`` (strings), which are written into the file's metadata.
+        ``description`` (strings), which are written into the file's metadata. The mask of restored
+        voxels is kept: beside NIfTI and NRRD in a file of its own
+        (`tomochrome.io.restored_mask.mask_path`), in a DICOM folder as a segmentation, in
+        OME-Zarr as labels; pictures are hatched.
     path
         ``.nii.gz`` or ``.nii`` (RGBA32, RGB24 if lit opaque, or scalar), ``.nrrd``,
         ``.png`` (contact sheet), ``.mp4`` or ``.gif`` (cine of all slices; these three RGBA only),
@@ -138,5 +142,8 @@ def write(volume: Volume, path: str | os.PathLike[str], *, force: bool = False) 
         return
     writer = _WRITERS[format_of(path)]
     target = check_output(path, force=force)
-    with write_whole(target, force=force) as temporary:
+    masks = companions(volume, target)
+    with write_group([target, *masks], force=force) as (temporary, *places):
         writer(volume, temporary)
+        for place in places:
+            _WRITERS[format_of(place)](mask_volume(volume), place)

@@ -174,7 +174,7 @@ def _block_means(volume: Volume, most: int) -> Volume:
     affine[:3, 3] += affine[:3, :3] @ ((block - 1) / 2)
     affine[:3, :3] = affine[:3, :3] * block
     outside = None if holes is None else holes > 0
-    return replace(volume, voxels=sums, affine=affine, outside=outside)
+    return replace(volume, voxels=sums, affine=affine, outside=outside, restored=None)
 
 
 def _orthogonal(volume: Volume) -> Volume:

@@ -19,6 +19,7 @@ from tomochrome._napari.layers.volume_layers import LayerSource, LayerTuple, sou
 from tomochrome.errors import Cancelled, OutputError
 from tomochrome.formats import DICOM, GIF, NIFTI, NRRD, SHEET, VIDEO, ZARR, Format
 from tomochrome.geometry import reorient_like
+from tomochrome.io.restored_mask import companions
 from tomochrome.runtime import write_group
 from tomochrome.volume import Volume
 
@@ -84,8 +85,12 @@ def write_each(
     def work() -> None:
         for path in parts:
             io.check_output(path, force=True)
-        with write_group(list(parts), force=True) as places:
-            for place, (data, meta) in zip(places, parts.values(), strict=True):
+        sources = {path: source_of(meta.get("metadata", {})) for path, (_, meta) in parts.items()}
+        masks = [
+            m for path, s in sources.items() if s is not None for m in companions(s.shown, path)
+        ]
+        with write_group([*parts, *masks], force=True) as places:
+            for place, (data, meta) in zip(places, parts.values(), strict=False):
                 volume = layer_volume(data, meta, grids)
                 end = "/" if output.is_folder else ""
                 io.write(volume, f"{place}{end}")
@@ -168,5 +173,7 @@ def _grid_under(
         same = tuple(data.shape) == source.shown.shape
         if same and np.allclose(world_affine(layer), place, rtol=0, atol=1e-3):
             labels = source.shown.with_voxels(np.asarray(data), unit="tissue")
-            return LayerSource("derived", source.stored, replace(labels, outside=None))
+            return LayerSource(
+                "derived", source.stored, replace(labels, outside=None, restored=None)
+            )
     return None

@@ -27,11 +27,14 @@ from pydicom.uid import (
 )
 from pydicom.valuerep import format_number_as_ds
 
+from tomochrome.color.hatch import hatched
 from tomochrome.errors import OutputError
 from tomochrome.geometry.affine import decompose, is_orthogonal
+from tomochrome.io.dicom.segmentation import FILE as SEGMENTATION
+from tomochrome.io.dicom.segmentation import write_segmentation
 from tomochrome.io.dicom.warning_capture import captured_warnings
 from tomochrome.runtime import check, check_writable, clear_leftovers, report, write_whole
-from tomochrome.volume import ScannerWindow, Volume
+from tomochrome.volume import RESTORED, ScannerWindow, Volume
 
 ANONYMOUS: Final = "TOMOCHROME^ANONYMOUS"
 _INTERCEPT: Final = -1024
@@ -148,7 +151,9 @@ def check_folder(folder: Path, *, force: bool) -> Path:
 def _template(volume: Volume, description: str, series_uid: str | None, modality: str) -> Dataset:
     """Return the elements that all slices of the series have in common."""
     dataset = base_dataset(volume, CTImageStorage, series_uid, modality)
-    dataset.SeriesDescription = plain_text(description) or "Tomochrome"
+    title = plain_text(description) or "Tomochrome"
+    marked = volume.restored is not None
+    dataset.SeriesDescription = f"{title[: 62 - len(RESTORED)]}, {RESTORED}" if marked else title
     dataset.ImageType = ["DERIVED", "PRIMARY", "AXIAL"]
     dataset.KVP = None
     dataset.AcquisitionNumber = None
@@ -237,6 +242,8 @@ def save_slices(
 ) -> Path:
     """Write a folder with one file per slice; ``set_pixels`` gets its data set and z index.
 
+    The mask of restored voxels is a segmentation in a further file.
+
     Raises
     ------
     OutputError
@@ -247,13 +254,18 @@ def save_slices(
     with captured_warnings(), write_whole(target, force=True) as temporary:
         temporary.mkdir()
         depth = volume.shape[0]
+        slices = []
         for z in range(depth):
             check()
             report(z, depth, "writing slices")
             dataset = _slice_dataset(template, volume, z)
             set_pixels(dataset, z)
             dataset.save_as(temporary / f"{z + 1:04d}.dcm", enforce_file_format=True)
+            del dataset.PixelData
+            slices.append(dataset)
         report(depth, depth, "writing slices")
+        if volume.restored is not None and volume.restored.any():
+            write_segmentation(volume.restored, slices, temporary / SEGMENTATION)
     return target
 
 
@@ -337,7 +349,7 @@ def write_capture(
     """Write RGBA as RGB Secondary Capture images over black, one file for each slice.
 
     Each image has position, orientation, pixel spacing and frame of reference, the image types
-    DERIVED and SECONDARY, and "not for diagnosis" in ImageComments.
+    DERIVED and SECONDARY, and "not for diagnosis" in ImageComments. Restored voxels are hatched.
 
     Parameters
     ----------
@@ -367,7 +379,9 @@ def write_capture(
         raise OutputError("only a color volume can be written as Secondary Capture; light it first")
     template = base_dataset(volume, SecondaryCaptureImageStorage, None, "OT")
     extra = volume.provenance.extra
-    template.SeriesDescription = (description or "Tomochrome color, not for diagnosis")[:64]
+    title = f"Tomochrome color, hatched: {RESTORED}" if volume.restored is not None else ""
+    title = title or "Tomochrome color, not for diagnosis"
+    template.SeriesDescription = (description or title)[:64]
     template.ImageType = ["DERIVED", "SECONDARY"]
     template.ConversionType = "WSD"
     template.ImageComments = str(extra.get("description", "not for diagnosis"))
@@ -380,7 +394,8 @@ def write_capture(
     template.PixelRepresentation = 0
 
     def set_pixels(dataset: Dataset, z: int) -> None:
-        pixels = over_black(np.asarray(volume.voxels[z])).tobytes()
+        mask = None if volume.restored is None else volume.restored[z]
+        pixels = hatched(over_black(np.asarray(volume.voxels[z])), mask).tobytes()
         dataset.PixelData = pixels + b"\x00" * (len(pixels) % 2)
         dataset["PixelData"].VR = "OB"
 

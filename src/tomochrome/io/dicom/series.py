@@ -22,11 +22,13 @@ from tomochrome.io.dicom.kinds import image_kind, is_screen, other_than_image, r
 from tomochrome.io.dicom.patient import study_key
 from tomochrome.io.dicom.pixels import Slices, read_slices
 from tomochrome.io.dicom.rescale import AIR_HU, could_be_tissue, padding_hu
+from tomochrome.io.dicom.segmentation import find_mask
 from tomochrome.io.dicom.stack import Stack, damage_notice, sound_stack
+from tomochrome.io.restored_mask import marked
 from tomochrome.io.series_item import Item
 from tomochrome.io.units import contradicts_hounsfield
 from tomochrome.notices import Code, Notice
-from tomochrome.volume import Provenance, Unit, Verdict, Volume
+from tomochrome.volume import RESTORED, Provenance, Unit, Verdict, Volume
 
 
 def unsuitable(header: Header) -> str:
@@ -246,6 +248,14 @@ def read_item(item: Item, *, as_stored: bool = False, strict: bool = False) -> V
     """
     item, slices = _decoded(item, strict)
     item = _judged(item, slices)
+    volume = _volume(item, slices, as_stored)
+    if RESTORED not in item.title:
+        return volume
+    mask = find_mask(volume, item.series_uid, (h.path for h in item.source.headers))
+    return marked(volume, mask, "a segmentation in its folder")
+
+
+def _volume(item: Item, slices: Slices, as_stored: bool) -> Volume:
     ordered: Stack = item.source
     assert item.affine is not None
     provenance = Provenance(
