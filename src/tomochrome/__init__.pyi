@@ -13,6 +13,8 @@ from .compare import checkerboard
 from .errors import TomochromeError
 from .io import find, read, write
 from .registration.pairwise import Registration, register
+from .restoration.defects import Restoration
+from .restoration.scan_restoration import restore
 from .transform import Transform
 from .volume import Volume
 
@@ -25,6 +27,7 @@ __all__ = [
     "Lighting",
     "Reference",
     "Registration",
+    "Restoration",
     "TomochromeError",
     "Transform",
     "Volume",
@@ -39,5 +42,6 @@ __all__ = [
     "models",
     "read",
     "register",
+    "restore",
     "write",
 ]

@@ -38,6 +38,7 @@ COMMANDS: Mapping[str, str] = {
     "colorize": "color a CT series and write it to a file",
     "photograph": "color grey photographs of sections",
     "palette": "list tissues with their colors and the source of each color",
+    "restore": "find and fill the defects of a scan; what was restored stays marked",
     "register": "register two volumes (affine, then deformable) and evaluate the result",
     "transform": "apply a saved transform to a volume or to landmarks",
     "checkerboard": "compare two volumes: checkerboard, wipe, blend, difference, contours",

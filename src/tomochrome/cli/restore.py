@@ -1,0 +1,216 @@
+"""``tomochrome restore``: fill the defects of a scan, or marked ones of a photograph."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
+from tomochrome.cli import options
+from tomochrome.cli.files import check_inputs
+from tomochrome.cli.session import Clock, Outcome, Session, size
+from tomochrome.errors import GeometryError, OptionError, OutputError
+from tomochrome.formats import NIFTI, NRRD, extensions_help, format_of
+from tomochrome.geometry import same_grid
+from tomochrome.io import check_fits, check_output, read, write
+from tomochrome.io.picture_files import read_label_picture, read_photograph
+from tomochrome.io.restored_mask import companions, mask_path, mask_volume, restored_text
+from tomochrome.restoration.defects import KINDS, Restoration
+from tomochrome.restoration.photograph_restoration import restore_photograph
+from tomochrome.restoration.scan_restoration import (
+    DEFAULT,
+    MODELS,
+    check_kinds,
+    check_model,
+    restore,
+)
+from tomochrome.runtime import check_writable, write_group
+from tomochrome.volume import RESTORED, Volume
+
+_PICTURES: Final = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
+_BIHARMONIC: Final = "biharmonic"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    options.add_paths(
+        parser, path="a CT series, file or folder; or a photograph of a section (with --mask)"
+    )
+    options.add_output(
+        parser,
+        f"output; the extension gives the format: {extensions_help()}; .png for a photograph. The "
+        "mask of restored voxels is written beside it, or in the DICOM folder",
+    )
+    options.add_reading(parser)
+    parser.add_argument(
+        "--defects",
+        metavar="KIND,...",
+        type=_kinds,
+        default="auto",
+        help=f"kinds of defects to look for: auto (all), or some of {', '.join(KINDS)}",
+    )
+    options.add_values(
+        parser,
+        (
+            "--mask",
+            "FILE",
+            options.some_path,
+            "fill what is nonzero in this mask on the scan's grid (for a photograph, an 8-bit "
+            "image) instead of looking for defects",
+        ),
+        ("--mask-out", "FILE", str, "also write the mask of restored voxels to this file"),
+    )
+    parser.add_argument(
+        "--model",
+        metavar="NAME",
+        default=DEFAULT,
+        help=f"what fills the defects: {', '.join(MODELS)} (default: {DEFAULT})",
+    )
+    options.add_computing(parser)
+    options.add_force(parser)
+
+
+def _kinds(text: str) -> str | tuple[str, ...]:
+    try:
+        return text if text == "auto" else check_kinds(options.names(text))
+    except OptionError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def run(args: argparse.Namespace, session: Session) -> Outcome:
+    """Restore a scan or a photograph after checking the input."""
+    check_inputs((args.path, args.mask), args.output)
+    check_inputs((args.path, args.mask), args.mask_out)
+    check_model(args.model)
+    options.check_device(args.device)
+    clock = Clock()
+    if args.path.suffix.lower() in _PICTURES:
+        return _photograph(args, session, clock)
+    _check_outputs(args)
+    volume = read(args.path, series=args.series, as_stored=args.raw, strict=args.strict)
+    check_fits(volume, args.output)
+    mask = None if args.mask is None else _mask(args.mask, volume)
+    result = restore(volume, defects=args.defects, mask=mask, model=args.model, device=args.device)
+    written = mask is not None or result.defects.mask.any()
+    if written:
+        _write(args, result)
+    for warning in (*volume.provenance.warnings, *result.warnings):
+        session.warn(warning)
+    data = {
+        "input": str(args.path),
+        "output": args.output if written else None,
+        "model": result.model,
+        "defects": [
+            {"kind": d.kind, "voxels": d.voxels, "slices": list(d.slices)}
+            for d in result.defects.defects
+        ],
+        "restored_percent": round(result.restored_percent, 4),
+        "seconds": clock.seconds()["total"],
+        "warnings": list(session.warnings),
+    }
+    return Outcome(data, _text(args, result) if written else _nothing(args, volume))
+
+
+def _check_outputs(args: argparse.Namespace) -> None:
+    if format_of(args.output).only_color:
+        raise OutputError(
+            f"'{args.output}' needs colors; write the restored scan as .nii.gz, .nrrd, .zarr or "
+            "DICOM, and color that"
+        )
+    check_output(args.output, force=args.force)
+    if mask := mask_path(args.output):
+        check_writable(mask, force=args.force)
+    if args.mask_out is None:
+        return
+    if format_of(args.mask_out) not in (NIFTI, NRRD):
+        raise OutputError(f"'{args.mask_out}' cannot store a mask; use .nii.gz or .nrrd")
+    if Path(args.mask_out) in (Path(args.output), mask):
+        raise OutputError(f"'{args.mask_out}' is another output already; choose another name")
+    check_writable(args.mask_out, force=args.force)
+
+
+def _mask(path: Path, volume: Volume) -> NDArray[np.bool_]:
+    mask = read(path)
+    if mask.is_rgba or not same_grid(mask, volume):
+        raise GeometryError(
+            f"the mask '{path}' is not on the voxel grid of the scan; draw it on the scan, or "
+            "resample it with 'tomochrome transform --labels'"
+        )
+    return np.asarray(mask.voxels != 0)
+
+
+def _write(args: argparse.Namespace, result: Restoration) -> None:
+    """Write the scan, its mask and the further mask: all or none."""
+    volume = result.volume
+    paths = [args.output, *companions(volume, args.output)]
+    further = [] if args.mask_out is None else [args.mask_out]
+    with write_group([*paths, *further], force=args.force) as places:
+        write(volume, f"{places[0]}{'/' if args.output.endswith('/') else ''}")
+        if further:
+            write(mask_volume(volume), places[-1])
+
+
+def _text(args: argparse.Namespace, result: Restoration) -> str:
+    lines = [
+        f"  {d.kind}: {d.voxels} voxels in {len(d.slices)} slices" for d in result.defects.defects
+    ]
+    return "\n".join(
+        [
+            args.output,
+            f"  {size(result.volume.shape)}, model '{result.model}', {result.seconds:.1f} s",
+            *lines,
+            f"  {restored_text(result.changed)}; not for diagnosis",
+        ]
+    )
+
+
+def _nothing(args: argparse.Namespace, volume: Volume) -> str:
+    return (
+        f"{args.path}\n  {size(volume.shape)}: no defects were found; nothing was written\n"
+        "  not for diagnosis"
+    )
+
+
+def _photograph(args: argparse.Namespace, session: Session, clock: Clock) -> Outcome:
+    """Fill the marked pixels of a photograph; the mask is written beside it, too."""
+    if args.mask is None:
+        raise OptionError(
+            f"the defects of a photograph are not found by themselves; mark them in an image of "
+            f"the size of '{args.path}' and give it with --mask"
+        )
+    if not args.output.lower().endswith(".png"):
+        raise OptionError(f"'{args.output}' must end in .png, as '{args.path}' is a photograph")
+    output = Path(args.output)
+    beside = output.with_name(f"{output.stem}_restored.png")
+    paths = list(dict.fromkeys([output, beside, *map(Path, filter(None, [args.mask_out]))]))
+    for path in paths:
+        check_writable(path, force=args.force)
+    photograph, mask = read_photograph(args.path), read_label_picture(args.mask) > 0
+    filled = restore_photograph(photograph, mask)
+    changed = (filled != photograph).any(axis=-1)
+    note = PngInfo()
+    note.add_text("Comment", f"{RESTORED}; not for diagnosis")
+    with write_group(paths, force=args.force) as places:
+        Image.fromarray(filled).save(places[0], format="PNG", pnginfo=note)
+        for place in places[1:]:
+            marks = Image.fromarray(np.where(changed, np.uint8(255), np.uint8(0)))
+            marks.save(place, format="PNG", pnginfo=note)
+    data: dict[str, Any] = {
+        "input": str(args.path),
+        "output": args.output,
+        "model": _BIHARMONIC,
+        "defects": [{"kind": "lines", "voxels": int(mask.sum()), "slices": [0]}],
+        "restored_percent": round(100 * float(changed.mean()), 4),
+        "seconds": clock.seconds()["total"],
+        "warnings": list(session.warnings),
+    }
+    text = (
+        f"{args.output}\n  {data['restored_percent']:.2g} % of the pixels were {RESTORED} "
+        f"({beside.name})\n  not for diagnosis"
+    )
+    return Outcome(data, text)

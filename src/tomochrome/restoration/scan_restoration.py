@@ -1,0 +1,224 @@
+"""Restoration of a scan: defects are found and filled, and what was filled stays marked."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection
+from dataclasses import replace
+from typing import Any, Final, Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tomochrome.errors import InputError, NotCTError, OptionError
+from tomochrome.geometry.orient import closest_axial, reorient_like
+from tomochrome.io.restored_mask import restored_text
+from tomochrome.notices import Notice
+from tomochrome.restoration.classical import without_network
+from tomochrome.restoration.defects import KINDS, DefectKind, DefectMap, Restoration
+from tomochrome.runtime import check, report
+from tomochrome.volume import Volume, require_volume
+
+DEFAULT: Final = "restoration"
+CLASSICAL: Final = "classical"  #: interpolation, without a network
+MODELS: Final = (DEFAULT, "restoration-vae", "restoration-vae-resnet", CLASSICAL)
+
+
+def defects_by_rules(volume: Volume, kinds: Collection[DefectKind]) -> DefectMap:
+    """Stand in for `tomochrome.restoration.rules`."""
+    raise InputError("defects are not found by themselves yet; give a mask of what is damaged")
+
+
+def restore(
+    volume: Volume,
+    *,
+    defects: Literal["auto"] | Collection[DefectKind] = "auto",
+    mask: NDArray[np.bool_] | DefectMap | None = None,
+    model: str = DEFAULT,
+    device: str = "auto",
+) -> Restoration:
+    """Find the defects of a scan and fill them; the scan itself is not changed.
+
+    Parameters
+    ----------
+    volume
+        CT in Hounsfield units, in any orientation.
+    defects
+        The kinds to look for (`tomochrome.restoration.defects.KINDS`), ``"auto"`` for all.
+    mask
+        What to fill instead of what is found, on the grid of ``volume``: a `DefectMap`, or booleans
+        (z, y, x). If ``defects`` names one kind, the marked voxels are of that kind; otherwise
+        axial slices that are marked completely are ``"missing"``, and other voxels are ``"lines"``:
+        they are filled from their neighbors.
+    model
+        One of `MODELS`.
+    device
+        ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"mps"``.
+
+    Returns
+    -------
+    Restoration
+        Its volume has the grid and the voxel type of ``volume``, and marks every voxel that
+        differs in `Volume.restored`. Without a defect it is ``volume``.
+
+    Raises
+    ------
+    NotCTError
+        If the volume is not CT in Hounsfield units.
+    OptionError
+        If a kind or the model is unknown.
+    InputError
+        If the mask is not on the grid, is empty, or covers everything.
+    Cancelled
+        If the user cancelled.
+    """
+    start = time.perf_counter()
+    found = find_defects(volume, defects=defects, mask=mask)
+    check_model(model)
+    if not found.mask.any():
+        text = "no defects were found; nothing was restored"
+        notice = Notice("restored", "info", text)
+        return Restoration(volume, volume, found, model, time.perf_counter() - start, (notice,))
+    result = _filled(volume, found, model, device)
+    notices = tuple(n for n in result.provenance.warnings if n not in volume.provenance.warnings)
+    return Restoration(volume, result, found, model, time.perf_counter() - start, notices)
+
+
+def find_defects(
+    volume: Volume,
+    *,
+    defects: Literal["auto"] | Collection[DefectKind] = "auto",
+    mask: NDArray[np.bool_] | DefectMap | None = None,
+) -> DefectMap:
+    """Return the defects of a scan that `restore` fills with the same arguments.
+
+    Parameters
+    ----------
+    volume, defects, mask
+        As for `restore`.
+
+    Returns
+    -------
+    DefectMap
+        On the grid of the volume.
+
+    Raises
+    ------
+    NotCTError, OptionError, InputError, Cancelled
+        As for `restore`.
+    """
+    require_volume(volume, "the scan to restore")
+    if volume.unit != "HU":
+        raise NotCTError(
+            f"a volume of unit {volume.unit} cannot be restored; give a CT in Hounsfield units"
+        )
+    kinds = check_kinds(defects)
+    check()
+    report(0, 0, "finding defects")
+    if mask is None:
+        return defects_by_rules(volume, kinds)
+    code = mask.code if isinstance(mask, DefectMap) else _coded(volume, np.asarray(mask), kinds)
+    if code.shape != volume.shape:
+        raise InputError(
+            f"the mask of shape {tuple(code.shape)} is not on the grid of the scan, {volume.shape}"
+        )
+    if not code.any():
+        raise InputError("the mask is empty; mark what is damaged, or give no mask to find it")
+    if code.all():
+        raise InputError(
+            "the mask covers the entire scan, so that nothing measured is left to restore it "
+            "from; mark only what is damaged"
+        )
+    return DefectMap(code)
+
+
+def check_kinds(
+    defects: Literal["auto"] | Collection[str],
+) -> tuple[DefectKind, ...]:
+    """Return kinds of defects in the order of `KINDS`.
+
+    Raises
+    ------
+    OptionError
+        If one is unknown, or there is none.
+    """
+    if isinstance(defects, str) and defects == "auto":
+        return KINDS
+    given = {defects} if isinstance(defects, str) else set(defects)
+    if not given or not given <= set(get_args(DefectKind)):
+        wrong = ", ".join(f"'{kind}'" for kind in sorted(given - set(KINDS))) or "nothing"
+        raise OptionError(
+            f"{wrong} is no kind of defect; choose auto, or some of {', '.join(KINDS)}"
+        )
+    return tuple(kind for kind in KINDS if kind in given)
+
+
+def check_model(model: str) -> None:
+    """Raise `OptionError` unless a model of restoration has this name."""
+    if model not in MODELS:
+        raise OptionError(
+            f"there is no model of restoration '{model}'; choose one of {', '.join(MODELS)}"
+        )
+
+
+def _coded(volume: Volume, mask: NDArray[Any], kinds: tuple[DefectKind, ...]) -> NDArray[np.uint8]:
+    """Return the kind of defect at each voxel of a user's mask, coded as in `DefectMap`."""
+    if mask.shape != volume.shape:
+        return mask.astype(np.uint8)  # refused by the caller
+    marked = mask != 0
+    if len(kinds) == 1:
+        return np.where(marked, np.uint8(KINDS.index(kinds[0]) + 1), np.uint8(0))
+    upright = closest_axial(Volume(marked, volume.affine, "unknown"))
+    code = np.where(upright.voxels, np.uint8(KINDS.index("lines") + 1), np.uint8(0))
+    code[upright.voxels.all(axis=(1, 2))] = KINDS.index("missing") + 1
+    return np.asarray(reorient_like(upright.with_voxels(code), volume).voxels)
+
+
+def _filled(volume: Volume, found: DefectMap, model: str, device: str) -> Volume:
+    upright = closest_axial(replace(volume, restored=None))
+    code = np.asarray(closest_axial(Volume(found.code, volume.affine, "unknown")).voxels)
+    hu = np.asarray(upright.voxels)
+    check()
+    report(0, 0, "filling defects")
+    filled = _fill(hu.astype(np.float32), code, upright.spacing, model, device)
+    voxels, kinds = np.array(hu), set[int]()
+    for z in np.flatnonzero(code.any(axis=(1, 2))):
+        check()
+        plane = filled[z]
+        if hu.dtype.kind in "iu":
+            limits = np.iinfo(hu.dtype)
+            plane = np.clip(np.rint(plane), limits.min, limits.max)
+        np.copyto(voxels[z], plane.astype(hu.dtype), where=code[z] > 0)
+        kinds.update(np.unique(code[z][voxels[z] != hu[z]]).tolist())
+    changed = voxels != hu
+    text, notices = restored_text(changed), list[Notice]()
+    for defect in found.defects:
+        if KINDS.index(defect.kind) + 1 not in kinds:
+            left = f"a defect of the kind '{defect.kind}' is left: '{model}' does not restore it"
+            notices.append(Notice("restored", "warning", left))
+    step = f"{text} ({', '.join(d.kind for d in found.defects)}, model {model}); not for diagnosis"
+    outside = None if upright.outside is None else upright.outside & ~changed
+    whole = replace(
+        upright,
+        voxels=voxels,
+        outside=outside if outside is not None and outside.any() else None,
+        restored=changed if changed.any() else None,
+        provenance=upright.provenance.add(step, Notice("restored", "warning", text), *notices),
+    )
+    result = reorient_like(whole, volume)
+    if volume.restored is None:
+        return result
+    now = volume.restored if result.restored is None else volume.restored | result.restored
+    return replace(result, restored=now)
+
+
+def _fill(
+    hu: NDArray[np.float32],
+    code: NDArray[np.uint8],
+    spacing: tuple[float, float, float],
+    model: str,
+    device: str,
+) -> NDArray[np.float32]:
+    if model != CLASSICAL:
+        raise OptionError(f"the model '{model}' is not installed; choose {CLASSICAL}")
+    return without_network(hu, code, spacing)

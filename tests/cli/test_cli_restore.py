@@ -1,0 +1,155 @@
+"""The command `restore`: outputs and their masks, JSON, and refusals in one sentence."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from cli_cases import Run, make_series, small_ct
+from PIL import Image
+
+from tomochrome.io import read, write
+from tomochrome.restoration import DefectMap
+from tomochrome.restoration import scan_restoration as module
+from tomochrome.volume import Volume
+
+KEYS = {"input", "output", "model", "defects", "restored_percent", "seconds", "warnings"}
+
+
+def damaged() -> tuple[Volume, np.ndarray]:
+    """A scan with a lost slice and lost rows."""
+    clean = small_ct()
+    mask = np.zeros(clean.shape, bool)
+    mask[2], mask[4, 20:22] = True, True
+    return replace(clean, voxels=np.where(mask, -1024, clean.voxels).astype(np.int16)), mask
+
+
+@pytest.fixture
+def series(tmp_path, monkeypatch):
+    """A file of a damaged scan whose defects are found."""
+    volume, mask = damaged()
+    code = np.where(mask, np.uint8(4), np.uint8(0))
+    code[2] = 3
+
+    def found(given, kinds):
+        return DefectMap(
+            np.where(np.isin(code, [module.KINDS.index(k) + 1 for k in kinds]), code, 0)
+        )
+
+    monkeypatch.setattr(module, "defects_by_rules", found)
+    write(volume, tmp_path / "scan.nii.gz")
+    return tmp_path / "scan.nii.gz"
+
+
+def restored(capfd, *argv) -> Run:
+    return Run(capfd, "restore", *argv, "--model", "classical")
+
+
+@pytest.mark.parametrize("name", ["out.nii.gz", "out.nrrd", "out/"])
+def test_a_scan_is_restored_and_its_mask_kept(series, tmp_path, capfd, name):
+    run = restored(capfd, series, "-o", f"{tmp_path}/{name}", "--json")
+    data = json.loads(run.out)
+    assert run.status == 0 and set(data) == KEYS
+    assert data["output"] == f"{tmp_path}/{name}" and data["model"] == "classical"
+    assert [(d["kind"], d["slices"]) for d in data["defects"]] == [("missing", [2]), ("lines", [4])]
+    volume, mask = damaged()
+    back = read(tmp_path / name)
+    changed = back.voxels != volume.voxels
+    np.testing.assert_array_equal(back.restored, changed)
+    assert not changed[~mask].any() and changed[mask].mean() > 0.5
+    assert data["restored_percent"] == pytest.approx(100 * changed.mean(), abs=1e-3)
+    assert any("restored, not measured" in text for text in data["warnings"])
+
+
+def test_only_the_chosen_kinds_are_restored(series, tmp_path, capfd):
+    run = restored(capfd, series, "-o", tmp_path / "a.nrrd", "--defects", "lines,ring", "--json")
+    assert [d["kind"] for d in json.loads(run.out)["defects"]] == ["lines"]
+    assert not read(tmp_path / "a.nrrd").restored[2].any()
+
+
+def test_a_mask_replaces_finding_and_the_result_s_mask_can_be_written(series, tmp_path, capfd):
+    volume, mask = damaged()
+    rows = mask.copy()
+    rows[2] = False
+    marks = Volume(rows.astype(np.uint8), volume.affine, "tissue")
+    write(marks, tmp_path / "m.nii.gz")
+    run = restored(
+        capfd, series, "-o", tmp_path / "b.nii.gz",
+        "--mask", tmp_path / "m.nii.gz", "--mask-out", tmp_path / "c.nrrd",
+    )  # fmt: skip
+    assert run.status == 0 and "lines:" in run.out and "not for diagnosis" in run.out
+    back = read(tmp_path / "b.nii.gz")
+    np.testing.assert_array_equal(read(tmp_path / "c.nrrd").voxels != 0, back.restored)
+    assert not back.restored[~rows].any()
+
+
+def test_a_scan_without_defects_says_so_and_writes_nothing(tmp_path, capfd, monkeypatch):
+    monkeypatch.setattr(
+        module, "defects_by_rules", lambda v, kinds: DefectMap(np.zeros(v.shape, np.uint8))
+    )
+    folder = make_series(tmp_path / "series")
+    out = tmp_path / "out.nii.gz"
+    run = restored(capfd, folder, "-o", out)
+    assert run.status == 0 and "no defects were found; nothing was written" in run.out
+    data = json.loads(restored(capfd, folder, "-o", out, "--json").out)
+    assert data["output"] is None and data["defects"] == [] and data["restored_percent"] == 0
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["series"]
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        (["-o", "{0}/a.png"], "needs colors"),
+        (["-o", "{0}/a.txt"], "supported extension"),
+        (["-o", "{0}/scan.nii.gz"], "is an input"),
+        (["-o", "{0}/taken.nrrd"], "already exists"),
+        (["-o", "{0}/masked.nrrd"], "already exists"),
+        (["-o", "{0}/a.nrrd", "--mask-out", "{0}/a.png"], "cannot store a mask"),
+        (["-o", "{0}/a.nrrd", "--mask-out", "{0}/a_restored.seg.nrrd"], "another output"),
+        (["-o", "{0}/a.nrrd", "--mask", "{0}/other.nii.gz"], "not on the voxel grid"),
+        (["-o", "{0}/a.nrrd", "--mask", "{0}/all.nii.gz"], "covers the entire scan"),
+        (["-o", "{0}/a.nrrd", "--mask", "{0}/none.nii.gz"], "no file or folder"),
+        (["-o", "{0}/a.nrrd", "--defects", "metal,scratch"], "'scratch' is no kind"),
+        (["-o", "{0}/a.nrrd", "--model", "gan"], "no model of restoration 'gan'"),
+    ],
+)
+def test_bad_input_is_one_sentence(series, tmp_path, capfd, options, text):
+    volume, _ = damaged()
+    for name in ("taken.nrrd", "masked_restored.seg.nrrd"):
+        (tmp_path / name).write_bytes(b"mine")
+    ones = np.ones(volume.shape, np.uint8)
+    write(Volume(ones, volume.affine, "tissue"), tmp_path / "all.nii.gz")
+    write(Volume(ones[1:], volume.affine, "tissue"), tmp_path / "other.nii.gz")
+    before = {path.name for path in tmp_path.iterdir()}
+    model = [] if "--model" in options else ["--model", "classical"]
+    run = Run(capfd, "restore", series, *(o.format(tmp_path) for o in options), *model)
+    assert run.status == 2 and text in run.complaint
+    assert {path.name for path in tmp_path.iterdir()} == before
+
+
+def test_a_photograph_is_filled_where_it_is_marked(tmp_path, capfd):
+    y, x = np.mgrid[:30, :40]
+    clean = np.stack([4 * y, 5 * x, 90 + y], -1).astype(np.uint8)
+    mask = np.abs(y - 12) < 2
+    Image.fromarray(np.where(mask[..., None], np.uint8(255), clean)).save(tmp_path / "p.png")
+    Image.fromarray((255 * mask).astype(np.uint8)).save(tmp_path / "m.png")
+    out = tmp_path / "o.png"
+    run = Run(
+        capfd, "restore", tmp_path / "p.png", "-o", out, "--mask", tmp_path / "m.png", "--json"
+    )
+    data = json.loads(run.out)
+    assert run.status == 0 and set(data) == KEYS and data["model"] == "biharmonic"
+    with Image.open(out) as image, Image.open(tmp_path / "o_restored.png") as marks:
+        assert "restored, not measured" in image.info["Comment"]
+        filled, marked = np.asarray(image), np.asarray(marks) > 0
+    with Image.open(tmp_path / "p.png") as image:
+        np.testing.assert_array_equal(marked, (filled != np.asarray(image)).any(-1))
+    assert np.abs(filled.astype(int) - clean).max() <= 3
+    for argv, text in (
+        (["-o", tmp_path / "q.png"], "--mask"),
+        (["-o", tmp_path / "q.nii.gz", "--mask", tmp_path / "m.png"], "must end in .png"),
+        (["-o", out, "--mask", tmp_path / "m.png"], "already exists"),
+    ):
+        assert text in Run(capfd, "restore", tmp_path / "p.png", *argv).complaint
