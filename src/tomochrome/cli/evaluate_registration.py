@@ -27,9 +27,9 @@ _OF_RESULT = (
 )  # fmt: skip
 _OF_SYNTHETIC = (
     "labels", "mean_mm", "smooth_mm", "noise", "contrast", "seed", "init", "model", "refine",
-    "similarity",
+    "similarity", "backbone", "weights",
 )  # fmt: skip
-_FILES = ("fixed", "moving", "synthetic", "labels", *_OF_RESULT[:-1])
+_FILES = ("fixed", "moving", "synthetic", "labels", "weights", *_OF_RESULT[:-1])
 
 
 def add_parser(kinds: Any) -> None:
@@ -111,6 +111,7 @@ def _add_synthetic(parser: argparse.ArgumentParser) -> None:
         choices=options.SIMILARITIES,
         help="similarity measure of the refinement (default: lncc)",
     )
+    options.add_features(group)
 
 
 def _contrast(text: str) -> dict[int, float]:
@@ -215,7 +216,9 @@ def _synthetic(args: argparse.Namespace, session: Session) -> dict[str, Any]:
     from tomochrome.registration.validation import make_synthetic, validate_synthetic
 
     deformation = _given(args, "mean_mm", "smooth_mm", "noise", "contrast", "seed")
-    how = _given(args, "init", "model", "refine", "similarity", "device", "threads")
+    how = _given(
+        args, "init", "model", "refine", "similarity", "backbone", "weights", "device", "threads"
+    )
     volume = read(args.synthetic, series=args.series)
     labels = _volume(args.labels)
     case = make_synthetic(volume, labels=labels, **deformation)

@@ -14,7 +14,8 @@ from tomochrome.runtime.device import DEVICE_NAMES, choose_device
 
 STARTS = ("none", "center", "mass", "rigid", "affine")
 Container = argparse.ArgumentParser | argparse._ArgumentGroup
-SIMILARITIES = ("lncc", "mi", "mind", "mse")
+SIMILARITIES = ("lncc", "mi", "mind", "mse", "features")
+FEATURE_BACKBONES = ("tissue", "alexnet", "vgg16", "resnet18")
 
 
 def some_path(text: str) -> Path:
@@ -111,6 +112,19 @@ def add_pair(parser: Container, kind: str, text: str) -> None:
     """Add ``--fixed-KIND`` and ``--moving-KIND``; ``{}`` in the help text is the role."""
     for role in ("fixed", "moving"):
         add_values(parser, (f"--{role}-{kind}", "F", some_path, text.format(role)))
+
+
+def add_features(parser: Container) -> None:
+    """Add the options of the similarity ``features``."""
+    parser.add_argument(
+        "--backbone",
+        metavar="NAME",
+        choices=FEATURE_BACKBONES,
+        help=f"network whose features are compared: {', '.join(FEATURE_BACKBONES)} "
+        "(default: tissue, the network that colors)",
+    )
+    text = "own weights of alexnet, vgg16 or resnet18: safetensors, or a state dict of torch"
+    add_values(parser, ("--weights", "FILE", some_path, text))
 
 
 def add_model(parser: argparse.ArgumentParser) -> None:

@@ -89,8 +89,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=options.SIMILARITIES,
         default="lncc",
         help="similarity measure of the refinement: lncc; mi or mind for different contrast or "
-        "modality; mse (default: lncc)",
+        "modality; mse; features of a network, for two CT (default: lncc)",
     )
+    options.add_features(parser)
     options.add_pair(parser, "mask", "mask of the {} image: nonzero voxels are used")
     options.add_pair(parser, "labels", "label map of the {} image, for evaluation only")
     options.add_pair(
@@ -126,6 +127,8 @@ def run(args: argparse.Namespace, session: Session) -> Outcome:
         model=args.model,
         refine=args.refine,
         similarity=args.similarity,
+        backbone=args.backbone,
+        weights=args.weights,
         device=args.device,
         threads=args.threads,
         **extras,

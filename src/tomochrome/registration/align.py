@@ -99,7 +99,7 @@ def align(
         seconds["network"] = time.perf_counter() - start
     check()
     # local correlation is computed by compiled kernels, between which torch's threads would spin
-    kernels = measure == "lncc" and pair.fixed.device.type == "cpu"
+    kernels = measure in ("lncc", "features") and pair.fixed.device.type == "cpu"
     with torch_threads(1 if kernels else None):
         refined: Refined = refine(
             pair.fixed,
@@ -108,6 +108,7 @@ def align(
             iterations=iterations,
             measure=measure,
             masks=pair.masks,
+            features=pair.features,
             metric=metric,
         )
     seconds["refinement"] = refined.seconds
@@ -188,8 +189,13 @@ def align_on(
 def _align_on(
     device: torch.device, pair: WorkingPair, net: SymNet | None, how: Mapping[str, Any]
 ) -> Aligned:
-    masks = None if pair.masks is None else pair.masks.to(device)
-    moved = replace(pair, fixed=pair.fixed.to(device), moving=pair.moving.to(device), masks=masks)
+    masks, features = (
+        None if part is None else part.to(device) for part in (pair.masks, pair.features)
+    )
+    moved = replace(
+        pair, fixed=pair.fixed.to(device), moving=pair.moving.to(device), masks=masks,
+        features=features,
+    )  # fmt: skip
     # cancelled before any layer of the network, which takes seconds on large volumes
     layers = [] if net is None else list(net.modules())
     hooks = [layer.register_forward_pre_hook(lambda *_: check()) for layer in layers]

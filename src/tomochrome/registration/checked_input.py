@@ -32,8 +32,10 @@ from tomochrome.volume import Volume, require_volume
 Role = Literal["fixed", "moving"]
 METHODS: Final = ("none", "center", "mass", "rigid", "affine")
 """Methods of the initial alignment."""
-SIMILARITIES = ("lncc", "mi", "mind", "mse")
-"""Local correlation, mutual information, MIND-SSC and mean squares."""
+SIMILARITIES = ("lncc", "mi", "mind", "mse", "features")
+"""Local correlation, mutual information, MIND-SSC, mean squares; features of a network."""
+FEATURE_BACKBONES: Final = ("tissue", "alexnet", "vgg16", "resnet18")
+"""Networks with features: the default tissue network, and those of `feature_networks`."""
 NO_MODEL = "none"
 """Model name for registration without a network."""
 _MAX_ITERATIONS = 10_000
@@ -87,8 +89,17 @@ class CheckedScan:
         return without_padding(self.volume)
 
 
-def check_options(init: str, similarity: str, refine: int | None) -> None:
+def check_options(
+    init: str, similarity: str, refine: int | None, backbone: str | None, *, weights: bool
+) -> None:
     """Check the names and the number of iterations.
+
+    Parameters
+    ----------
+    init, similarity, refine, backbone
+        As for `register`.
+    weights
+        Whether there are weights for the backbone.
 
     Raises
     ------
@@ -101,6 +112,19 @@ def check_options(init: str, similarity: str, refine: int | None) -> None:
         raise OptionError(
             f"unknown similarity '{similarity}': choose one of {', '.join(SIMILARITIES)}"
         )
+    if backbone is not None and backbone not in FEATURE_BACKBONES:
+        names = ", ".join(FEATURE_BACKBONES)
+        raise OptionError(f"unknown backbone '{backbone}': choose one of {names}")
+    if similarity != "features" and (backbone is not None or weights):
+        raise OptionError(
+            f"a backbone and its weights have no effect on the similarity '{similarity}'; choose "
+            "'features'"
+        )
+    if weights and backbone in (None, "tissue"):
+        raise OptionError(
+            f"weights need one of the backbones {', '.join(FEATURE_BACKBONES[1:])}: the tissue "
+            "network has its own"
+        )
     if refine is None:
         return
     integer = isinstance(refine, (int, np.integer)) and not isinstance(refine, bool)
@@ -109,6 +133,22 @@ def check_options(init: str, similarity: str, refine: int | None) -> None:
             f"the number of refinement iterations must be an integer from 0 to "
             f"{_MAX_ITERATIONS}, not {refine!r}"
         )
+
+
+def check_ct(scans: tuple[CheckedScan, CheckedScan]) -> None:
+    """Check that two scans are CT, which a network's features are trained for.
+
+    Raises
+    ------
+    InputError
+        If one is not in Hounsfield units.
+    """
+    for scan in scans:
+        if scan.volume.unit != "HU":
+            raise InputError(
+                f"the similarity 'features' compares two CT in Hounsfield units, but the values of "
+                f"the {scan.role} volume are not known to be; choose 'mind' or 'mi'"
+            )
 
 
 def check_distance(fixed: Volume, moving: Volume, init: str) -> None:

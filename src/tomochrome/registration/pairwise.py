@@ -22,6 +22,7 @@ from tomochrome.notices import Notice, texts
 from tomochrome.registration.checked_input import (
     NO_MODEL,
     CheckedScan,
+    check_ct,
     check_distance,
     check_options,
     checked_pair,
@@ -40,6 +41,7 @@ from tomochrome.volume import Volume, require_volume
 if TYPE_CHECKING:
     import torch
 
+    from tomochrome.registration.feature_volumes import Backbone
     from tomochrome.registration.symmetric_network import SymNet
 
 Metric = Callable[[str, int, float], None]
@@ -114,6 +116,7 @@ class _Job:
     net: SymNet | None
     shrink_by: int  #: factor by which the network's input is downsampled
     clock: _Clock
+    backbone: Backbone | None  #: whose features are compared
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,6 +145,8 @@ def register(
     model: Model = "symnet",
     refine: int | None = None,
     similarity: str = "lncc",
+    backbone: str | None = None,
+    weights: str | os.PathLike[str] | None = None,
     fixed_mask: Volume | None = None,
     moving_mask: Volume | None = None,
     fixed_labels: Volume | None = None,
@@ -167,7 +172,13 @@ def register(
         network and refinement, only the initial alignment is applied.
     similarity
         ``"lncc"`` (local normalized cross-correlation), ``"mi"`` or ``"mind"`` (for different
-        contrast or modality), or ``"mse"``.
+        contrast or modality), ``"mse"``, or ``"features"`` (of a network, for two CT).
+    backbone
+        For ``"features"``: ``"tissue"`` (the default: the tissue network), ``"alexnet"``,
+        ``"vgg16"`` or ``"resnet18"``.
+    weights
+        File with weights of the user for the last three, see
+        `tomochrome.registration.feature_networks.load_features`; None for the shipped ones.
     fixed_mask, moving_mask
         Volumes on any grid, nonzero where the image is used.
     fixed_labels, moving_labels
@@ -195,11 +206,12 @@ def register(
     Cancelled
         If the user cancelled.
     """
+    from tomochrome.registration.feature_volumes import TISSUE, load_backbone
     from tomochrome.registration.refine import DEFAULT_ITERATIONS
     from tomochrome.registration.report import measure
     from tomochrome.runtime.device import compute_threads
 
-    check_options(init, similarity, refine)
+    check_options(init, similarity, refine, backbone, weights=weights is not None)
     clock, start = _Clock(), time.perf_counter()
     with clock("check"):
         check()
@@ -212,12 +224,17 @@ def register(
             fixed_points=fixed_points, moving_points=moving_points,
         )  # fmt: skip
         check_distance(fixed, moving, init)
+        if similarity == "features":
+            check_ct(scans)
         check()  # importing torch and MONAI takes seconds
         name, net, shrink_by = _network(model)
+        compared = None
+        if similarity == "features":
+            compared = load_backbone(backbone or TISSUE, weights, choose_device(device))
         check()
     job = _Job(
         init, DEFAULT_ITERATIONS if refine is None else refine, similarity,
-        choose_device(device), metric, net, shrink_by, clock,
+        choose_device(device), metric, net, shrink_by, clock, compared,
     )  # fmt: skip
     with compute_threads(threads):
         if is_swapped(fixed, moving):  # the result must not depend on which volume is fixed
@@ -247,6 +264,7 @@ def register(
         "model": name,
         "init": init,
         "similarity": similarity,
+        **({} if compared is None else {"backbone": backbone or TISSUE}),
         "refine": job.refine,
         "affine": aligned.affine.tolist(),
         "curve": [[stage, round(float(value), 6)] for stage, value in aligned.curve],
@@ -291,6 +309,7 @@ def _network(model: Model) -> tuple[str, SymNet | None, int]:
 def _align(fixed: CheckedScan, moving: CheckedScan, job: _Job) -> _Alignment:
     """Return the transforms between two scans; `is_swapped` says which is the fixed one here."""
     from tomochrome.registration.align import align_on
+    from tomochrome.registration.feature_volumes import pair_features
     from tomochrome.registration.unfold import forward_transform
     from tomochrome.registration.working_pair import make_pair
 
@@ -319,6 +338,10 @@ def _align(fixed: CheckedScan, moving: CheckedScan, job: _Job) -> _Alignment:
         report(0, 1, "preparing")
         pair = make_pair(fixed, moving, transform=first.affine)
         check()
+    if job.backbone is not None and job.refine:
+        with clock("features"):
+            features = pair_features(fixed.volume, moving.volume, pair, job.backbone)
+            pair = replace(pair, features=features)
     aligned, device, notes = align_on(
         job.device, pair, job.net, iterations=job.refine, measure=job.similarity,
         shrink_by=job.shrink_by, metric=job.metric,

@@ -13,12 +13,13 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 
 from tomochrome.errors import OptionError
 from tomochrome.registration.penalties import roughness, small_jacobian
-from tomochrome.registration.similarity_losses import box_sums, lncc, similarity
+from tomochrome.registration.similarity_losses import Loss, box_sums, lncc, mean_squares, similarity
 from tomochrome.registration.velocity import (
     Shape,
     antisymmetric,
@@ -38,6 +39,7 @@ FINE_VOXELS, FINEST_VOXELS = 2_500_000, 4_000_000
 _SMOOTHING_PASSES = (1, 2, 4)  # alternatives for smoothing the initial velocity
 _FOLD_WEIGHT = 25.0  # weight of `small_jacobian`
 _MIN_DETERMINANT = 0.25  # below which `small_jacobian` is nonzero
+FEATURE_WEIGHT = 2.0  # of the squared difference of features relative to local correlation
 _SQUARINGS = 3  # for the half-way maps
 _MIN_COVERAGE = 0.02  # least measured fraction of a downsampled voxel
 _MARGIN = 3  # voxels by which values are extrapolated, for interpolation
@@ -150,7 +152,7 @@ def masked_shrink(
     Parameters
     ----------
     images, masks
-        (n, 1, z, y, x); masks 0 to 1.
+        (n, channels, z, y, x), and (n, 1, z, y, x), 0 to 1.
     shape
         The smaller or equal grid.
 
@@ -165,7 +167,7 @@ def masked_shrink(
     values = torch.where(filled, means, shrink(images, shape))
     for _ in range(_MARGIN):
         near = box_sums(filled[:, 0].to(values), 1)[:, None]
-        sums = box_sums((values * filled)[:, 0], 1)[:, None]
+        sums = box_sums((values * filled).flatten(0, 1), 1).view_as(values)
         added = ~filled & (near > 0.5)
         values = torch.where(added, sums / near.clamp(min=1.0), values)
         filled = filled | added
@@ -201,6 +203,29 @@ class _Pair:
         return warped[:1], warped[1:], weight
 
 
+class _Pairs(NamedTuple):
+    """A pair of images, and one of their features, which can be coarser."""
+
+    images: _Pair
+    features: _Pair | None
+
+    @classmethod
+    def of(
+        cls,
+        images: torch.Tensor,
+        masks: torch.Tensor | None,
+        features: torch.Tensor | None,
+        shape: Shape,
+    ) -> _Pairs:
+        """Return both at one resolution."""
+        pair = _Pair(images, masks, shape)
+        if features is None:
+            return cls(pair, None)
+        z, y, x = (min(n, m) for n, m in zip(features.shape[2:], shape, strict=True))
+        own: Shape = (features.shape[2], features.shape[3], features.shape[4])
+        return cls(pair, _Pair(features, None if masks is None else shrink(masks, own), (z, y, x)))
+
+
 def refine(
     fixed: torch.Tensor,
     moving: torch.Tensor,
@@ -210,6 +235,7 @@ def refine(
     iterations: int = DEFAULT_ITERATIONS,
     measure: str = "lncc",
     masks: torch.Tensor | None = None,
+    features: torch.Tensor | None = None,
     weight: float = 0.6,
     metric: Metric | None = None,
 ) -> Refined:
@@ -227,6 +253,9 @@ def refine(
         ``"lncc"``, ``"mi"``, ``"mind"`` or ``"mse"``.
     masks
         (2, 1, z, y, x), fixed and moving: 1 for voxels that are used, 0 otherwise. None for all.
+    features
+        (2, channels, Z, Y, X) on a grid with the same corners, whose squared difference is part of
+        the dissimilarity; see `working_pair.WorkingPair`.
     weight
         Weight of the roughness relative to the dissimilarity.
     metric
@@ -245,7 +274,7 @@ def refine(
     total, done = sum(stage.iterations for stage in plan), 0
     images, begin = torch.cat([fixed, moving]), time.perf_counter()
     curve: list[tuple[str, float]] = []
-    pairs: dict[int, _Pair] = {}
+    pairs: dict[int, _Pairs] = {}
     if velocities is None:
         velocity = images.new_zeros(1, 3, *smaller(shape, 4))
     else:
@@ -253,7 +282,7 @@ def refine(
     objective = _Objective(loss, factor, weight)
     for number, stage in enumerate(plan):
         if stage.image not in pairs:
-            pairs[stage.image] = _Pair(images, masks, smaller(shape, stage.image))
+            pairs[stage.image] = _Pairs.of(images, masks, features, smaller(shape, stage.image))
         pair = pairs[stage.image]
         start = resize_field(velocity, smaller(shape, stage.velocity))
         if number == 0 and velocities is not None:
@@ -294,25 +323,36 @@ class _Objective:
     weight: float
 
     def __call__(
-        self, velocity: torch.Tensor, pair: _Pair, stage: Stage
+        self, velocity: torch.Tensor, pair: _Pairs, stage: Stage
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Return dissimilarity and penalty of a velocity."""
         full, half = flow(velocity, _SQUARINGS)
-        parts = pair.ends(full) + ([pair.middle(half)] if stage.image >= 4 else [])
         window = {"radius": stage.radius} if self.loss is lncc else {}
-        losses = torch.stack([self.loss(*part, **window) for part in parts])
+        unlike = self.factor * self._compare(pair.images, full, half, stage, self.loss, **window)
+        if pair.features is not None:
+            unlike = unlike + FEATURE_WEIGHT * self._compare(
+                pair.features, full, half, stage, mean_squares
+            )
         folds = small_jacobian(full.permute(0, 4, 1, 2, 3), _MIN_DETERMINANT)
         penalty = self.weight * roughness(velocity) + _FOLD_WEIGHT * folds
-        return self.factor * losses.mean(), penalty
+        return unlike, penalty
+
+    @staticmethod
+    def _compare(
+        pair: _Pair, full: torch.Tensor, half: torch.Tensor, stage: Stage, loss: Loss, **how: int
+    ) -> torch.Tensor:
+        """Return the mean loss in fixed and in moving space, and at first half-way."""
+        parts = pair.ends(full) + ([pair.middle(half)] if stage.image >= 4 else [])
+        return torch.stack([loss(*part, **how) for part in parts]).mean()
 
     @torch.no_grad()
-    def value(self, velocity: torch.Tensor, pair: _Pair, stage: Stage) -> float:
+    def value(self, velocity: torch.Tensor, pair: _Pairs, stage: Stage) -> float:
         """Return the sum of dissimilarity and penalty."""
         return float(sum(self(velocity, pair, stage)))
 
 
 def _best_start(
-    start: torch.Tensor, objective: _Objective, pair: _Pair, stage: Stage
+    start: torch.Tensor, objective: _Objective, pair: _Pairs, stage: Stage
 ) -> torch.Tensor:
     """Return the best start of the network's prediction, smoothed versions of it, and zero.
 

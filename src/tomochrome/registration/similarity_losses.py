@@ -148,8 +148,8 @@ def lncc(
 def mean_squares(
     a: torch.Tensor, b: torch.Tensor, weight: torch.Tensor | None = None
 ) -> torch.Tensor:
-    """Return the weighted mean of squared differences as a loss."""
-    return _mean((a - b).square(), weight)
+    """Return the weighted mean of squared differences as a loss; of channels the sum."""
+    return _mean((a - b).square().sum(dim=1, keepdim=True), weight)
 
 
 def mutual_information(
@@ -233,6 +233,7 @@ def similarity(name: str) -> tuple[Loss, float]:
     """
     losses: dict[str, tuple[Loss, float]] = {
         "lncc": (lncc, 1.0),
+        "features": (lncc, 1.0),
         "mi": (mutual_information, 0.7),
         "mind": (mind, 12.0),
         "mse": (mean_squares, 15.0),

@@ -433,18 +433,18 @@ def sample_through(images: torch.Tensor, field: torch.Tensor) -> torch.Tensor:
     Parameters
     ----------
     images
-        (n, 1, z, y, x), not differentiated.
+        (n, channels, z, y, x), not differentiated.
     field
         (n, Z, Y, X, 3) as returned by `flow`, in voxels of its own grid.
 
     Returns
     -------
     Tensor
-        (n, 1, z, y, x).
+        (n, channels, z, y, x).
     """
     if images.device.type == "cpu" and images.dtype == field.dtype == torch.float32:
-        done: torch.Tensor = _Through.apply(images, field)  # type: ignore[no-untyped-call]
-        return done
+        parts = [_Through.apply(image, field) for image in images.split(1, dim=1)]  # type: ignore[no-untyped-call]
+        return torch.cat(parts, dim=1) if len(parts) > 1 else parts[0]
     z, y, x = images.shape[2:]
     shape: Shape = (z, y, x)
     return warp(images, resize_field(field.permute(0, 4, 1, 2, 3), shape))

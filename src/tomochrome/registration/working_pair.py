@@ -50,6 +50,9 @@ class WorkingPair:
         4x4 of the grid, from (z, y, x) index to LPS mm of the fixed volume.
     transform
         4x4 from LPS mm of the fixed volume to LPS mm of the moving one.
+    features
+        float32 (2, channels, Z, Y, X), fixed and moving, on a grid with the same corner voxels; see
+        `feature_volumes`. None if they are not compared.
     """
 
     fixed: torch.Tensor
@@ -57,6 +60,7 @@ class WorkingPair:
     masks: torch.Tensor | None
     affine: NDArray[np.float64]
     transform: NDArray[np.float64]
+    features: torch.Tensor | None = None
 
     @property
     def shape(self) -> Shape:
@@ -109,7 +113,7 @@ def make_pair(
         check()
         valid = valid_voxels(scan.unpadded, scan.mask, like)
         check()
-        images.append(to_grey(_onto(scan.unpadded, like), valid, hu=both_hu))
+        images.append(to_grey(onto(scan.unpadded, like), valid, hu=both_hu))
         masks.append(valid)
     share = float((masks[0] & masks[1]).sum()) / max(1, min(int(m.sum()) for m in masks))
     if share < _MIN_OVERLAP or not (masks[0] & masks[1]).any():
@@ -168,8 +172,8 @@ def _with_margin(fixed: Volume, moving: Volume, transform: NDArray[np.float64]) 
     return Volume(np.broadcast_to(np.uint8(0), shape), affine, "unknown")
 
 
-def _onto(volume: Volume, like: Volume) -> NDArray[np.float32]:
-    """Resample to a grid, with smoothing against aliasing on a coarser one."""
+def onto(volume: Volume, like: Volume) -> NDArray[np.float32]:
+    """Resample a volume to a grid, with smoothing against aliasing on a coarser one."""
     ratio = np.array(like.spacing)[None, :] / np.array(volume.spacing)[:, None]
     source, target = decompose(volume.affine)[1], decompose(like.affine)[1]
     steps = (np.abs(source.T @ target) * ratio).max(axis=1)  # grid steps, in voxels of each axis

@@ -58,7 +58,12 @@ SIMILARITIES: Final = {
     "mi": ("Mutual information", "different contrast"),
     "mind": ("MIND", "different modality, such as CT and MR"),
     "mse": ("Squared difference", "same scanner and units"),
+    "features": ("Tissue features", "two CT, any contrast agent: of the tissue network"),
+    "alexnet": ("AlexNet features", "two CT"),
+    "vgg16": ("VGG16 features", "two CT"),
+    "resnet18": ("ResNet18 features", "two CT"),
 }
+_BACKBONES: Final = ("alexnet", "vgg16", "resnet18")
 #: Texts shown for the stages reported by the core.
 STAGES: Final = {
     "network": "Predicting the deformation",
@@ -242,6 +247,13 @@ def belongs_to(layer: Any, image: Any) -> bool:
     return same and bool(np.allclose(world_affine(layer), world_affine(image), atol=1e-3))
 
 
+def _compared(name: str) -> dict[str, Any]:
+    """Return what the images are compared by, as keywords of `tomochrome.register`."""
+    if name in _BACKBONES:
+        return {"similarity": "features", "backbone": name}
+    return {"similarity": name}
+
+
 class RegisterView(JobView):
     """The fields, from top to bottom: inputs, run, result, comparison, transform, landmarks."""
 
@@ -336,7 +348,7 @@ class RegisterView(JobView):
             "init": self.init.name,
             "model": self.model.name,
             "refine": None if refine < 0 else refine,
-            "similarity": self.similarity.name,
+            **_compared(self.similarity.name),
             "device": self.device.name,
         }
 

@@ -50,7 +50,7 @@ class Request:
     fixed, moving
         Layers.
     options
-        Keywords of `tomochrome.register`: init, model, refine, similarity, device.
+        Keywords of `tomochrome.register`: init, model, refine, similarity, backbone, device.
     fixed_mask, moving_mask
         Layers, or None.
     fixed_points, moving_points
