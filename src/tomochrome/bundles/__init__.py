@@ -25,10 +25,12 @@ Further keys for each kind of model are documented where the models are built
 """
 
 from tomochrome.bundles.card import (
+    DEFECTS,
     FEATURES,
     PHOTOGRAPH,
     PHOTOGRAPH_WEIGHTS,
     REGISTRATION,
+    RESTORATION,
     WEIGHTS,
     ModelCard,
     Purpose,
@@ -43,10 +45,12 @@ from tomochrome.bundles.card import (
 from tomochrome.bundles.weights import load_arrays, load_state, read_weights
 
 __all__ = [
+    "DEFECTS",
     "FEATURES",
     "PHOTOGRAPH",
     "PHOTOGRAPH_WEIGHTS",
     "REGISTRATION",
+    "RESTORATION",
     "WEIGHTS",
     "ModelCard",
     "Purpose",

@@ -52,6 +52,8 @@ class Purpose:
 
 
 REGISTRATION: Final = Purpose("registration model", ("registration",), ("network",))
+RESTORATION: Final = Purpose("restoration model", ("restoration",), ("network",))
+DEFECTS: Final = Purpose("defect finder", ("defects",), ("network", "temperature"))
 FEATURES: Final = Purpose("feature network", ("features",), ("network", "input"))
 
 

@@ -1,0 +1,179 @@
+"""Filling of defects, and finding them, slice by slice with the networks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import lru_cache
+from typing import Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import ndimage
+from torch.nn import functional
+
+from tomochrome.bundles import (
+    DEFECTS,
+    RESTORATION,
+    ModelCard,
+    Purpose,
+    find_card,
+    load_state,
+    reading_metadata,
+)
+from tomochrome.errors import ModelError
+from tomochrome.restoration.classical import metal_mask, without_network
+from tomochrome.restoration.defects import KINDS, DefectKind, DefectMap
+from tomochrome.restoration.networks import (
+    MULTIPLE,
+    STEP_HU,
+    Part,
+    build_network,
+    filler_input,
+    finder_input,
+)
+from tomochrome.restoration.simulation import AIR_HU, MAX_HU
+from tomochrome.runtime import check, choose_device, report
+
+FINDER: Final = "defects"  #: name of the model that finds defects
+_MARGIN: Final = 40  # pixels that a network sees around a defect
+
+
+def fill(
+    hu: NDArray[np.float32],
+    code: NDArray[np.uint8],
+    spacing: tuple[float, float, float],
+    model: str,
+    device: str = "auto",
+) -> NDArray[np.float32]:
+    """Fill defects with a network.
+
+    Parameters
+    ----------
+    hu
+        HU (z, y, x) of axial slices.
+    code
+        The defects, uint8 (z, y, x), as in `DefectMap`.
+    spacing
+        Spacing (z, y, x) in mm.
+    model
+        Name of a restoration model, or the folder of its bundle.
+    device
+        ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"mps"``.
+
+    Returns
+    -------
+    ndarray
+        HU, float32 (z, y, x), changed only where there is a defect. Metal stays as measured.
+
+    Raises
+    ------
+    ModelError
+        If there is no such model, or it is damaged.
+    Cancelled
+        If the user cancelled.
+    """
+    net, _ = _network(model, RESTORATION)
+    place = choose_device(device)
+    net = net.to(place)
+    filled = without_network(hu, code, spacing)
+    out = filled.copy()
+    damaged = np.flatnonzero(code.any(axis=(1, 2)))
+    metal = metal_mask(hu) if (code == KINDS.index("metal") + 1).any() else None
+    for done, z in enumerate(damaged):
+        check()
+        report(done, len(damaged), "filling defects")
+        part = _around(code[z] > 0)
+        images = torch.from_numpy(filler_input(hu, filled, code, int(z), part))
+        change = _outputs(net, images, place)[0] * STEP_HU
+        mask = code[z][part] > 0
+        if metal is not None:
+            mask &= ~metal[z][part]
+        values = np.clip(filled[z][part] + change, AIR_HU, MAX_HU)
+        out[z][part][mask] = values[mask]
+    return out
+
+
+def probabilities(
+    hu: NDArray[np.float32], device: str = "auto"
+) -> Iterator[tuple[int, NDArray[np.float32]]]:
+    """Yield the probability of each kind of defect in each slice, as the finder sees it.
+
+    Parameters
+    ----------
+    hu
+        HU (z, y, x) of axial slices.
+    device
+        As for `fill`.
+
+    Yields
+    ------
+    tuple
+        Index of a slice, and float32 (kinds + 1, y, x), calibrated; the first is for no defect.
+    """
+    net, card = _network(FINDER, DEFECTS)
+    place = choose_device(device)
+    net = net.to(place)
+    temperature = float(card.metadata["temperature"])
+    for z in range(len(hu)):
+        check()
+        report(z, len(hu), "finding defects")
+        logits = _outputs(net, torch.from_numpy(finder_input(hu, z)), place)
+        scaled = np.exp((logits - logits.max(axis=0)) / temperature)
+        yield z, scaled / scaled.sum(axis=0)
+
+
+def defects_by_network(
+    hu: NDArray[np.float32], kinds: tuple[DefectKind, ...], device: str = "auto"
+) -> DefectMap:
+    """Return the most probable kind of defect of each voxel, among some kinds.
+
+    Parameters
+    ----------
+    hu, device
+        As for `probabilities`.
+    kinds
+        The kinds; voxels of another kind count as undamaged.
+    """
+    allowed = np.array([0, *(KINDS.index(kind) + 1 for kind in kinds)])
+    code = np.zeros(hu.shape, np.uint8)
+    for z, shares in probabilities(hu, device):
+        best = shares.argmax(axis=0)
+        code[z] = np.where(np.isin(best, allowed), best, 0)
+    return DefectMap(code)
+
+
+def _outputs(
+    net: torch.nn.Module, images: torch.Tensor, place: torch.device
+) -> NDArray[np.float32]:
+    """Return the outputs (channels, y, x) for the input of a slice of any size."""
+    height, width = images.shape[1:]
+    pad = (0, -width % MULTIPLE, 0, -height % MULTIPLE)
+    padded = functional.pad(images[None], pad, mode="replicate").to(place)
+    with torch.inference_mode():
+        raw: NDArray[np.float32] = net(padded)[0].float().cpu().numpy()
+    return raw[:, :height, :width]
+
+
+def _around(damaged: NDArray[np.bool_]) -> Part:
+    """Return the rows and columns with the damaged pixels (y, x) and a margin."""
+    rows, columns = ndimage.find_objects(damaged.astype(np.uint8))[0]
+    first, second = (
+        slice(max(side.start - _MARGIN, 0), min(side.stop + _MARGIN, size))
+        for side, size in zip((rows, columns), damaged.shape, strict=True)
+    )
+    return first, second
+
+
+@lru_cache(4)
+def _network(model: str, purpose: Purpose) -> tuple[torch.nn.Module, ModelCard]:
+    card = find_card(model, purpose)
+    with reading_metadata(card.path):
+        net = build_network(card.metadata.get("network", {}))
+    try:
+        net.load_state_dict(load_state(card))
+    except RuntimeError as error:
+        raise ModelError(
+            f"the weights of the model '{card.name}' do not match its metadata"
+        ) from error
+    return net.eval().requires_grad_(False), card
