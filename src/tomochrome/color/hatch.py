@@ -6,14 +6,12 @@ from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from tomochrome.volume import RESTORED
 
 LEGEND: Final = f"hatched: {RESTORED}"
 PERIOD_PX: Final = 8  # distance of the lines along a row
-_STRENGTH: Final = 0.6  # of the lines over the picture
-_BESIDE: Final = np.ones((3, 3), np.bool_)
+STRENGTH: Final = 0.6  #: opacity of the lines
 
 
 def hatch_lines(mask: NDArray[np.bool_]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
@@ -33,13 +31,22 @@ def hatch_lines(mask: NDArray[np.bool_]) -> tuple[NDArray[np.bool_], NDArray[np.
     """
     if not mask.any():
         return mask, mask
-    padded = np.pad(mask, 2)
-    area = mask | ndimage.binary_closing(padded, _BESIDE)[2:-2, 2:-2]
-    outline = area & ~ndimage.binary_erosion(area, _BESIDE, border_value=1)
+    area = ~_grown(~_grown(np.pad(mask, 1)))[1:-1, 1:-1]
+    outline = area & _grown(~area)
     rows, columns = np.indices(area.shape, sparse=True)
     phase = (rows + columns) % PERIOD_PX
     light = outline | (area & (phase == 0))
     return light, area & (phase == 1) & ~light
+
+
+def _grown(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Add the eight neighbors of its pixels to a mask, in place, and return it."""
+    for part in (mask, mask.T):
+        beside = part.copy()
+        beside[1:] |= part[:-1]
+        beside[:-1] |= part[1:]
+        part[...] = beside
+    return mask
 
 
 def hatched(picture: NDArray[np.uint8], mask: NDArray[Any] | None) -> NDArray[np.uint8]:
@@ -57,5 +64,5 @@ def hatched(picture: NDArray[np.uint8], mask: NDArray[Any] | None) -> NDArray[np
     out = picture.copy()
     for line, tone in zip(hatch_lines(mask), (255, 0), strict=True):
         colors = out[line, :3]
-        out[line, :3] = np.rint(colors + _STRENGTH * (tone - colors.astype(np.float32)))
+        out[line, :3] = np.rint(colors + STRENGTH * (tone - colors.astype(np.float32)))
     return out

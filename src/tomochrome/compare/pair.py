@@ -10,13 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tomochrome.color.alpha import alpha_curve
+from tomochrome.color.hatch import hatched
 from tomochrome.color.relight import CodeTable, relight
 from tomochrome.color.space import LINEAR_OF_8BIT, TO_XYZ
 from tomochrome.color.view import LitVolume
 from tomochrome.compare.region import Region
 from tomochrome.compare.source import Sampled, Source, as_volume
 from tomochrome.errors import GeometryError, OptionError
-from tomochrome.geometry.resample import restored_on
 from tomochrome.geometry.sampling import Order
 from tomochrome.notices import Notice
 from tomochrome.tissue import Tissue
@@ -51,6 +51,9 @@ class Pair:
         Show RGBA also for two volumes with the same unit, for a layer whose type does not change.
     order
         Interpolation of ``b``: ``"linear"``, ``"nearest"``, or None to choose by its unit.
+    hatch
+        Hatch the restored voxels of each volume (`Volume.restored`) in RGBA slices, for the screen;
+        files and pictures are hatched when they are written.
 
     Attributes
     ----------
@@ -81,6 +84,7 @@ class Pair:
         window: WindowName | tuple[WindowName, WindowName] = None,
         color: bool = False,
         order: Order | None = None,
+        hatch: bool = False,
     ) -> None:
         fixed, moved = as_volume(a), as_volume(b)
         if order not in (None, "linear", "nearest"):
@@ -88,7 +92,7 @@ class Pair:
         self.a, self.b = Source(fixed, fixed), Source(moved, fixed, order)
         scalars = not (fixed.is_rgba or moved.is_rgba)
         self.numbers = scalars and fixed.unit == moved.unit and window is None and not color
-        self._requested = window
+        self._requested, self._hatch = window, hatch
         self._windows: Windows | None = None
         self.coverage = self._covered()
         self.warnings: tuple[Notice, ...] = ()
@@ -108,8 +112,7 @@ class Pair:
     @cached_property
     def restored(self) -> NDArray[np.bool_] | None:
         """Voxels of the grid that were restored in one of the volumes, or None."""
-        masks = [restored_on(source.volume, self.volume) for source in (self.a, self.b)]
-        marked = [mask for mask in masks if mask is not None]
+        marked = [mask for mask in (self.a.restored, self.b.restored) if mask is not None]
         return np.logical_or.reduce(marked) if marked else None
 
     @property
@@ -192,12 +195,18 @@ class Pair:
         ndarray
             uint8 (i, j, k, 4).
         """
-        sampled = self.source(which).read(region)
-        if self.source(which).volume.is_rgba:
-            return _cleared(sampled)
-        window = self.windows[0 if which == "a" else 1]
-        assert window is not None
-        return _cleared(Sampled(grey_rgba(sampled.values, window), sampled.missing))
+        source = self.source(which)
+        sampled = source.read(region)
+        if not source.volume.is_rgba:
+            window = self.windows[0 if which == "a" else 1]
+            assert window is not None
+            sampled = Sampled(grey_rgba(sampled.values, window), sampled.missing)
+        rgba = _cleared(sampled)
+        if not self._hatch or source.restored is None or 1 not in region.shape:
+            return rgba
+        flat = region.shape.index(1)
+        mask = source.restored[region.slices].take(0, flat)
+        return hatched(rgba.take(0, flat), mask).reshape(rgba.shape)
 
     def levels(self, which: Which, region: Region) -> NDArray[np.uint8]:
         """Return the grey level (sRGB, 0 to 255) of each voxel's luminance on black.

@@ -14,6 +14,7 @@ from tomochrome.color.view import LitVolume
 from tomochrome.compare.region import Region
 from tomochrome.errors import InputError
 from tomochrome.geometry import same_grid
+from tomochrome.geometry.resample import restored_on
 from tomochrome.geometry.sampling import Order, Sampler
 from tomochrome.volume import Volume
 
@@ -54,6 +55,7 @@ class Source:
         self.volume = volume
         self.order: Order = order or ("nearest" if volume.unit == "tissue" else "linear")
         self.aligned = same_grid(volume, grid)
+        self.grid = grid
         self._matrix = np.linalg.inv(volume.affine) @ grid.affine
         self._lock = threading.Lock()
         self._cache: OrderedDict[tuple[range, ...], tuple[Any, Sampled]] = OrderedDict()
@@ -74,6 +76,11 @@ class Source:
             return 0.0
         least = np.iinfo(self.dtype).min if self.dtype.kind in "iu" else -np.inf
         return float(max(-1024.0, least))
+
+    @cached_property
+    def restored(self) -> NDArray[np.bool_] | None:
+        """Voxels of the grid whose values are restored ones of the volume, or None."""
+        return restored_on(self.volume, self.grid)
 
     @cached_property
     def levels(self) -> tuple[float, ...]:

@@ -100,7 +100,7 @@ def make_in_worker(
     a, b = place(first), place(second)
     check()
     report(0, 0, "Preparing the comparison")
-    pair = compare.Pair(a.source, b.source, color=True)
+    pair = compare.Pair(a.source, b.source, color=True, hatch=True)
     pair.windows = windows
     view = make_view(fields, pair)
     view.prepare()

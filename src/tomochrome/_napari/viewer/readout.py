@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -118,7 +119,9 @@ def voxel_in(layer: Any, position: Any) -> tuple[int, int, int] | None:
 
 
 def describe_values(volume: Volume, index: tuple[int, ...]) -> str:
-    """Format the value of a voxel (z, y, x) with its unit."""
+    """Format the value of a voxel (z, y, x) with its unit, and say if it was restored."""
+    if volume.restored is not None and volume.restored[index]:
+        return f"{describe_values(replace(volume, restored=None), index)} (restored)"
     if volume.outside is not None and volume.outside[index]:
         return "outside the scan"
     value = float(volume.voxels[index])

@@ -13,6 +13,7 @@ from tomochrome._napari.viewer.gl_workaround import CanvasContext
 from tomochrome._napari.viewer.headlight import Headlight
 from tomochrome._napari.viewer.orientation import Orientation
 from tomochrome._napari.viewer.readout import show_readout
+from tomochrome._napari.viewer.restored_hatching import RestoredHatching
 from tomochrome._napari.viewer.view_fit import BringIntoView
 from tomochrome._napari.viewer.window_mouse import WindowMouse
 
@@ -94,6 +95,7 @@ _FOLLOWERS: Final[tuple[type[ViewerFollower], ...]] = (
     Saving,
     BringIntoView,
     WindowMouse,
+    RestoredHatching,
 )
 
 
@@ -102,9 +104,9 @@ def prepare_viewer(viewer: Any) -> None:
 
     Patients are shown upright and never mirrored, with orientation letters, a scale bar and the
     value under the cursor. In 3D, a colored scan hides its grey layer and is lit from the viewer.
-    File > Save preserves the position of a scan. A scan that is opened is brought into view as a
-    whole; the right mouse button and the number keys set its window. Viewers without a scan of
-    this plugin are not changed.
+    Restored voxels are hatched in 2D. File > Save preserves the position of a scan. A scan that is
+    opened is brought into view as a whole; the right mouse button and the number keys set its
+    window. Viewers without a scan of this plugin are not changed.
 
     Parameters
     ----------
