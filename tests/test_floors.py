@@ -51,6 +51,7 @@ NAPARI_FOLDERS = (
     "colorize",
     "registration",
     "hints",
+    "restore",
 )
 WINDOW_SYSTEM = {"napari", "qtpy", "PyQt5", "PyQt6", "PySide6", "vispy", "magicgui", "superqt"}
 

@@ -47,10 +47,12 @@ def test_the_panels_are_in_their_menus_and_under_plugins(manifest):
         "Export",
         "Color hints",
         "Color a photograph",
+        "Restore",
     ]
-    volume, photograph = manifest.contributions.menus["napari/layers/visualize"]
+    volume, photograph, restore = manifest.contributions.menus["napari/layers/visualize"]
     assert volume.command == widgets["Colorize volume"]
     assert photograph.command == widgets["Color a photograph"]
+    assert restore.command == widgets["Restore"]
     (item,) = manifest.contributions.menus["napari/layers/register"]
     assert item.command == widgets["Register & checkerboard"]
     opening, export = manifest.contributions.menus["napari/file/io_utilities"]
@@ -125,6 +127,7 @@ def test_menus_readers_and_panels_import_nothing_slow():
         "registration.register_widget",
         "hints.hints_panel",
         "colorize.photograph_panel",
+        "restore.restore_panel",
     )
     slow = ("torch", "monai", "SimpleITK", "pydicom", "nibabel", "tomochrome.io.reading")
     code = "\n".join(f"import tomochrome._napari.{module}" for module in modules)

@@ -34,6 +34,7 @@ PANELS = (
     "Export",
     "Color hints",
     "Color a photograph",
+    "Restore",
 )
 LONG = "Thorax mit KM arteriell 1.0 B31f_and_a_word_that_is_longer_than_any_panel_is_wide_and_more"
 MAX_PANEL_PX = 305

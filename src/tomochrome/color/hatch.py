@@ -33,20 +33,20 @@ def hatch_lines(mask: NDArray[np.bool_]) -> tuple[NDArray[np.bool_], NDArray[np.
         return mask, mask
     area = ~_grown(~_grown(np.pad(mask, 1)))[1:-1, 1:-1]
     outline = area & _grown(~area)
-    rows, columns = np.indices(area.shape, sparse=True)
-    phase = (rows + columns) % PERIOD_PX
+    phase = np.add.outer(np.arange(area.shape[0]), np.arange(area.shape[1])) % PERIOD_PX
     light = outline | (area & (phase == 0))
     return light, area & (phase == 1) & ~light
 
 
 def _grown(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Add the eight neighbors of its pixels to a mask, in place, and return it."""
-    for part in (mask, mask.T):
-        beside = part.copy()
-        beside[1:] |= part[:-1]
-        beside[:-1] |= part[1:]
-        part[...] = beside
-    return mask
+    """Return a mask and the eight neighbors of its pixels."""
+    rows = mask.copy()
+    rows[1:] |= mask[:-1]
+    rows[:-1] |= mask[1:]
+    grown = rows.copy()
+    grown[:, 1:] |= rows[:, :-1]
+    grown[:, :-1] |= rows[:, 1:]
+    return grown
 
 
 def hatched(picture: NDArray[np.uint8], mask: NDArray[Any] | None) -> NDArray[np.uint8]:

@@ -205,8 +205,8 @@ class Pair:
         if not self._hatch or source.restored is None or 1 not in region.shape:
             return rgba
         flat = region.shape.index(1)
-        mask = source.restored[region.slices].take(0, flat)
-        return hatched(rgba.take(0, flat), mask).reshape(rgba.shape)
+        mask = np.take(source.restored[region.slices], 0, flat)
+        return hatched(np.take(rgba, 0, flat), mask).reshape(rgba.shape)
 
     def levels(self, which: Which, region: Region) -> NDArray[np.uint8]:
         """Return the grey level (sRGB, 0 to 255) of each voxel's luminance on black.

@@ -29,12 +29,11 @@ from tomochrome._napari.kit.events import Connections
 from tomochrome._napari.kit.narrow_widgets import WrappingRow
 from tomochrome._napari.kit.panel_bases import JobPanel, JobView, caution
 from tomochrome._napari.layers.grey_window import window_of
-from tomochrome._napari.layers.layer_volumes import check_layer, ct_source
+from tomochrome._napari.layers.layer_volumes import check_layer, ct_source, labels_on
 from tomochrome._napari.layers.volume_layers import (
     colored_layers,
     layer_transform,
     source_of,
-    world_affine,
 )
 from tomochrome._napari.viewer.viewer_setup import prepare_viewer
 from tomochrome.errors import InputError, TomochromeError
@@ -46,7 +45,6 @@ _FIRST: Final = Tissue.LIVER
 _HELP: Final = "Paint a few strokes in an organ and apply them: the color spreads up to its edges."
 _ERASED: Final = "There are no strokes any more: the colors are those of the model again."
 _BRUSH: Final = 6  # voxels
-_TOLERANCE_MM: Final = 0.01
 
 
 def hint_in_worker(
@@ -209,7 +207,9 @@ class HintsPanel(JobPanel):
             return
         try:
             self._check(layer, colored)
-            labels = _labels_on(strokes, layer)
+            if strokes is None:
+                raise InputError("there are no strokes: press 'New strokes layer' and paint some")
+            labels = labels_on(strokes, layer, "paint on a new strokes layer")
         except TomochromeError as error:
             self.show_error(error)
             return
@@ -276,16 +276,3 @@ class HintsPanel(JobPanel):
             box.release()
         self._request = None
         super().cleanup()
-
-
-def _labels_on(strokes: Any, layer: Any) -> NDArray[Any]:
-    """Return a copy of the strokes after checking that they are on the grid of the CT's layer."""
-    if strokes is None:
-        raise InputError("there are no strokes: press 'New strokes layer' and paint some")
-    same = tuple(strokes.data.shape) == tuple(layer.data.shape)
-    if not same or np.abs(world_affine(strokes) - world_affine(layer)).max() > _TOLERANCE_MM:
-        raise InputError(
-            f"the layer '{strokes.name}' is not on the same voxel grid as '{layer.name}'; "
-            "paint on a new strokes layer"
-        )
-    return np.array(strokes.data)

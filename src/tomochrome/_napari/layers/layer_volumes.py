@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from napari.layers import Image, Labels
@@ -33,6 +33,8 @@ from tomochrome.errors import InputError, NotCTError
 from tomochrome.geometry.affine import apply
 from tomochrome.io.units import unit_of
 from tomochrome.volume import Provenance, Unit, Volume
+
+_TOLERANCE_MM: Final = 0.01
 
 
 @dataclass(frozen=True, eq=False)
@@ -196,6 +198,19 @@ def mask_of(layer: Any, over: Placed) -> Volume:
         raise InputError(f"the mask '{layer.name}' is empty; paint in it, or select no mask")
     provenance = Provenance(source=layer.name, kind="napari-layer")
     return Volume(marked.astype(np.uint8), patient_affine(layer, over), "unknown", provenance)
+
+
+def labels_on(labels: Any, layer: Any, advice: str) -> NDArray[Any]:
+    """Return a copy of painted labels after checking that they are on the grid of a CT's layer.
+
+    Raises `InputError` with the ``advice`` if they are not.
+    """
+    same = tuple(labels.data.shape) == tuple(layer.data.shape)
+    if not same or np.abs(world_affine(labels) - world_affine(layer)).max() > _TOLERANCE_MM:
+        raise InputError(
+            f"the layer '{labels.name}' is not on the same voxel grid as '{layer.name}'; {advice}"
+        )
+    return np.array(labels.data)
 
 
 def patient_affine(layer: Any, over: Placed) -> NDArray[np.float64]:

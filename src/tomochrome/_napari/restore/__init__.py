@@ -1,0 +1,1 @@
+"""The panel "Restore": defects of a scan are found, painted, filled and compared."""

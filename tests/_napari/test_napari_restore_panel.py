@@ -1,0 +1,183 @@
+"""The panel "Restore": defects found, painted and filled in a layer of its own, then compared."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+import numpy as np
+import pytest
+from napari.layers import Labels, Layer
+from quick_colorize import simple_colorize
+
+from tomochrome._napari.kit.choice_boxes import Offer
+from tomochrome._napari.layers.volume_layers import source_of, volume_layer, world_affine
+from tomochrome._napari.restore import restore_panel
+from tomochrome._napari.restore.restore_panel import RestorePanel
+from tomochrome._napari.restore.restore_work import MEASURED_LIGHTNESS
+from tomochrome._napari.viewer.restored_hatching import is_hatching
+from tomochrome.restoration import scan_restoration
+from tomochrome.restoration.defects import KINDS, DefectMap
+from tomochrome.runtime import check
+
+pytestmark = pytest.mark.gui
+
+
+@pytest.fixture
+def damaged(small_ct):
+    """The small CT with a lost slice and two lost rows."""
+    voxels = small_ct.voxels.copy()
+    voxels[5] = voxels[8, 20:22] = -1024
+    return small_ct.with_voxels(voxels)
+
+
+@pytest.fixture
+def code(small_ct):
+    code = np.zeros(small_ct.shape, np.uint8)
+    code[5], code[8, 20:22] = KINDS.index("missing") + 1, KINDS.index("lines") + 1
+    return code
+
+
+@pytest.fixture
+def panel(window, damaged, code, monkeypatch, qtbot):
+    """The panel over the damaged CT, whose defects are found by a stand-in."""
+    offer = Offer(models=("classical",), devices=("cpu",))
+    monkeypatch.setattr(restore_panel, "restore_offer", lambda: offer)
+    monkeypatch.setattr(scan_restoration, "defects_by_rules", lambda v, kinds: DefectMap(code))
+    window.add_layer(Layer.create(*volume_layer(damaged, "scan")))
+    panel = RestorePanel(window)
+    window.window.add_dock_widget(panel, name="Restore")
+    qtbot.waitUntil(lambda: panel.view.model.name == "classical")
+    yield panel
+    panel.release()
+    window.window.remove_dock_widget("all")
+    window.layers.clear()
+
+
+def press(panel, qtbot, button):
+    button.click()
+    qtbot.waitUntil(lambda: not panel.running)
+    return panel.view.message.text()
+
+
+def restored(window):
+    return window.layers["scan · restored"]
+
+
+def test_found_defects_are_labels_on_the_scan(panel, window, qtbot, code):
+    text = press(panel, qtbot, panel.view.find)
+    assert "Missing slices in 1 slice, lost rows in 1 slice." in text
+    labels, scan = window.layers["Defects of scan"], window.layers["scan"]
+    np.testing.assert_array_equal(labels.data, code)
+    np.testing.assert_allclose(world_affine(labels), world_affine(scan))
+    assert panel.view.defects.layer() is labels
+    assert panel.view.paint.name == "missing"
+    panel.view.paint.choose("metal")
+    assert labels.selected_label == 1
+    labels.selected_label = 4
+    assert panel.view.paint.name == "lines"
+
+
+def test_the_result_is_a_layer_beside_the_unchanged_original(panel, window, qtbot, damaged, code):
+    before = damaged.voxels.copy()
+    text = press(panel, qtbot, panel.view.run)
+    assert "restored, not measured" in text
+    scan, result = window.layers["scan"], restored(window)
+    np.testing.assert_array_equal(scan.data, before)
+    changed = result.data != scan.data
+    assert changed.any() and not changed[code == 0].any()
+    np.testing.assert_array_equal(source_of(result.metadata).shown.restored, changed)
+    np.testing.assert_array_equal(source_of(result.metadata).stored.restored, changed)
+    np.testing.assert_allclose(world_affine(result), world_affine(scan))
+    np.testing.assert_allclose(result.contrast_limits, scan.contrast_limits)
+    (hatching,) = [layer for layer in window.layers if is_hatching(layer)]
+    np.testing.assert_array_equal(hatching.data.mask, changed)
+    assert hatching.visible
+    assert panel.view.color.isEnabled()
+
+
+def test_only_what_remains_in_the_labels_is_restored(panel, window, qtbot, code):
+    press(panel, qtbot, panel.view.find)
+    labels = window.layers["Defects of scan"]
+    labels.data[5] = 0  # erased
+    press(panel, qtbot, panel.view.run)
+    changed = restored(window).data != window.layers["scan"].data
+    assert changed[8, 20:22].any() and not changed[5].any()
+    assert not labels.visible
+
+
+def test_a_painted_mask_is_restored(panel, window, qtbot):
+    panel.view.new.click()
+    labels = window.layers["Defects of scan"]
+    assert labels.mode == "paint" and labels.selected_label == KINDS.index("lines") + 1
+    assert "mask is empty" in press(panel, qtbot, panel.view.run)
+    labels.data[8, 20:22] = labels.selected_label
+    press(panel, qtbot, panel.view.run)
+    assert (restored(window).data != window.layers["scan"].data).sum() > 10
+    labels.data[0, 0, 0] = 9
+    assert "label 9 means no kind" in press(panel, qtbot, panel.view.run)
+
+
+def test_labels_of_another_grid_are_refused(panel, window, qtbot):
+    other = window.add_labels(np.ones((3, 4, 5), np.uint8), name="other")
+    panel.view.defects.choose(other)
+    text = press(panel, qtbot, panel.view.run)
+    assert "'other' is not on the same voxel grid as 'scan'" in text
+
+
+def test_a_scan_without_defects_gets_no_layer(panel, window, qtbot, code):
+    code[:] = 0
+    assert "No defects were found" in press(panel, qtbot, panel.view.find)
+    assert "no defects were found" in press(panel, qtbot, panel.view.run).lower()
+    assert [layer.name for layer in window.layers] == ["scan"]
+    assert not panel.view.color.isEnabled()
+
+
+def test_before_and_after_are_a_wipe(panel, window, qtbot):
+    press(panel, qtbot, panel.view.run)
+    view = panel.view.compare
+    assert view.two == (window.layers["scan"], restored(window))
+    view.show_button.click()
+    qtbot.waitUntil(lambda: panel.comparing.comparison is not None)
+    comparison = panel.comparing.comparison
+    assert comparison.view.mode == "wipe"
+    assert not restored(window).visible
+    assert not any(layer.visible for layer in window.layers if is_hatching(layer))
+    view.show_button.click()
+    assert restored(window).visible
+
+
+@pytest.mark.parametrize("measured", [False, True])
+def test_the_result_is_colored_in_its_own_or_the_scanner_s_lightness(
+    panel, window, qtbot, monkeypatch, measured
+):
+    monkeypatch.setattr(import_module("tomochrome.colorization"), "colorize", simple_colorize)
+    press(panel, qtbot, panel.view.run)
+    if measured:
+        panel.view.lightness.choose(MEASURED_LIGHTNESS)
+    press(panel, qtbot, panel.view.color)
+    (colored,) = [x for x in window.layers if getattr(x, "rgb", False) and not is_hatching(x)]
+    shown = window.layers["scan"] if measured else restored(window)
+    np.testing.assert_array_equal(colored.data.volume.voxels, shown.data)
+    assert ("lightness measured" in colored.name) == measured
+    order = [layer.name for layer in window.layers]
+    assert order.index(colored.name) > order.index("scan · restored")
+
+
+def test_cancel_changes_nothing(panel, window, qtbot, monkeypatch):
+    def slow(volume, kinds):
+        while True:
+            check()
+
+    monkeypatch.setattr(scan_restoration, "defects_by_rules", slow)
+    panel.view.run.click()
+    assert panel.running and not panel.view.color.isEnabled()
+    panel.view.cancel.click()
+    qtbot.waitUntil(lambda: not panel.running)
+    assert "Cancelled" in panel.view.message.text()
+    assert [layer.name for layer in window.layers] == ["scan"]
+
+
+def test_without_a_scan_the_user_is_told_to_open_one(panel, window, qtbot):
+    window.layers.remove("scan")
+    assert "Open a CT first" in press(panel, qtbot, panel.view.run)
+    assert not any(isinstance(layer, Labels) for layer in window.layers)
