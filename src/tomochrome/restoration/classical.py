@@ -6,7 +6,7 @@ It is the measure for the networks, and the first of what they see.
 from __future__ import annotations
 
 from functools import cache
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +15,7 @@ from scipy.interpolate import CubicSpline
 
 from tomochrome.restoration.defects import KINDS
 from tomochrome.restoration.projection import Projector
-from tomochrome.restoration.simulation import AIR_HU, n_views
+from tomochrome.restoration.simulation import AIR_HU, KERNEL_PX, n_views
 
 METAL_HU: Final = 2500.0
 _MIN_METAL: Final = 3  # voxels
@@ -23,11 +23,16 @@ _TRACE_PX: Final = 1  # by which the trace of metal is wider than its projection
 _RING_PASSES: Final = 3
 _RING_SLICES: Final = 24
 _RING_SECTORS: Final = 24
+_MIN_SECTORS: Final = 6  # that show a radius; fewer tell nothing
 _MIN_RING_PX: Final = 3
-_MIN_RING_SHARE: Final = 0.15  # of the sectors, below which a radius is not judged
-_RING_SIGMA: Final = 6.0  # in pixels; wider structures along the radius are anatomy
-_RING_HU: Final = (-960.0, 300.0)  # without air and bone
-_MAX_RING_HU: Final = 120.0
+_FAR_PX: Final = 20  # radius from which half of the sectors are enough to be sure
+_RING_SIGMA: Final = 3.0  # in pixels; wider structures along the radius are anatomy
+_RING_HU: Final = (-960.0, 400.0)  # without air and bone
+_MAX_RING_HU: Final = 300.0
+_MIN_RING_HU: Final = 5.0
+_RING_NOISE_HU: Final = 1.0  # of the median over all angles
+_MAX_OF_PROFILE: Final = 2.0  # of the fine structure, for the rings that explain it
+_REWEIGHTINGS: Final = 13
 
 
 def metal_mask(hu: NDArray[np.floating]) -> NDArray[np.bool_]:
@@ -172,11 +177,23 @@ def without_network(
     return filled
 
 
+class Rings(NamedTuple):
+    """Rings around the center of slices.
+
+    Attributes
+    ----------
+    hu
+        HU at radii of 0, 1/2, 1, ... pixels, float64 (radius,).
+    significance
+        Of the clearest ring, in standard deviations of the HU at its radius.
+    """
+
+    hu: NDArray[np.float64]
+    significance: float
+
+
 def remove_rings(hu: NDArray[np.floating]) -> NDArray[np.float32]:
     """Subtract rings around the center of the slices, which all slices have.
-
-    The mean over angles and slices tells rings from anatomy; the errors of few detector elements
-    that explain it best also give the wide tails of the rings, which the mean does not show.
 
     Parameters
     ----------
@@ -191,86 +208,120 @@ def remove_rings(hu: NDArray[np.floating]) -> NDArray[np.float32]:
     out = np.array(hu, np.float32)
     rows, columns = (np.arange(n) - (n - 1) / 2 for n in hu.shape[1:])
     radius = np.hypot(rows[:, None], columns)
-    model = _rings_of_elements(min(hu.shape[1:]) // 2)
     for _ in range(_RING_PASSES):
-        profile, weight = _radial_profile(out, len(model))
-        bound = 1.3 * float(np.abs(profile[weight > 0]).max(initial=0))
-        rings = model @ _few_elements(_high_pass(model, 0), profile, weight)
-        rings = np.clip(rings, -bound, bound) * (weight > 0)
-        out -= np.interp(radius, np.arange(len(rings)), rings, right=0).astype(np.float32)
+        rings = estimate_rings(out).hu
+        out -= np.interp(2 * radius, np.arange(len(rings)), rings, right=0).astype(np.float32)
     return out
 
 
-def _radial_profile(
-    hu: NDArray[np.float32], length: int
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the mean fine structure along the radius, and its weight: the number of samples."""
-    sectors = _RING_SECTORS
-    per = -(-4 * length // sectors)
-    angles = np.linspace(0, 2 * np.pi, per * sectors, endpoint=False)[:, None]
-    center = (np.array(hu.shape[1:]) - 1) / 2
+def estimate_rings(hu: NDArray[np.floating]) -> Rings:
+    """Estimate the rings that slices have in common.
+
+    The median over angles and slices tells rings from anatomy; the errors of few detector elements
+    that explain it best also give the wide tails of the rings, which the median does not show.
+
+    Parameters
+    ----------
+    hu
+        HU (z, y, x).
+
+    Returns
+    -------
+    Rings
+        The rings, and how clear they are.
+    """
+    profile = _radial_profile(hu, max(min(hu.shape[1:]) // 2, 1))
+    elements = _rings_of_elements(len(profile.hu))
+    own = np.minimum(np.ceil(_radii(len(profile.hu))).astype(int), len(profile.hu) - 1)
+    usable = np.flatnonzero(profile.sectors[own] >= _MIN_SECTORS)
+    if not len(usable):
+        return Rings(np.zeros(len(elements)), 0.0)
+    own, elements = own[usable], elements[:, usable]
+    error, information = _few_elements(elements[::2], profile)
+    seen = profile.sectors[own]
+    judged = (seen == _RING_SECTORS) | ((seen >= _RING_SECTORS / 2) & (own >= _FAR_PX))
+    judged &= np.abs(error) * np.abs(elements).max(axis=0) >= _MIN_RING_HU
+    shown = profile.hu / np.sqrt(profile.variance)
+    shown = np.sign(error) * np.stack([shown[own], shown[np.maximum(own - 1, 0)]])
+    clear = np.minimum(np.abs(error) * np.sqrt(information), shown.max(axis=0))
+    bound = _MAX_OF_PROFILE * np.abs(profile.hu).max()
+    return Rings(np.clip(elements @ error, -bound, bound), float(clear[judged].max(initial=0)))
+
+
+class _Profile(NamedTuple):
+    """The fine structure along the radius: its HU, their variance, and in how many sectors."""
+
+    hu: NDArray[np.float64]
+    variance: NDArray[np.float64]
+    sectors: NDArray[np.int64]
+
+
+def _radial_profile(hu: NDArray[np.floating], length: int) -> _Profile:
+    per = -(-4 * length // _RING_SECTORS)
+    angles = np.linspace(0, 2 * np.pi, per * _RING_SECTORS, endpoint=False)[:, None]
+    y, x = ((n - 1) / 2 for n in hu.shape[1:])
     r = np.arange(length)
-    at = [center[0] + r * np.sin(angles), center[1] + r * np.cos(angles)]
-    values, counts = [], []
-    for slice_hu in hu[np.linspace(0, len(hu) - 1, min(len(hu), _RING_SLICES)).astype(int)]:
-        polar = ndimage.map_coordinates(slice_hu, at, order=1)
+    at = [y + r * np.sin(angles), x + r * np.cos(angles)]
+    shape = _RING_SECTORS, per, length
+    values, judged = [], []
+    for k in np.unique(np.linspace(0, len(hu) - 1, min(len(hu), _RING_SLICES)).astype(int)):
+        polar = ndimage.map_coordinates(np.asarray(hu[k], np.float32), at, order=1)
         fine = _high_pass(polar, 1)
         usable = (np.abs(fine) < _MAX_RING_HU) & (polar > _RING_HU[0]) & (polar < _RING_HU[1])
-        shape = sectors, per, length
         number = usable.reshape(shape).sum(1)
         values.append(np.where(usable, fine, 0).reshape(shape).sum(1) / np.maximum(number, 1))
-        counts.append(number > per / 2)
-    every, judged = np.concatenate(values), np.concatenate(counts)
-    order = np.sort(np.where(judged, every, np.inf), axis=0)
-    middle = np.minimum(judged.sum(0) // 2, len(order) - 1)
-    profile = np.take_along_axis(order, middle[None], axis=0)[0]
-    profile[~judged.any(0)] = 0
-    share = judged.mean(0)
-    share[:_MIN_RING_PX] = 0
-    return profile, np.where(share > _MIN_RING_SHARE, share, 0)
+        judged.append((number > per / 2) & (r >= _MIN_RING_PX))
+    sector = np.ma.median(np.ma.array(values, mask=~np.array(judged)), axis=0)
+    middle = np.ma.median(sector, axis=0)
+    spread = 1.4826 * np.ma.median(np.abs(sector - middle), axis=0)  # as a standard deviation
+    sectors = sector.count(axis=0)
+    variance = np.pi * spread.filled(0) ** 2 / np.maximum(sectors, 1) + _RING_NOISE_HU**2
+    return _Profile(middle.filled(0), variance, sectors)
 
 
 def _high_pass(values: NDArray[np.floating], axis: int) -> NDArray[np.floating]:
     return values - ndimage.gaussian_filter1d(values, _RING_SIGMA, axis=axis, mode="nearest")
 
 
+def _radii(length: int) -> NDArray[np.float64]:
+    """Return the radii in pixels of the rings of detector elements, two per pixel."""
+    return np.arange(2 * _MIN_RING_PX, 2 * length) / 2
+
+
 @cache
 def _rings_of_elements(length: int) -> NDArray[np.float64]:
-    """Return the radial profile of the ring of each detector element, (radius, element).
+    """Return the ring of an element at each of `_radii`, at every half pixel, (radius, element).
 
-    The element at a distance from the center is on both sides in a full turn.
+    In a full turn an element is on both sides of the center.
     """
-    projector = Projector((2 * length, 2 * length), 4)
-    half = projector.n_detectors // 2
-    errors = np.zeros((half, projector.n_detectors))
-    k = np.arange(half)
+    projector = Projector((2 * length, 2 * length), 4, KERNEL_PX)
     middle = (projector.n_detectors - 1) / 2
-    errors[k, np.ceil(middle + k).astype(int).clip(max=projector.n_detectors - 1)] = 1
-    errors[k, np.floor(middle - k).astype(int).clip(min=0)] = 1
-    filtered = projector.filtered(errors)
-    cosine = np.cos(np.linspace(0, np.pi / 2, 2 * length))
-    at = middle + np.arange(length)[:, None] * cosine
     detectors = np.arange(projector.n_detectors)
+    distance = np.abs(np.abs(detectors - middle) - _radii(length)[:, None])
+    filtered = projector.filtered(np.maximum(1 - distance, 0))
+    cosine = np.cos((np.arange(2 * length) + 0.5) / (2 * length) * np.pi / 2)
+    at = middle + np.arange(2 * length)[:, None] / 2 * cosine
     return np.pi * np.stack([np.interp(at, detectors, row).mean(1) for row in filtered], 1)
 
 
 def _few_elements(
-    model: NDArray[np.floating], profile: NDArray[np.float64], weight: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """Return errors of few elements that explain a profile (iteratively reweighted squares)."""
-    judged = np.flatnonzero(weight > 0)
-    every = np.zeros(model.shape[1])
-    judged = judged[judged < len(every)]
-    if not len(judged):
-        return every
-    root = np.sqrt(weight)[:, None]
-    weighted, target = root * model[:, judged], root[:, 0] * profile
-    gram, moment = weighted.T @ weighted, weighted.T @ target
-    scale = float(np.trace(gram)) / len(gram)
-    errors = np.linalg.solve(gram + 0.1 * scale * np.eye(len(gram)), moment)
-    noise = 1.5 * float(np.median(np.abs(profile[weight > 0]))) / np.sqrt(scale)
-    for _ in range(8):
-        penalty = noise**2 * scale / (errors**2 + 0.1 * noise**2)
-        errors = np.linalg.solve(gram + np.diag(penalty), moment)
-    every[judged] = errors
-    return every
+    elements: NDArray[np.floating], profile: _Profile
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return errors of few elements that explain a profile, and the information on each.
+
+    Iteratively reweighted least squares (Candes, Wakin and Boyd 2008, "Enhancing sparsity by
+    reweighted l1 minimization", J. Fourier Anal. Appl. 14:877, section 5.3).
+    """
+    fine = _high_pass(elements, 0)
+    weight = np.where(profile.sectors > 0, 1 / profile.variance, 0)
+    gram = (fine * weight[:, None]).T @ fine
+    moment = fine.T @ (weight * profile.hu)
+    ring_hu = float((elements**2).sum()) / elements.shape[1]  # of the mean element, squared
+    diagonal = np.diag_indices(len(gram))
+    penalty = np.full(len(gram), 0.01 * np.trace(gram) / len(gram))
+    for _ in range(_REWEIGHTINGS):
+        penalized = gram.copy()
+        penalized[diagonal] += penalty
+        errors = np.linalg.solve(penalized, moment)
+        penalty = 2 * ring_hu / (ring_hu * errors**2 + _RING_NOISE_HU**2 / 4)
+    return errors, gram[diagonal]

@@ -83,6 +83,22 @@ class Projector:
         image *= np.pi / self.n_views
         return image
 
+    def mean_over_views(self, sinogram: NDArray[np.floating]) -> NDArray[np.float32]:
+        """Return for each pixel the mean of a sinogram (view, detector) over its rays, (y, x)."""
+        image = np.empty(self.shape, np.float32)
+        projection_kernels.backproject(np.asarray(sinogram, np.float32), self.angles, image)
+        image /= self.n_views
+        return image
+
+    def noise_gain(self) -> float:
+        """Return the variance of a pixel of `reconstruct` for independent elements of variance 1.
+
+        Source: Kak and Slaney, equation 5.59.
+        """
+        frequency = np.linspace(-0.5, 0.5, 2001)
+        response = np.abs(frequency) * np.exp(-2 * (np.pi * self.blur_px * frequency) ** 2)
+        return float(np.pi**2 / self.n_views * np.trapezoid(response**2, frequency))
+
     def filtered(self, sinogram: NDArray[np.floating]) -> NDArray[np.float32]:
         """Return a sinogram (view, detector) after the band-limited ramp filter.
 

@@ -1,0 +1,386 @@
+"""Defects that rules find, without a network."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from tomochrome.colorization.body import block_mean
+from tomochrome.colorization.scan import as_int16
+from tomochrome.errors import NotCTError
+from tomochrome.geometry.orient import closest_axial, reorient_like
+from tomochrome.restoration.attenuation import EFFECTIVE_KEV, coefficient, to_hu
+from tomochrome.restoration.classical import (
+    estimate_rings,
+    interpolate_lines,
+    metal_mask,
+    remove_rings,
+)
+from tomochrome.restoration.defects import KINDS, DefectKind, DefectMap
+from tomochrome.restoration.projection import Projector
+from tomochrome.restoration.simulation import (
+    ELECTRONIC_NOISE,
+    KERNEL_PX,
+    MIN_CHANGE_HU,
+    PHOTONS,
+    n_views,
+)
+from tomochrome.runtime import check
+from tomochrome.volume import Volume, require_volume
+
+MIN_PX: Final = 32  #: rows and columns; nothing is found in smaller slices
+_TISSUE_HU: Final = -300.0
+_MAX_RUN: Final = 4  # of lost slices or rows
+_MIN_SLICES: Final = 4
+_BLOCK_PX: Final = 4  # slices are compared by means of such blocks, in this range of HU
+_COMPARED_HU: Final = (-1100.0, 1500.0)
+_MAX_SAME_HU: Final = 0.01
+_MIN_JUMP: Final = 2.0  # of a corrupted slice to its neighbors, by the step between these
+_MIN_ARC: Final = 0.15  # of the circle of the field where it cuts the body, in some slice
+_MIN_ARC_OF_SLICE: Final = 0.01
+_MIN_FIELD_PX: Final = 20
+_STREAK_PX: Final = 1.5  # over which the change by streaks is averaged
+_MIN_STREAK_HU: Final = 15.0  # with the best Dice on simulated metal: .55
+MIN_RING_PX: Final = 96  #: rows and columns; rings are not found in smaller slices
+MIN_SIGNIFICANCE: Final = 5.0
+"""Of rings: clean scans have up to 4.4, those with damage by rings more (`estimate_rings`)."""
+_MIN_RING_CHANGE_HU: Final = 17.0  # rings are estimated a sixth too weak
+MAX_DOSE: Final = 0.235
+"""Share of the photons of `tomochrome.restoration.simulation.PHOTONS`, below which a scan has noise
+as a defect: the real scans of routine have .26 and more, with a tenth of their dose .23 and less."""
+_SOFT_HU: Final = (-160.0, 200.0)
+_PATCH_MM: Final = 8.0
+_PATCH_PX: Final = (5, 17)
+_MIN_PATCHES: Final = 500
+_EVENEST: Final = 0.9  # quantile of the dose over patches; anatomy lets others seem noisier
+_NOISE_SLICES: Final = 5
+_PATH_PX: Final = 128  # of a slice whose paths are projected
+_PATH_VIEWS: Final = 90
+_BODY_MM: Final = (250.0, 350.0)  # of a body that an image crops
+
+
+def defects_by_rules(volume: Volume, kinds: Collection[DefectKind] = KINDS) -> DefectMap:
+    """Find the defects of a scan by rules.
+
+    Where kinds overlap, the first of missing slices, lines, metal, field, rings and noise counts.
+
+    Parameters
+    ----------
+    volume
+        A scan in HU.
+    kinds
+        Which to look for.
+
+    Returns
+    -------
+    DefectMap
+        On the grid of the volume.
+
+    Raises
+    ------
+    InputError
+        If it is not a `Volume`.
+    NotCTError
+        If it contains colors.
+    Cancelled
+        If cancelled.
+    """
+    require_volume(volume, "the scan")
+    if volume.is_rgba:
+        raise NotCTError("the scan contains colors, not CT values; use the original CT")
+    upright = closest_axial(volume)
+    hu = as_int16(np.asarray(upright.voxels))[0].astype(np.float32)
+    outside = upright.outside if upright.outside is not None else np.zeros(hu.shape, np.bool_)
+    code = np.zeros(hu.shape, np.uint8)
+    if min(hu.shape[1:]) >= MIN_PX:
+        for kind, mask in _masks(hu, outside, upright.spacing[2], kinds):
+            code[mask & (code == 0)] = KINDS.index(kind) + 1
+    marked = upright.with_voxels(code)
+    return DefectMap(np.ascontiguousarray(reorient_like(marked, volume).voxels))
+
+
+def _masks(
+    hu: NDArray[np.float32],
+    outside: NDArray[np.bool_],
+    pixel_mm: float,
+    kinds: Collection[DefectKind],
+) -> Iterator[tuple[DefectKind, NDArray[np.bool_]]]:
+    """Yield the kinds with their masks (z, y, x), the most certain first."""
+    lost = lost_slices(hu)
+    lines = lost_lines(hu) & ~lost[:, None]
+    if "missing" in kinds:
+        yield "missing", np.broadcast_to(lost[:, None, None], hu.shape)
+    if "lines" in kinds:
+        yield "lines", np.broadcast_to(lines[..., None], hu.shape)
+    if lines.any():
+        hu = interpolate_lines(hu, np.broadcast_to(lines[..., None], hu.shape))
+    good = np.flatnonzero(~lost)
+    finders: dict[DefectKind, Callable[[], NDArray[np.bool_]]] = {
+        "metal": lambda: streaks(hu[good], pixel_mm),
+        "field": lambda: outside_field(hu[good], outside[good]),
+        "ring": lambda: rings(hu[good]),
+        "noise": lambda: np.full(hu[good].shape, is_low_dose(hu[good], pixel_mm)),
+    }
+    for kind, find in finders.items():
+        if kind in kinds:
+            check()
+            mask = np.zeros(hu.shape, np.bool_)
+            mask[good] = find()
+            yield kind, mask
+
+
+def lost_slices(hu: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Return which slices are missing, repeated or corrupted, booleans (z,).
+
+    The first and the last slice that are not constant are never lost: nothing tells whether the
+    scan ends there.
+
+    Parameters
+    ----------
+    hu
+        HU (z, y, x).
+    """
+    lost = np.array([part.min() == part.max() for part in hu])
+    shown = np.flatnonzero(~lost)
+    if len(shown) < _MIN_SLICES:
+        return np.zeros(len(hu), np.bool_)
+    lost[: shown[0]] = lost[shown[-1] :] = False
+    means = _block_means(hu[shown])
+    lost[shown[_repeated(means) | _corrupted(means)]] = True
+    return lost
+
+
+def _block_means(hu: NDArray[np.float32]) -> NDArray[np.float32]:
+    rows, columns = (max(n // _BLOCK_PX, 1) for n in hu.shape[1:])
+    y, x = (min(_BLOCK_PX, n) for n in hu.shape[1:])
+    cropped = np.clip(hu[:, : rows * y, : columns * x], *_COMPARED_HU)
+    return np.asarray(cropped.reshape(len(hu), rows, y, columns, x).mean(axis=(2, 4)))
+
+
+def _repeated(means: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Return which slices are copies, in a volume whose other slices differ.
+
+    Of equal slices the one that is more like its other neighbor is the original.
+    """
+    steps = np.abs(np.diff(means, axis=0)).mean(axis=(1, 2))
+    same = np.concatenate([[False], steps < _MAX_SAME_HU, [False]])  # as the slice before
+    repeated = np.zeros(len(means), np.bool_)
+    if 2 * same.sum() >= len(steps):
+        return repeated
+    edges = np.flatnonzero(np.diff(same.astype(np.int8)))
+    for first, last in edges.reshape(-1, 2):
+        repeated[first : last + 1] = True
+        before = steps[first - 1] if first else np.inf
+        after = steps[last] if last < len(steps) else np.inf
+        repeated[first if before <= after else last] = False
+    return repeated
+
+
+def _corrupted(means: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Return which slices differ from both neighbors far more than these do from each other."""
+    corrupted = np.zeros(len(means), np.bool_)
+
+    def step(first: int, second: int) -> float:
+        return float(np.abs(means[first] - means[second]).mean())
+
+    usual = float(np.median([step(k, k + 1) for k in range(len(means) - 1)]))
+    runs = []
+    for first in range(1, len(means) - 1):
+        for after in range(first + 1, min(first + _MAX_RUN, len(means) - 1) + 1):
+            jump = min(step(first - 1, first), step(after - 1, after))
+            ends = max(step(first - 1, after), 0.5 * usual)
+            if jump > _MIN_JUMP * ends:
+                runs.append((jump / ends, first, after))
+    for _, first, after in sorted(runs, reverse=True):
+        if not corrupted[first - 1 : after + 1].any():
+            corrupted[first:after] = True
+    return corrupted
+
+
+def lost_lines(hu: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Return which rows are dropped or saturated, booleans (z, y).
+
+    They have the smallest or largest value everywhere, unlike the rows on both sides, and unlike
+    the same rows of the adjacent slices.
+
+    Parameters
+    ----------
+    hu
+        HU (z, y, x).
+    """
+    lowest, highest = hu.min(axis=2), hu.max(axis=2)
+    extreme = (lowest == lowest.min(axis=1, keepdims=True)) | (
+        highest == highest.max(axis=1, keepdims=True)
+    )
+    constant = (lowest == highest) & extreme
+    lost = np.zeros(constant.shape, np.bool_)
+    for z, rows in enumerate(constant):
+        near = constant[[k for k in (z - 1, z + 1) if 0 <= k < len(hu)]]
+        edges = np.flatnonzero(np.diff(np.concatenate([[False], rows, [False]]).astype(np.int8)))
+        for first, after in edges.reshape(-1, 2):
+            if first == 0 or after == len(rows) or after - first > 2 * _MAX_RUN:
+                continue
+            if len(near) and near[:, first:after].all(axis=1).any():
+                continue
+            value = lowest[z, first]
+            beside = np.abs(hu[z, [first - 1, after]] - value).mean(axis=1)
+            lost[z, first:after] = beside.min() >= MIN_CHANGE_HU
+    return lost
+
+
+def outside_field(hu: NDArray[np.float32], outside: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Return what lies outside the circle of the measured field in slices where it cuts the body.
+
+    Parameters
+    ----------
+    hu
+        HU (z, y, x).
+    outside
+        Booleans (z, y, x): padding that the reader knows.
+
+    Returns
+    -------
+    ndarray
+        Booleans (z, y, x).
+    """
+    rows, columns = (np.arange(n) - (n - 1) / 2 for n in hu.shape[1:])
+    radius = np.hypot(rows[:, None], columns)
+    padded = outside | (hu == hu.min())
+    mask = np.zeros(hu.shape, np.bool_)
+    measured = radius[~padded.all(axis=0)]
+    field = float(measured.max(initial=0))
+    if not _MIN_FIELD_PX < field < radius.max() - 1:
+        return mask
+    angles = np.linspace(0, 2 * np.pi, int(6 * field), endpoint=False)
+    at = field - np.arange(1, 4)[:, None]
+    y, x = ((n - 1) / 2 for n in hu.shape[1:])
+    points = np.stack([y + at * np.sin(angles), x + at * np.cos(angles)])
+    inside = (points >= 0).all(0) & (points[0] < hu.shape[1] - 1) & (points[1] < hu.shape[2] - 1)
+    whole = inside.all(axis=0)
+    sizes = np.array(hu.shape[1:])[:, None, None] - 1
+    index = np.rint(np.clip(points, 0, sizes)).astype(int)
+    arcs = np.array([
+        ((part[tuple(index)] > _TISSUE_HU).any(axis=0) & whole).mean() for part in hu
+    ])  # fmt: skip
+    if arcs.max() >= _MIN_ARC:
+        cut = arcs >= _MIN_ARC_OF_SLICE
+        mask[cut] = padded[cut] & (radius > field - 3)
+    return mask
+
+
+def streaks(hu: NDArray[np.float32], pixel_mm: float) -> NDArray[np.bool_]:
+    """Return metal and what the interpolation of its projections changes, booleans (z, y, x).
+
+    Parameters
+    ----------
+    hu
+        HU (z, y, x).
+    pixel_mm
+        Size of a pixel, which is square.
+    """
+    mask = metal_mask(hu)
+    for z in np.flatnonzero(mask.any(axis=(1, 2))):
+        check()
+        change = np.abs(interpolate_sinogram(hu[z : z + 1], mask[z : z + 1], pixel_mm)[0] - hu[z])
+        mask[z] |= ndimage.gaussian_filter(change, _STREAK_PX) >= _MIN_STREAK_HU
+    return mask
+
+
+def rings(hu: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Return where rings around the center change the HU of slices, booleans (z, y, x).
+
+    Parameters
+    ----------
+    hu
+        HU (z, y, x).
+    """
+    if min(hu.shape[1:]) < MIN_RING_PX or estimate_rings(hu).significance < MIN_SIGNIFICANCE:
+        return np.zeros(hu.shape, np.bool_)
+    change = np.abs(remove_rings(hu) - hu)
+    return np.asarray(ndimage.gaussian_filter(change, (0, 1, 1)) >= _MIN_RING_CHANGE_HU)
+
+
+def is_low_dose(hu: NDArray[np.float32], pixel_mm: float) -> bool:
+    """Return whether the noise is that of less than `MAX_DOSE`.
+
+    Parameters
+    ----------
+    hu
+        HU (z, y, x).
+    pixel_mm
+        Size of a pixel.
+    """
+    share = dose(hu, pixel_mm)
+    return share is not None and share < MAX_DOSE
+
+
+def dose(hu: NDArray[np.float32], pixel_mm: float) -> float | None:
+    """Estimate the dose by the noise in soft tissue, None where there is too little of it.
+
+    The local standard deviation where the tissue is most even (Christianson et al. 2015,
+    "Automated technique to measure noise in clinical CT examinations", AJR 205:W93) is compared
+    with the noise that the projections of the same slice have at the full dose. Beyond the image
+    the body is continued as at its border.
+
+    Parameters
+    ----------
+    hu
+        HU (z, y, x).
+    pixel_mm
+        Size of a pixel.
+
+    Returns
+    -------
+    float or None
+        As a share of `tomochrome.restoration.simulation.PHOTONS`.
+    """
+    size = int(np.clip(_PATCH_MM / pixel_mm, *_PATCH_PX)) // 2 * 2 + 1
+    shares = []
+    for k in np.unique(np.linspace(0, len(hu) - 1, min(len(hu), _NOISE_SLICES + 2)).astype(int)):
+        if 0 < k < len(hu) - 1 or len(hu) <= _NOISE_SLICES:
+            check()
+            smooth = ndimage.gaussian_filter(hu[k], 2)
+            soft = ((smooth > _SOFT_HU[0]) & (smooth < _SOFT_HU[1])).astype(np.uint8)
+            even = ndimage.minimum_filter(soft, size + 2) > 0
+            mean = ndimage.uniform_filter(hu[k], size)
+            variance = ndimage.uniform_filter(hu[k] ** 2, size) - mean**2
+            variance *= size**2 / (size**2 - 1)
+            shares.append(
+                (full_dose_noise(hu[k], pixel_mm) ** 2 / np.maximum(variance, 1e-3))[even]
+            )
+    share = np.concatenate(shares)
+    return float(np.quantile(share, _EVENEST)) if len(share) >= _MIN_PATCHES else None
+
+
+def full_dose_noise(hu: NDArray[np.float32], pixel_mm: float) -> NDArray[np.float32]:
+    """Return the standard deviation in HU of the noise of a slice at the full dose, (y, x).
+
+    Kak and Slaney (1988), "Principles of Computerized Tomographic Imaging", equation 5.59, with the
+    kernel of `tomochrome.restoration.simulation.add_noise`.
+
+    Parameters
+    ----------
+    hu
+        HU (y, x).
+    pixel_mm
+        Size of a pixel.
+    """
+    step = -(-max(hu.shape) // _PATH_PX)
+    coarse = block_mean(hu[None], (1, step, step))[0]
+    beyond = [
+        max(0, int((mm / (step * pixel_mm) - n) / 2))
+        for mm, n in zip(_BODY_MM, coarse.shape, strict=True)
+    ]
+    body = np.pad(np.maximum(1 + coarse / 1000, 0), [(n, n) for n in beyond], mode="edge")
+    projector = Projector((body.shape[0], body.shape[1]), _PATH_VIEWS)
+    gain = Projector((hu.shape[0], hu.shape[1]), n_views(hu.shape), 2 * KERNEL_PX).noise_gain()
+    path = projector.project(body) * (step * pixel_mm / 10)
+    counts = PHOTONS * np.exp(-coefficient("water", EFFECTIVE_KEV) * path)
+    variance = 1 / counts + ELECTRONIC_NOISE**2 / counts**2
+    mean = projector.mean_over_views(variance)[beyond[0] :, beyond[1] :]
+    noise = to_hu(np.sqrt(gain * mean), pixel_mm)
+    return np.asarray(noise[np.ix_(*(np.arange(n) // step for n in hu.shape))])
