@@ -17,6 +17,7 @@ from tomochrome.restoration.attenuation import EFFECTIVE_KEV, coefficient, to_hu
 from tomochrome.restoration.classical import (
     estimate_rings,
     interpolate_lines,
+    interpolate_sinogram,
     metal_mask,
     remove_rings,
 )
@@ -37,6 +38,9 @@ _TISSUE_HU: Final = -300.0
 _MAX_RUN: Final = 4  # of lost slices or rows
 _MIN_SLICES: Final = 4
 _BLOCK_PX: Final = 4  # slices are compared by means of such blocks, in this range of HU
+_MIN_SATURATED_HU: Final = 1500.0
+_EMPTY_HU: Final = -900.0
+_MIN_ROW_NOISE_HU: Final = 300.0  # median step along a row of noise
 _COMPARED_HU: Final = (-1100.0, 1500.0)
 _MAX_SAME_HU: Final = 0.01
 _MIN_JUMP: Final = 2.0  # of a corrupted slice to its neighbors, by the step between these
@@ -50,8 +54,8 @@ MIN_SIGNIFICANCE: Final = 5.0
 """Of rings: clean scans have up to 4.4, those with damage by rings more (`estimate_rings`)."""
 _MIN_RING_CHANGE_HU: Final = 17.0  # rings are estimated a sixth too weak
 MAX_DOSE: Final = 0.235
-"""Share of the photons of `tomochrome.restoration.simulation.PHOTONS`, below which a scan has noise
-as a defect: the real scans of routine have .26 and more, with a tenth of their dose .23 and less."""
+"""Share of `tomochrome.restoration.simulation.PHOTONS` below which noise is a defect: real scans of
+routine have .26 and more, with a tenth of their dose .23 and less."""
 _SOFT_HU: Final = (-160.0, 200.0)
 _PATCH_MM: Final = 8.0
 _PATCH_PX: Final = (5, 17)
@@ -150,7 +154,7 @@ def lost_slices(hu: NDArray[np.float32]) -> NDArray[np.bool_]:
         return np.zeros(len(hu), np.bool_)
     lost[: shown[0]] = lost[shown[-1] :] = False
     means = _block_means(hu[shown])
-    lost[shown[_repeated(means) | _corrupted(means)]] = True
+    lost[shown[_repeated(means) | _corrupted(means, _may_be_corrupted(hu[shown]))]] = True
     return lost
 
 
@@ -180,7 +184,13 @@ def _repeated(means: NDArray[np.float32]) -> NDArray[np.bool_]:
     return repeated
 
 
-def _corrupted(means: NDArray[np.float32]) -> NDArray[np.bool_]:
+def _may_be_corrupted(hu: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Return which slices have rows of noise, or no metal that would explain a difference."""
+    noisy = [np.median(np.abs(np.diff(part)), axis=1).max() > _MIN_ROW_NOISE_HU for part in hu]
+    return np.array(noisy) | ~metal_mask(hu).any(axis=(1, 2))
+
+
+def _corrupted(means: NDArray[np.float32], possible: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Return which slices differ from both neighbors far more than these do from each other."""
     corrupted = np.zeros(len(means), np.bool_)
 
@@ -193,7 +203,7 @@ def _corrupted(means: NDArray[np.float32]) -> NDArray[np.bool_]:
         for after in range(first + 1, min(first + _MAX_RUN, len(means) - 1) + 1):
             jump = min(step(first - 1, first), step(after - 1, after))
             ends = max(step(first - 1, after), 0.5 * usual)
-            if jump > _MIN_JUMP * ends:
+            if jump > _MIN_JUMP * ends and possible[first:after].all():
                 runs.append((jump / ends, first, after))
     for _, first, after in sorted(runs, reverse=True):
         if not corrupted[first - 1 : after + 1].any():
@@ -204,8 +214,8 @@ def _corrupted(means: NDArray[np.float32]) -> NDArray[np.bool_]:
 def lost_lines(hu: NDArray[np.float32]) -> NDArray[np.bool_]:
     """Return which rows are dropped or saturated, booleans (z, y).
 
-    They have the smallest or largest value everywhere, unlike the rows on both sides, and unlike
-    the same rows of the adjacent slices.
+    They have the value of air or the largest value everywhere, unlike the rows on both sides. Rows
+    of air are lost only if the same rows of the adjacent slices are not of air, too.
 
     Parameters
     ----------
@@ -213,22 +223,21 @@ def lost_lines(hu: NDArray[np.float32]) -> NDArray[np.bool_]:
         HU (z, y, x).
     """
     lowest, highest = hu.min(axis=2), hu.max(axis=2)
-    extreme = (lowest == lowest.min(axis=1, keepdims=True)) | (
-        highest == highest.max(axis=1, keepdims=True)
-    )
-    constant = (lowest == highest) & extreme
+    saturated = (lowest == highest.max(axis=1, keepdims=True)) & (lowest > _MIN_SATURATED_HU)
+    constant = saturated | ((lowest == highest) & (highest < _EMPTY_HU))
     lost = np.zeros(constant.shape, np.bool_)
     for z, rows in enumerate(constant):
         near = constant[[k for k in (z - 1, z + 1) if 0 <= k < len(hu)]]
         edges = np.flatnonzero(np.diff(np.concatenate([[False], rows, [False]]).astype(np.int8)))
         for first, after in edges.reshape(-1, 2):
-            if first == 0 or after == len(rows) or after - first > 2 * _MAX_RUN:
+            beside = [y for y in (first - 1, after) if 0 <= y < len(rows)]
+            if after - first > 2 * _MAX_RUN or not beside:
                 continue
-            if len(near) and near[:, first:after].all(axis=1).any():
+            gap = len(beside) < 2 or near[:, first:after].all(axis=1).any()  # between objects
+            if gap and not saturated[z, first]:
                 continue
-            value = lowest[z, first]
-            beside = np.abs(hu[z, [first - 1, after]] - value).mean(axis=1)
-            lost[z, first:after] = beside.min() >= MIN_CHANGE_HU
+            change = np.abs(hu[z, beside] - lowest[z, first]).mean(axis=1)
+            lost[z, first:after] = change.min() >= MIN_CHANGE_HU
     return lost
 
 
