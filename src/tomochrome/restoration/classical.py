@@ -271,12 +271,22 @@ def _radial_profile(hu: NDArray[np.floating], length: int) -> _Profile:
         number = usable.reshape(shape).sum(1)
         values.append(np.where(usable, fine, 0).reshape(shape).sum(1) / np.maximum(number, 1))
         judged.append((number > per / 2) & (r >= _MIN_RING_PX))
-    sector = np.ma.median(np.ma.array(values, mask=~np.array(judged)), axis=0)
-    middle = np.ma.median(sector, axis=0)
-    spread = 1.4826 * np.ma.median(np.abs(sector - middle), axis=0)  # as a standard deviation
-    sectors = sector.count(axis=0)
-    variance = np.pi * spread.filled(0) ** 2 / np.maximum(sectors, 1) + _RING_NOISE_HU**2
-    return _Profile(middle.filled(0), variance, sectors)
+    sector = _median(np.array(values), np.array(judged))
+    sectors = np.any(judged, axis=0)
+    middle = _median(sector, sectors)
+    spread = 1.4826 * _median(np.abs(sector - middle), sectors)  # as a standard deviation
+    count = sectors.sum(axis=0)
+    variance = np.pi * spread**2 / np.maximum(count, 1) + _RING_NOISE_HU**2
+    return _Profile(middle, variance, count)
+
+
+def _median(values: NDArray[np.floating], judged: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Return the median of the judged values along the first axis, 0 where there are none."""
+    order = np.sort(np.where(judged, values, np.inf), axis=0)
+    count = judged.sum(axis=0)
+    middle = np.stack([np.maximum(count - 1, 0) // 2, np.minimum(count // 2, len(order) - 1)])
+    median = np.take_along_axis(order, middle, axis=0).mean(axis=0)
+    return np.where(count > 0, median, 0.0)
 
 
 def _high_pass(values: NDArray[np.floating], axis: int) -> NDArray[np.floating]:
@@ -324,4 +334,4 @@ def _few_elements(
         penalized[diagonal] += penalty
         errors = np.linalg.solve(penalized, moment)
         penalty = 2 * ring_hu / (ring_hu * errors**2 + _RING_NOISE_HU**2 / 4)
-    return errors, gram[diagonal]
+    return np.asarray(errors, np.float64), np.asarray(np.diag(gram), np.float64)

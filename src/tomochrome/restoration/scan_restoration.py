@@ -16,17 +16,13 @@ from tomochrome.io.restored_mask import restored_text
 from tomochrome.notices import Notice
 from tomochrome.restoration.classical import without_network
 from tomochrome.restoration.defects import KINDS, DefectKind, DefectMap, Restoration
+from tomochrome.restoration.rules import defects_by_rules
 from tomochrome.runtime import check, report
 from tomochrome.volume import Volume, require_volume
 
 DEFAULT: Final = "restoration"
 CLASSICAL: Final = "classical"  #: interpolation, without a network
 MODELS: Final = (DEFAULT, "restoration-vae", "restoration-vae-resnet", CLASSICAL)
-
-
-def defects_by_rules(volume: Volume, kinds: Collection[DefectKind]) -> DefectMap:
-    """Stand in for `tomochrome.restoration.rules`."""
-    raise InputError("defects are not found by themselves yet; give a mask of what is damaged")
 
 
 def restore(
