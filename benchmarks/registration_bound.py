@@ -34,8 +34,15 @@ from tomochrome.phantom import Structure, make_patient
 from tomochrome.registration.checked_input import checked_pair
 from tomochrome.registration.initialize import initialize
 from tomochrome.registration.penalties import roughness, small_jacobian
-from tomochrome.registration.refine import smaller
-from tomochrome.registration.velocity import flow, resize_field, shrink, smooth, to_mm, warp
+from tomochrome.registration.velocity import (
+    flow,
+    resize_field,
+    shrink,
+    smaller,
+    smooth,
+    to_mm,
+    warp,
+)
 from tomochrome.registration.working_pair import WorkingPair, make_pair
 from tomochrome.transform import Transform, jacobian_map
 from tomochrome.volume import Volume

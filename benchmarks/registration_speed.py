@@ -75,10 +75,9 @@ def passes(asked: argparse.Namespace) -> tuple[float, float]:
     import torch
 
     from tomochrome.registration.checked_input import checked_pair
-    from tomochrome.registration.refine import smaller
     from tomochrome.registration.symmetric_network import load_symnet, predict
     from tomochrome.registration.unfold import settle
-    from tomochrome.registration.velocity import integrate, pair_fields, resize_field
+    from tomochrome.registration.velocity import integrate, pair_fields, resize_field, smaller
     from tomochrome.registration.working_pair import make_pair
 
     torch.set_num_threads(asked.threads or 2)

@@ -24,8 +24,8 @@ from tomochrome.registration.feature_volumes import (  # noqa: E402
     pair_features,
     principal_components,
 )
-from tomochrome.registration.refine import masked_shrink, refine, smaller  # noqa: E402
-from tomochrome.registration.velocity import flow, sample_through  # noqa: E402
+from tomochrome.registration.refine import masked_shrink, refine  # noqa: E402
+from tomochrome.registration.velocity import flow, sample_through, smaller  # noqa: E402
 from tomochrome.registration.working_pair import make_pair  # noqa: E402
 
 SPEC = InputSpec(4.0, channels=(Channel(0.0, 2000.0),))

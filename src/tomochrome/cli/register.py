@@ -44,7 +44,7 @@ _NOTES = {
     "moved_inverse": "Fixed volume registered to the moving one, not for diagnosis",
     "jacobian": "Jacobian determinant of a registration, not for diagnosis",
 }
-_VOLUMES = ("fixed_mask", "moving_mask", "fixed_labels", "moving_labels")
+_VOLUMES = ("fixed_mask", "moving_mask", "fixed_labels", "moving_labels", "rigid_mask")
 _POINTS = ("fixed_points", "moving_points")
 
 
@@ -81,7 +81,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--refine",
         metavar="N",
         type=options.integer,
-        help="number of refinement iterations; 0 turns refinement off (default: 40)",
+        help="number of refinement iterations; 0 turns refinement off (default: 40); for features "
+        "the default is 80",
     )
     parser.add_argument(
         "--similarity",
@@ -93,12 +94,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     options.add_features(parser)
     options.add_pair(parser, "mask", "mask of the {} image: nonzero voxels are used")
-    options.add_pair(parser, "labels", "label map of the {} image, for evaluation only")
+    options.add_pair(parser, "labels", "label map of the {} image, for evaluation")
     options.add_pair(
         parser,
         "points",
-        "landmarks in the {} image (.fcsv, .mrk.json, .csv in LPS mm), for evaluation only",
+        "landmarks in the {} image (.fcsv, .mrk.json, .csv in LPS mm), for evaluation",
     )
+    for kind, text in (("points", "landmarks"), ("labels", "labels that both images have")):
+        parser.add_argument(
+            f"--use-{kind}", action="store_true", help=f"let the {text} drive the refinement, too"
+        )
+    text = "nonzero voxels of the fixed image move rigidly: bones, implants; each label by itself"
+    options.add_values(parser, ("--rigid-mask", "F", options.some_path, text))
     parser.add_argument(
         "--series", metavar="UID", help="series of FIXED to read, if there are several"
     )
@@ -129,6 +136,8 @@ def run(args: argparse.Namespace, session: Session) -> Outcome:
         similarity=args.similarity,
         backbone=args.backbone,
         weights=args.weights,
+        use_points=args.use_points,
+        use_labels=args.use_labels,
         device=args.device,
         threads=args.threads,
         **extras,

@@ -15,16 +15,16 @@ import torch
 
 from tomochrome.errors import TomochromeError
 from tomochrome.notices import Notice
+from tomochrome.registration.guides import Guides
 from tomochrome.registration.refine import (
     DEFAULT_ITERATIONS,
     Metric,
     Refined,
     refine,
-    smaller,
 )
 from tomochrome.registration.symmetric_network import SymNet, predict
 from tomochrome.registration.unfold import unfold
-from tomochrome.registration.velocity import PairFields
+from tomochrome.registration.velocity import PairFields, smaller
 from tomochrome.registration.working_pair import WorkingPair
 from tomochrome.runtime import check, free_memory, out_of_memory, report
 from tomochrome.runtime.device import torch_threads
@@ -61,6 +61,7 @@ def align(
     iterations: int = DEFAULT_ITERATIONS,
     measure: str = "lncc",
     shrink_by: int = 2,
+    guides: Guides | None = None,
     metric: Metric | None = None,
 ) -> Aligned:
     """Compute the deformation between two images on one grid, and its inverse.
@@ -79,6 +80,8 @@ def align(
         ``"lncc"``, ``"mi"``, ``"mind"`` or ``"mse"``.
     shrink_by
         Downsampling factor from the pair's grid to the network's input (from its metadata).
+    guides
+        Landmarks and rigid regions, whose terms are part of the refinement's loss.
     metric
         Callback with the stage, the iteration counted over all stages, and the dissimilarity.
 
@@ -109,6 +112,7 @@ def align(
             measure=measure,
             masks=pair.masks,
             features=pair.features,
+            guides=None if guides is None else guides.to(pair.fixed.device),
             metric=metric,
         )
     seconds["refinement"] = refined.seconds

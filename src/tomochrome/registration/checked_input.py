@@ -66,9 +66,11 @@ class CheckedScan:
     mask
         Nonzero where the volume is used.
     labels
-        Integers, 0 is background; for evaluation only.
+        Integers, 0 is background.
     points
         Landmarks, (n, 3) LPS mm; row k of both scans of a pair is the same landmark.
+    rigid
+        Nonzero where the scan moves rigidly, each label and connected part by itself.
     """
 
     volume: Volume
@@ -76,6 +78,7 @@ class CheckedScan:
     mask: Volume | None = None
     labels: Volume | None = None
     points: NDArray[np.float64] | None = None
+    rigid: Volume | None = None
 
     @classmethod
     def of(cls, volume: Volume, role: Role, mask: Volume | None = None) -> CheckedScan:
@@ -133,6 +136,28 @@ def check_options(
             f"the number of refinement iterations must be an integer from 0 to "
             f"{_MAX_ITERATIONS}, not {refine!r}"
         )
+
+
+def check_guides(
+    fixed: CheckedScan, refine: int | None, *, use_points: bool, use_labels: bool
+) -> None:
+    """Check that there are the landmarks and labels that are to drive a registration.
+
+    Raises
+    ------
+    OptionError
+        If there are none, or no refinement that they could drive.
+    """
+    given = {"landmarks": use_points, "labels": use_labels, "a rigid mask": fixed.rigid is not None}
+    for name, used in given.items():
+        if used and refine == 0:
+            raise OptionError(
+                f"{name} cannot drive a registration without refinement; allow some iterations"
+            )
+    if use_points and (fixed.points is None or not len(fixed.points)):
+        raise OptionError("to use landmarks give those of both volumes")
+    if use_labels and fixed.labels is None:
+        raise OptionError("to use labels give those of both volumes")
 
 
 def check_ct(scans: tuple[CheckedScan, CheckedScan]) -> None:
@@ -234,6 +259,7 @@ def checked_pair(
     moving_labels: Volume | None = None,
     fixed_points: ArrayLike | None = None,
     moving_points: ArrayLike | None = None,
+    rigid_mask: Volume | None = None,
 ) -> tuple[CheckedScan, CheckedScan]:
     """Check two volumes, and that masks, labels and points match them and each other.
 
@@ -252,6 +278,7 @@ def checked_pair(
     for given, role in (
         (fixed_mask, "the fixed mask"), (moving_mask, "the moving mask"),
         (fixed_labels, "the fixed labels"), (moving_labels, "the moving labels"),
+        (rigid_mask, "the rigid mask"),
     ):  # fmt: skip
         if given is not None:
             require_volume(given, role)
@@ -280,7 +307,9 @@ def checked_pair(
                 "pairs in the same order"
             )
     return (
-        CheckedScan(fixed, "fixed", fixed_mask, fixed_labels, first),
+        CheckedScan(
+            fixed, "fixed", fixed_mask, fixed_labels, first, _mask(fixed, rigid_mask, "rigid")
+        ),
         CheckedScan(moving, "moving", moving_mask, moving_labels, second),
     )
 

@@ -24,9 +24,8 @@ from tomochrome.colorization.inputs import InputGrid, InputSpec, cropped_batch, 
 from tomochrome.colorization.kinds.network import TissueNetwork
 from tomochrome.colorization.scan import Scan, prepare
 from tomochrome.registration.feature_networks import FeatureNetwork, load_features
-from tomochrome.registration.refine import smaller
-from tomochrome.registration.velocity import Shape
-from tomochrome.registration.working_pair import WorkingPair, onto
+from tomochrome.registration.velocity import smaller
+from tomochrome.registration.working_pair import WorkingPair, feature_grid, onto
 from tomochrome.runtime import check, report
 from tomochrome.volume import Volume
 
@@ -171,14 +170,6 @@ def principal_components(samples: tuple[F32, F32]) -> tuple[F32, F32]:
     kept = vectors[:, ::-1][:, :CHANNELS]
     scale = np.sqrt(2 * max(values.sum(), 1e-12))
     return (kept / scale).astype(np.float32), mean.astype(np.float32)
-
-
-def feature_grid(pair: WorkingPair, shape: Shape) -> Volume:
-    """Return an empty volume with the corner voxels of a pair's grid and another shape."""
-    steps = [(a - 1) / max(b - 1, 1) for a, b in zip(pair.shape, shape, strict=True)]
-    return Volume(
-        np.broadcast_to(np.uint8(0), shape), pair.affine @ np.diag([*steps, 1.0]), "unknown"
-    )
 
 
 def pair_features(

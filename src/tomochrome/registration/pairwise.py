@@ -24,6 +24,7 @@ from tomochrome.registration.checked_input import (
     CheckedScan,
     check_ct,
     check_distance,
+    check_guides,
     check_options,
     checked_pair,
     is_swapped,
@@ -117,6 +118,8 @@ class _Job:
     shrink_by: int  #: factor by which the network's input is downsampled
     clock: _Clock
     backbone: Backbone | None  #: whose features are compared
+    use_points: bool
+    use_labels: bool
 
 
 @dataclass(frozen=True, eq=False)
@@ -153,6 +156,9 @@ def register(
     moving_labels: Volume | None = None,
     fixed_points: ArrayLike | None = None,
     moving_points: ArrayLike | None = None,
+    use_points: bool = False,
+    use_labels: bool = False,
+    rigid_mask: Volume | None = None,
     device: str = "auto",
     threads: int | None = None,
     metric: Metric | None = None,
@@ -182,9 +188,16 @@ def register(
     fixed_mask, moving_mask
         Volumes on any grid, nonzero where the image is used.
     fixed_labels, moving_labels
-        Integer label maps on any grid, used for evaluation only.
+        Integer label maps on any grid, for evaluation.
     fixed_points, moving_points
-        Corresponding landmarks, (n, 3) LPS mm each, used for evaluation only.
+        Corresponding landmarks, (n, 3) LPS mm each, for evaluation.
+    use_points, use_labels
+        Whether the landmarks, or the labels that both volumes have, also drive the refinement. The
+        measures of what drives it are then no independent evaluation. Landmarks also replace an
+        initial alignment that misses them by more than 30 mm.
+    rigid_mask
+        Nonzero where the fixed volume moves rigidly, each label and connected part by itself:
+        bones, implants, a tumor after ablation.
     device, threads
         Device, see `tomochrome.runtime.choose_device`, and number of CPU threads.
     metric
@@ -207,7 +220,8 @@ def register(
         If the user cancelled.
     """
     from tomochrome.registration.feature_volumes import TISSUE, load_backbone
-    from tomochrome.registration.refine import DEFAULT_ITERATIONS
+    from tomochrome.registration.guides import measure_rigidity
+    from tomochrome.registration.refine import DEFAULT_ITERATIONS, FEATURE_ITERATIONS
     from tomochrome.registration.report import measure
     from tomochrome.runtime.device import compute_threads
 
@@ -221,8 +235,9 @@ def register(
         scans = checked_pair(
             fixed, moving, fixed_mask=fixed_mask, moving_mask=moving_mask,
             fixed_labels=fixed_labels, moving_labels=moving_labels,
-            fixed_points=fixed_points, moving_points=moving_points,
+            fixed_points=fixed_points, moving_points=moving_points, rigid_mask=rigid_mask,
         )  # fmt: skip
+        check_guides(scans[0], refine, use_points=use_points, use_labels=use_labels)
         check_distance(fixed, moving, init)
         if similarity == "features":
             check_ct(scans)
@@ -232,9 +247,11 @@ def register(
         if similarity == "features":
             compared = load_backbone(backbone or TISSUE, weights, choose_device(device))
         check()
+    if refine is None:
+        refine = DEFAULT_ITERATIONS if compared is None else FEATURE_ITERATIONS
     job = _Job(
-        init, DEFAULT_ITERATIONS if refine is None else refine, similarity,
-        choose_device(device), metric, net, shrink_by, clock, compared,
+        init, refine, similarity,
+        choose_device(device), metric, net, shrink_by, clock, compared, use_points, use_labels,
     )  # fmt: skip
     with compute_threads(threads):
         if is_swapped(fixed, moving):  # the result must not depend on which volume is fixed
@@ -248,6 +265,8 @@ def register(
             measured, jacobian = measure(*scans, aligned.forward, aligned.inverse, moved)
     clock.seconds["total"] = time.perf_counter() - start
     measured["plausibility"] = aligned.plausible.as_json()
+    if rigid_mask is not None:
+        measured["rigid_mm"] = measure_rigidity(scans[0], aligned.forward)
     notices = dict.fromkeys(
         [
             *_scan_warnings(fixed),
@@ -265,6 +284,8 @@ def register(
         "init": init,
         "similarity": similarity,
         **({} if compared is None else {"backbone": backbone or TISSUE}),
+        "use_points": use_points,
+        "use_labels": use_labels,
         "refine": job.refine,
         "affine": aligned.affine.tolist(),
         "curve": [[stage, round(float(value), 6)] for stage, value in aligned.curve],
@@ -310,12 +331,15 @@ def _align(fixed: CheckedScan, moving: CheckedScan, job: _Job) -> _Alignment:
     """Return the transforms between two scans; `is_swapped` says which is the fixed one here."""
     from tomochrome.registration.align import align_on
     from tomochrome.registration.feature_volumes import pair_features
+    from tomochrome.registration.guides import aligned_by_landmarks, make_guides, with_labels
     from tomochrome.registration.unfold import forward_transform
     from tomochrome.registration.working_pair import make_pair
 
     clock, notices = job.clock, []
     with clock("initialize"):
         first = initialize(fixed, moving, job.init)
+        if job.use_points:
+            first = aligned_by_landmarks(fixed, moving, first)
     with clock("plausibility"):
         plausible = plausibility(fixed, moving, first.affine)
     if is_half_turn(first.affine) and not plausible.is_unrelated:
@@ -342,9 +366,12 @@ def _align(fixed: CheckedScan, moving: CheckedScan, job: _Job) -> _Alignment:
         with clock("features"):
             features = pair_features(fixed.volume, moving.volume, pair, job.backbone)
             pair = replace(pair, features=features)
+    if job.use_labels:
+        pair = with_labels(fixed, moving, pair)
+    guides = make_guides(fixed, moving, pair, points=job.use_points)
     aligned, device, notes = align_on(
         job.device, pair, job.net, iterations=job.refine, measure=job.similarity,
-        shrink_by=job.shrink_by, metric=job.metric,
+        shrink_by=job.shrink_by, guides=guides, metric=job.metric,
     )  # fmt: skip
     clock.seconds.update(aligned.seconds)
     with clock("integration"):

@@ -18,6 +18,7 @@ from typing import NamedTuple
 import torch
 
 from tomochrome.errors import OptionError
+from tomochrome.registration.guides import FEATURE_WEIGHT, Guides
 from tomochrome.registration.penalties import roughness, small_jacobian
 from tomochrome.registration.similarity_losses import Loss, box_sums, lncc, mean_squares, similarity
 from tomochrome.registration.velocity import (
@@ -28,6 +29,7 @@ from tomochrome.registration.velocity import (
     resize_field,
     sample_through,
     shrink,
+    smaller,
     smooth,
 )
 from tomochrome.runtime import check, report
@@ -35,11 +37,12 @@ from tomochrome.runtime import check, report
 Metric = Callable[[str, int, float], None]
 """Callback with the stage, the iteration counted over all stages, and the dissimilarity."""
 DEFAULT_ITERATIONS = 40
+FEATURE_ITERATIONS = 80
+"""The default with the similarity ``features``, which moves organs farther."""
 FINE_VOXELS, FINEST_VOXELS = 2_500_000, 4_000_000
 _SMOOTHING_PASSES = (1, 2, 4)  # alternatives for smoothing the initial velocity
 _FOLD_WEIGHT = 25.0  # weight of `small_jacobian`
 _MIN_DETERMINANT = 0.25  # below which `small_jacobian` is nonzero
-FEATURE_WEIGHT = 2.0  # of the squared difference of features relative to local correlation
 _SQUARINGS = 3  # for the half-way maps
 _MIN_COVERAGE = 0.02  # least measured fraction of a downsampled voxel
 _MARGIN = 3  # voxels by which values are extrapolated, for interpolation
@@ -133,12 +136,6 @@ def stages(
         Stage(2, 1, last, 0.2, smooth=1, name="finest", radius=2),
     )
     return tuple(stage for stage in plan if stage.iterations > 0)
-
-
-def smaller(shape: Shape, factor: int) -> Shape:
-    """Return the shape downsampled by ``factor``, but not below 8 voxels per axis."""
-    z, y, x = (max(min(n, 8), -(-n // factor)) for n in shape)
-    return z, y, x
 
 
 def masked_shrink(
@@ -236,6 +233,7 @@ def refine(
     measure: str = "lncc",
     masks: torch.Tensor | None = None,
     features: torch.Tensor | None = None,
+    guides: Guides | None = None,
     weight: float = 0.6,
     metric: Metric | None = None,
 ) -> Refined:
@@ -256,6 +254,8 @@ def refine(
     features
         (2, channels, Z, Y, X) on a grid with the same corners, whose squared difference is part of
         the dissimilarity; see `working_pair.WorkingPair`.
+    guides
+        Landmarks and rigid regions, whose terms are part of the loss.
     weight
         Weight of the roughness relative to the dissimilarity.
     metric
@@ -279,7 +279,7 @@ def refine(
         velocity = images.new_zeros(1, 3, *smaller(shape, 4))
     else:
         velocity = antisymmetric(velocities.detach())
-    objective = _Objective(loss, factor, weight)
+    objective = _Objective(loss, factor, weight, guides)
     for number, stage in enumerate(plan):
         if stage.image not in pairs:
             pairs[stage.image] = _Pairs.of(images, masks, features, smaller(shape, stage.image))
@@ -321,6 +321,7 @@ class _Objective:
     loss: Callable[..., torch.Tensor]
     factor: float
     weight: float
+    guides: Guides | None = None
 
     def __call__(
         self, velocity: torch.Tensor, pair: _Pairs, stage: Stage
@@ -335,7 +336,7 @@ class _Objective:
             )
         folds = small_jacobian(full.permute(0, 4, 1, 2, 3), _MIN_DETERMINANT)
         penalty = self.weight * roughness(velocity) + _FOLD_WEIGHT * folds
-        return unlike, penalty
+        return unlike, penalty if self.guides is None else penalty + self.guides.loss(full)
 
     @staticmethod
     def _compare(

@@ -20,7 +20,6 @@ from tomochrome.errors import GeometryError
 from tomochrome.geometry.affine import apply
 from tomochrome.geometry.displacement import DisplacementField
 from tomochrome.registration.penalties import folded_cells
-from tomochrome.registration.refine import smaller
 from tomochrome.registration.velocity import (
     PairFields,
     Shape,
@@ -28,6 +27,7 @@ from tomochrome.registration.velocity import (
     reduce_inverse_error,
     resize,
     resize_field,
+    smaller,
     smooth,
     warp,
 )

@@ -146,6 +146,12 @@ def resize_field(field: torch.Tensor, shape: Shape) -> torch.Tensor:
     return resize(field, shape) * factor
 
 
+def smaller(shape: Shape, factor: int) -> Shape:
+    """Return the shape downsampled by ``factor``, but not below 8 voxels per axis."""
+    z, y, x = (max(min(n, 8), -(-n // factor)) for n in shape)
+    return z, y, x
+
+
 def shrink(values: torch.Tensor, shape: Shape) -> torch.Tensor:
     """Downsample as `resize` does, with Gaussian smoothing against aliasing."""
     return _resampled(values, shape, smoothing=True)

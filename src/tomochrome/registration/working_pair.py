@@ -128,6 +128,14 @@ def make_pair(
     return WorkingPair(tensors[0], tensors[1], weights, affine, matrix)
 
 
+def feature_grid(pair: WorkingPair, shape: Shape) -> Volume:
+    """Return an empty volume with the corner voxels of a pair's grid and another shape."""
+    steps = [(a - 1) / max(b - 1, 1) for a, b in zip(pair.shape, shape, strict=True)]
+    return Volume(
+        np.broadcast_to(np.uint8(0), shape), pair.affine @ np.diag([*steps, 1.0]), "unknown"
+    )
+
+
 def working_grid(fixed: Volume, max_voxels: int = MAX_VOXELS) -> tuple[Shape, NDArray[np.float64]]:
     """Return shape and affine of a nearly isotropic grid for the fixed volume's field of view.
 
