@@ -29,7 +29,6 @@ from skimage.metrics import structural_similarity
 from skimage.restoration import (
     denoise_nl_means,
     denoise_tv_chambolle,
-    estimate_sigma,
     inpaint_biharmonic,
 )
 
@@ -110,14 +109,25 @@ def smoothed(scan: DefectScan, smooth: Callable[[np.ndarray, float], np.ndarray]
     return out
 
 
+def noise(hu: np.ndarray) -> float:
+    """Estimate the standard deviation of the noise of a slice in soft tissue."""
+    pairs = hu[:, 2:], hu[:, :-2]
+    soft = np.logical_and(*((part > -200) & (part < 250) for part in pairs))
+    return (
+        float(1.4826 * np.median(np.abs(np.subtract(*pairs))[soft]) / np.sqrt(2))
+        if soft.any()
+        else 0.0
+    )
+
+
 def total_variation(hu: np.ndarray, strength: float) -> np.ndarray:
     """Denoise a slice by total variation."""
-    return denoise_tv_chambolle(hu, weight=1.5 * strength * estimate_sigma(hu) + 1e-3)
+    return denoise_tv_chambolle(hu, weight=1.5 * strength * noise(hu) + 1e-3)
 
 
 def non_local_means(hu: np.ndarray, strength: float) -> np.ndarray:
     """Denoise a slice by non-local means."""
-    sigma = estimate_sigma(hu)
+    sigma = noise(hu)
     return denoise_nl_means(hu, 5, 6, h=strength * sigma + 1e-3, sigma=sigma, fast_mode=True)
 
 
