@@ -1,4 +1,4 @@
-"""``tomochrome evaluate``: evaluate colors, contrast or a registration."""
+"""``tomochrome evaluate``: evaluate colors, contrast, features or a registration."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import argparse
 from tomochrome.cli import (
     evaluate_color,
     evaluate_contrast,
+    evaluate_features,
     evaluate_models,
     evaluate_registration,
 )
@@ -17,6 +18,7 @@ _KINDS = {
     "models": evaluate_models,
     "registration": evaluate_registration,
     "contrast": evaluate_contrast,
+    "features": evaluate_features,
 }
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tomochrome.bundles import REGISTRATION, find_card
-from tomochrome.cli import options
+from tomochrome.cli import evaluate_features, options
 from tomochrome.cli.files import as_json, check_inputs, read_landmarks
 from tomochrome.cli.measures import format_measures
 from tomochrome.cli.session import Outcome, Session
@@ -29,6 +29,7 @@ _OF_SYNTHETIC = (
     "labels", "mean_mm", "smooth_mm", "noise", "contrast", "seed", "init", "model", "refine",
     "similarity", "backbone", "weights",
 )  # fmt: skip
+_OF_METHODS = ("init", "model", "refine", "similarity", "backbone", "weights")
 _FILES = ("fixed", "moving", "synthetic", "labels", "weights", *_OF_RESULT[:-1])
 
 
@@ -101,6 +102,8 @@ def _add_synthetic(parser: argparse.ArgumentParser) -> None:
         ("--contrast", "LABEL:VALUE,..", _contrast, contrast),
         ("--seed", "N", options.integer, "random seed (default: 0)"),
     )
+    against = "methods to compare with, on the two volumes or the copy: demons,bspline,syn"
+    options.add_values(group, ("--against", "NAMES", str, against))
     group.add_argument("--init", choices=options.STARTS, help="initial alignment (default: none)")
     group.add_argument("--model", metavar="NAME", help="as for 'tomochrome register'")
     group.add_argument(
@@ -128,6 +131,10 @@ def _contrast(text: str) -> dict[int, float]:
 def run(args: argparse.Namespace, session: Session) -> Outcome:
     """Evaluate a registration after checking the input."""
     _check(args)
+    if args.against is not None:
+        return evaluate_features.tell(
+            args, evaluate_features.compare(args, _methods(args)), session
+        )
     data = _synthetic(args, session) if args.synthetic is not None else _result(args, session)
     for warning in data["warnings"]:
         session.warn(warning)
@@ -138,11 +145,21 @@ def run(args: argparse.Namespace, session: Session) -> Outcome:
     return Outcome(data, format_measures(data))
 
 
+def _methods(args: argparse.Namespace) -> list[str]:
+    """Return our own method and those to compare it with."""
+    if args.transform is not None:
+        raise OptionError("--against registers the two volumes itself; omit --transform")
+    if args.similarity not in (None, "lncc", "features") or args.weights is not None:
+        raise OptionError("--against compares with the similarity lncc or features")
+    own = "lncc" if args.similarity != "features" else args.backbone or "tissue"
+    return [own, *args.against.split(",")]
+
+
 def _check(args: argparse.Namespace) -> None:
     """Check for options that exclude each other and for missing files."""
     wrong = _OF_RESULT if args.synthetic is not None else _OF_SYNTHETIC
     for name in wrong:
-        if getattr(args, name) is not None:
+        if getattr(args, name) is not None and not (args.against and name in _OF_METHODS):
             way = "with" if args.synthetic is not None else "without"
             raise OptionError(f"--{name.replace('_', '-')} has no effect {way} --synthetic")
     if args.synthetic is not None and args.fixed is not None:

@@ -1,0 +1,139 @@
+"""``tomochrome evaluate features``: registration by the features of each backbone, in a table."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tomochrome.bundles import REGISTRATION, find_card
+from tomochrome.cli import options
+from tomochrome.cli.files import as_json, check_inputs, read_landmarks
+from tomochrome.cli.session import Outcome, Session
+from tomochrome.errors import OptionError
+from tomochrome.io import read
+from tomochrome.runtime import check_writable, write_whole
+from tomochrome.volume import Volume
+
+_COLUMNS = {
+    "method": "", "seconds": "s", "ncc": "NCC", "dice_mean": "Dice", "tre_mm": "TRE mm",
+    "error_mm": "error mm", "folded_percent": "folds %",
+}  # fmt: skip
+_FILES = (
+    "fixed", "moving", "synthetic", "labels", "fixed_labels", "moving_labels", "fixed_points",
+    "moving_points",
+)  # fmt: skip
+
+
+def add_parser(kinds: Any) -> None:
+    """Add the subcommand and its arguments."""
+    parser = kinds.add_parser(
+        "features",
+        help="compare the networks whose features a registration can use",
+        description="Register two CT by local correlation and by the features of each backbone, "
+        "and compare seconds, overlap, landmarks, the error left of a known deformation (with "
+        "--synthetic), and folds.",
+        usage="tomochrome evaluate features FIXED MOVING [options]\n"
+        "       tomochrome evaluate features --synthetic VOLUME [options]",
+        allow_abbrev=False,
+    )
+    path = options.some_path
+    for name in ("fixed", "moving"):
+        parser.add_argument(name, metavar=name.upper(), nargs="?", type=path, help=f"{name} CT")
+    options.add_values(
+        parser,
+        ("--backbones", "NAMES", str, f"some of {','.join(options.FEATURE_BACKBONES)}"),
+        ("--synthetic", "VOLUME", path, "CT to deform by a known field and register"),
+        ("--labels", "F", path, "label map of VOLUME"),
+        ("--mean-mm", "MM", options.number, "mean displacement in the body (default: 9)"),
+        ("--seed", "N", options.integer, "random seed of the deformation (default: 0)"),
+    )
+    options.add_pair(parser, "labels", "label map of the {} CT")
+    options.add_pair(parser, "points", "landmarks in the {} CT: .fcsv, .mrk.json, .csv in LPS mm")
+    parser.add_argument(
+        "--init", choices=options.STARTS, help="initial alignment (default: affine; none for a "
+        "known deformation)",
+    )  # fmt: skip
+    parser.add_argument("--model", metavar="NAME", help="as for 'tomochrome register'")
+    options.add_values(parser, ("--refine", "N", options.integer, "refinement iterations"))
+    parser.add_argument(
+        "-o", "--output", metavar="REPORT.json", type=path, help="also write the table to this file"
+    )
+    options.add_computing(parser)
+    options.add_force(parser)
+    options.add_json(parser, nested=True)
+
+
+def run(args: argparse.Namespace, session: Session) -> Outcome:
+    """Compare the backbones after checking the input."""
+    if (args.synthetic is None) == (args.moving is None):
+        raise OptionError("give two volumes, FIXED and MOVING, or --synthetic VOLUME")
+    check_inputs([path for name in _FILES if (path := getattr(args, name)) is not None])
+    if args.output is not None:
+        check_writable(args.output, force=args.force)
+    names = (args.backbones or ",".join(options.FEATURE_BACKBONES)).split(",")
+    for name in names:
+        if name not in options.FEATURE_BACKBONES:
+            known = ", ".join(options.FEATURE_BACKBONES)
+            raise OptionError(f"unknown backbone '{name}': choose from {known}")
+    data = compare(args, ["lncc", *names])
+    return tell(args, data, session)
+
+
+def compare(args: argparse.Namespace, methods: Sequence[str]) -> dict[str, Any]:
+    """Return the measures of several methods on the volumes of a command line."""
+    # these import torch
+    from tomochrome.registration.opponents import compare_methods
+    from tomochrome.registration.validation import make_synthetic
+
+    if args.model not in (None, "none"):
+        find_card(args.model, REGISTRATION)
+    options.check_device(args.device)
+    how: dict[str, Any] = {
+        name: getattr(args, name)
+        for name in ("init", "model", "refine", "device", "threads")
+        if getattr(args, name) is not None
+    }
+    if args.synthetic is not None:
+        facts = {name: getattr(args, name) for name in ("mean_mm", "seed")
+                 if getattr(args, name) is not None}  # fmt: skip
+        case = make_synthetic(read(args.synthetic), labels=_volume(args.labels), **facts)
+        how |= {"case": case, "init": how.get("init", "none")}
+        how |= {"fixed_labels": case.fixed_labels, "moving_labels": case.moving_labels}
+        pair = case.fixed, case.moving
+        named = {"synthetic": str(args.synthetic), "deformation": case.facts}
+    else:
+        pair = read(args.fixed), read(args.moving)
+        how |= {f"{role}_labels": _volume(getattr(args, f"{role}_labels"))
+                for role in ("fixed", "moving")}  # fmt: skip
+        how |= {f"{role}_points": read_landmarks(getattr(args, f"{role}_points"))
+                for role in ("fixed", "moving")}  # fmt: skip
+        named = {"fixed": str(args.fixed), "moving": str(args.moving)}
+    return {**named, "methods": compare_methods(*pair, methods, **how), "warnings": []}
+
+
+def tell(args: argparse.Namespace, data: dict[str, Any], session: Session) -> Outcome:
+    """Write the table if asked for, and return it."""
+    data["warnings"] = list(session.warnings)
+    if args.output is not None:
+        with write_whole(args.output, force=args.force) as temporary:
+            temporary.write_text(as_json(data), encoding="utf-8")
+    return Outcome(data, table(data["methods"]))
+
+
+def table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Return the measures of methods as a text table; columns without any value are left out."""
+    used = [key for key in _COLUMNS if any(row[key] is not None for row in rows)]
+    lines = ["".join(f"{_COLUMNS[key]:>10}" for key in used)]
+    for row in rows:
+        lines.append("".join(f"{_cell(row[key]):>10}" for key in used))
+    return "\n".join([*lines, "not for diagnosis"])
+
+
+def _cell(value: object) -> str:
+    return f"{value:.3f}" if isinstance(value, float) else str("" if value is None else value)
+
+
+def _volume(path: Path | None) -> Volume | None:
+    return None if path is None else read(path)

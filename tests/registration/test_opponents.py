@@ -1,0 +1,133 @@
+"""Published methods beside ours: each improves a known deformation, and is measured alike."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+
+import numpy as np
+import pytest
+import SimpleITK
+from registration_cases import BODY, blobs, labels_of, scans
+from transform_cases import smooth_field
+
+import tomochrome as tc
+from tomochrome.cli.app import main
+from tomochrome.errors import Cancelled, OptionError, TomochromeError
+from tomochrome.runtime import Task, running
+from tomochrome.transform import Transform
+from tomochrome.volume import Volume
+
+pytest.importorskip("torch")
+from tomochrome.registration.opponents import compare_methods, register_with
+from tomochrome.registration.validation import make_synthetic
+from tomochrome.registration.working_pair import make_pair
+
+
+@pytest.fixture(scope="module")
+def deformed() -> tuple[Volume, Volume, Transform]:
+    fixed = blobs()
+    truth = Transform.from_fields(smooth_field(fixed.shape, fixed.affine, 7.0, seed=3))
+    return fixed, replace(truth.inverse().apply(fixed, fixed), outside=None), truth
+
+
+@pytest.mark.parametrize("method", ["demons", "bspline"])
+def test_each_reduces_a_known_deformation(
+    method: str, deformed: tuple[Volume, Volume, Transform]
+) -> None:
+    fixed, moving, truth = deformed
+    forward = register_with(method, make_pair(*scans(fixed, moving)))
+    inside = np.argwhere(np.asarray(fixed.voxels) > 150)  # at organs, where there is contrast
+    points = inside @ fixed.affine[:3, :3].T + fixed.affine[:3, 3]
+    before, after = (
+        np.linalg.norm(there - truth.points(points), axis=1).mean()
+        for there in (points, forward.points(points))
+    )
+    assert after < 0.7 * before
+
+
+def test_the_initial_alignment_is_part_of_the_transform() -> None:
+    affine = np.eye(4)
+    affine[:3, 3] = 20, -10, 5
+    moving = replace(BODY, affine=affine @ BODY.affine)
+    pair = make_pair(*scans(BODY, moving), transform=affine)
+    points = np.random.default_rng(0).uniform(-25, 25, (20, 3))
+    there = register_with("demons", pair).points(points)
+    np.testing.assert_allclose(there, points + np.array([20, -10, 5]), atol=0.5)
+
+
+def test_methods_are_measured_on_a_known_deformation() -> None:
+    case = make_synthetic(BODY, labels=labels_of(BODY), mean_mm=5.0, smooth_mm=40.0, seed=1)
+    rows = compare_methods(
+        case.fixed, case.moving, ["lncc", "demons"], case=case, init="none", model="none",
+        refine=20, fixed_labels=case.fixed_labels, moving_labels=case.moving_labels, device="cpu",
+    )  # fmt: skip
+    assert [row["method"] for row in rows] == ["lncc", "demons"]
+    for row in rows:
+        assert row["error_mm"] < 5.0 and row["dice_mean"] > 0.5 and row["folded_percent"] >= 0
+        assert row["tre_mm"] is None and row["seconds"] >= 0
+
+
+def test_what_cannot_be_compared_is_refused() -> None:
+    with pytest.raises(OptionError, match="unknown method 'elastix': choose from lncc, tissue"):
+        compare_methods(BODY, BODY, ["lncc", "elastix"])
+    with pytest.raises(TomochromeError, match="Hounsfield"):
+        compare_methods(replace(BODY, unit="unknown"), BODY, ["vgg16"])
+
+
+def test_syn_needs_ants(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ants", None)
+    with pytest.raises(OptionError, match="ANTs is not installed, so there is no comparison"):
+        compare_methods(BODY, BODY, ["syn"])
+
+
+def test_syn_is_run_by_ants(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a module in place of ANTs that returns a shift by 6 mm along x."""
+    ants = ModuleType("ants")
+
+    def registration(fixed: str, moving: str, *, outprefix: str, **how: str) -> dict:
+        assert how == {"type_of_transform": "SyNOnly", "initial_transform": "identity"}
+        image = SimpleITK.ReadImage(fixed)
+        vectors = np.tile(np.array([6.0, 0, 0]), (*image.GetSize()[::-1], 1))
+        field = SimpleITK.GetImageFromArray(vectors, isVector=True)
+        field.CopyInformation(image)
+        SimpleITK.WriteImage(field, f"{outprefix}1Warp.nii.gz")
+        return {"fwdtransforms": [f"{outprefix}1Warp.nii.gz", f"{outprefix}0.mat"]}
+
+    ants.__dict__.update(vars(SimpleNamespace(image_read=str, registration=registration)))
+    monkeypatch.setitem(sys.modules, "ants", ants)
+    forward = register_with("syn", make_pair(*scans(BODY, BODY)))
+    np.testing.assert_allclose(forward.points([[1.0, 2, 3]]), [[7, 2, 3]], atol=1e-4)
+
+
+@pytest.mark.parametrize("method", ["demons", "bspline"])
+def test_a_cancelled_method_stops(method: str) -> None:
+    pair = make_pair(*scans(BODY, BODY))
+    task = Task()
+    task.cancel()
+    with running(task), pytest.raises(Cancelled):
+        register_with(method, pair)
+
+
+def test_the_commands_print_a_table(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    path = tmp_path / "a.nii.gz"
+    tc.write(BODY, path)
+    argv = ["evaluate", "registration", "--synthetic", str(path), "--mean-mm", "4", "--model",
+            "none", "--refine", "4", "--device", "cpu"]  # fmt: skip
+    assert main([*argv, "--against", "demons", "--json"]) == 0
+    data = json.loads(capsys.readouterr().out)
+    assert [row["method"] for row in data["methods"]] == ["lncc", "demons"]
+    assert main([*argv, "--against", "elastix"]) == 2
+    assert "unknown method 'elastix'" in capsys.readouterr().err
+    features = ["evaluate", "features", *argv[2:]]
+    assert main([*features, "--backbones", "tissue", "-o", str(tmp_path / "table.json")]) == 0
+    said = capsys.readouterr().out
+    assert "error mm" in said and "tissue" in said and "TRE" not in said
+    assert len(json.loads((tmp_path / "table.json").read_text())["methods"]) == 2
+    assert main([*features, "--backbones", "vgg19"]) == 2
+    assert "unknown backbone 'vgg19': choose from tissue" in capsys.readouterr().err
+    assert main(["evaluate", "features", str(path)]) == 2
+    assert "give two volumes, FIXED and MOVING, or --synthetic VOLUME" in capsys.readouterr().err
