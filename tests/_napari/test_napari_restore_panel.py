@@ -9,12 +9,14 @@ import pytest
 from napari.layers import Labels, Layer
 from quick_colorize import simple_colorize
 
+from tomochrome._napari.export.layer_writers import write_nifti, write_nrrd
 from tomochrome._napari.kit.choice_boxes import Offer
 from tomochrome._napari.layers.volume_layers import source_of, volume_layer, world_affine
 from tomochrome._napari.restore import restore_panel
 from tomochrome._napari.restore.restore_panel import RestorePanel
 from tomochrome._napari.restore.restore_work import MEASURED_LIGHTNESS
-from tomochrome._napari.viewer.restored_hatching import is_hatching
+from tomochrome._napari.viewer.restored_hatching import OVERLAY, is_hatching
+from tomochrome.io import read
 from tomochrome.restoration import scan_restoration
 from tomochrome.restoration.defects import KINDS, DefectMap
 from tomochrome.runtime import check
@@ -95,6 +97,15 @@ def test_the_result_is_a_layer_beside_the_unchanged_original(panel, window, qtbo
     assert panel.view.color.isEnabled()
 
 
+@pytest.mark.parametrize("ending", [".nii.gz", ".nrrd"])
+def test_saving_the_result_keeps_the_mask(panel, window, qtbot, tmp_path, ending):
+    press(panel, qtbot, panel.view.run)
+    result, path = restored(window), str(tmp_path / f"r{ending}")
+    writer = write_nifti if ending == ".nii.gz" else write_nrrd
+    writer(path, *result.as_layer_data_tuple()[:2])
+    np.testing.assert_array_equal(read(path).restored, result.data != window.layers["scan"].data)
+
+
 def test_only_what_remains_in_the_labels_is_restored(panel, window, qtbot, code):
     press(panel, qtbot, panel.view.find)
     labels = window.layers["Defects of scan"]
@@ -142,6 +153,7 @@ def test_before_and_after_are_a_wipe(panel, window, qtbot):
     assert comparison.view.mode == "wipe"
     assert not restored(window).visible
     assert not any(layer.visible for layer in window.layers if is_hatching(layer))
+    assert window.canvas.overlays[OVERLAY].visible  # the comparison is hatched, too
     view.show_button.click()
     assert restored(window).visible
 

@@ -157,7 +157,8 @@ def _write(args: argparse.Namespace, result: Restoration) -> None:
 
 def _text(args: argparse.Namespace, result: Restoration) -> str:
     lines = [
-        f"  {d.kind}: {d.voxels} voxels in {len(d.slices)} slices" for d in result.defects.defects
+        f"  {d.kind}: {d.voxels} voxels in {len(d.slices)} slice{'s' * (len(d.slices) != 1)}"
+        for d in result.defects.defects
     ]
     return "\n".join(
         [

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from tomochrome.volume import RESTORED
 
 LEGEND: Final = f"hatched: {RESTORED}"
-PERIOD_PX: Final = 8  # distance of the lines along a row
-STRENGTH: Final = 0.6  #: opacity of the lines
+PERIOD_PX: Final = 12  # distance of the lines along a row
+STRENGTH: Final = 0.45  #: opacity of the lines
 
 
 def hatch_lines(mask: NDArray[np.bool_]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:

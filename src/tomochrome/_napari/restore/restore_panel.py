@@ -216,7 +216,7 @@ class RestorePanel(JobPanel):
         self.view.compare.choose(layer, restored)
         self.view.comparison.heading.setChecked(True)
         self._update()
-        share = f"{result.restored_percent:.2g} % of the voxels were {RESTORED} (hatched)."
+        share = f"{result.restored_percent:.2g}\u00a0% of the voxels were {RESTORED} (hatched)."
         text = " ".join([summary(result.defects), share, *told])
         self.view.message.say(text, "warning")
 

@@ -105,7 +105,7 @@ class RestoredHatching(ViewerFollower):
         for key in hatches.keys() - owners.keys():
             viewer.layers.remove(hatches[key])
         self._shown = {key: shown for key, shown in self._shown.items() if key in owners}
-        any_visible = False
+        any_visible = any(layer.visible and _compares(layer) for layer in viewer.layers)
         for key, layers in owners.items():
             visible = any(layer.visible for layer in layers)
             any_visible |= visible
@@ -145,6 +145,12 @@ class RestoredHatching(ViewerFollower):
 def is_hatching(layer: Any) -> bool:
     """Return whether a layer hatches restored voxels."""
     return isinstance(layer, Image) and isinstance(layer.data, HatchPicture)
+
+
+def _compares(layer: Any) -> bool:
+    """Return whether a layer is a comparison with a restored scan, which is hatched itself."""
+    is_comparison = getattr(layer.data, "is_comparison", False)
+    return is_comparison and layer.data.view.pair.restored is not None
 
 
 def _raise(layers: Any, hatching: Any) -> None:
