@@ -69,8 +69,8 @@ def restore(
         If the user cancelled.
     """
     start = time.perf_counter()
-    check_model(model)
     found = find_defects(volume, defects=defects, mask=mask)
+    check_model(model)
     if not found.mask.any():
         text = "no defects were found; nothing was restored"
         notice = Notice("restored", "info", text)
