@@ -112,7 +112,7 @@ def test_a_scan_without_defects_says_so_and_writes_nothing(tmp_path, capfd, monk
         (["-o", "{0}/a.nrrd", "--mask", "{0}/all.nii.gz"], "covers the entire scan"),
         (["-o", "{0}/a.nrrd", "--mask", "{0}/none.nii.gz"], "no file or folder"),
         (["-o", "{0}/a.nrrd", "--defects", "metal,scratch"], "'scratch' is no kind"),
-        (["-o", "{0}/a.nrrd", "--model", "gan"], "gan"),
+        (["-o", "{0}/a.nrrd", "--model", "gan"], "no model of restoration 'gan'"),
     ],
 )
 def test_bad_input_is_one_sentence(series, tmp_path, capfd, options, text):
@@ -153,37 +153,3 @@ def test_a_photograph_is_filled_where_it_is_marked(tmp_path, capfd):
         (["-o", out, "--mask", tmp_path / "m.png"], "already exists"),
     ):
         assert text in Run(capfd, "restore", tmp_path / "p.png", *argv).complaint
-
-
-def changed_of(path) -> np.ndarray:
-    return np.asarray(read(path).voxels) != damaged()[0].voxels
-
-
-def test_coloring_a_restored_scan_keeps_the_mask_and_hatches_the_sheet(series, tmp_path, capfd):
-    restored(capfd, series, "-o", tmp_path / "r.nii.gz")
-    for name in ("c.nii.gz", "c.nrrd", "c.png", "c/"):
-        out = f"{tmp_path}/{name}"
-        run = Run(
-            capfd, "colorize", tmp_path / "r.nii.gz", "-o", out, "--model", "transfer-function"
-        )
-        assert run.status == 0, run.err
-    changed = changed_of(tmp_path / "r.nii.gz")
-    np.testing.assert_array_equal(read(tmp_path / "c.nii.gz").restored, changed)
-    np.testing.assert_array_equal(read(tmp_path / "c.nrrd").restored, changed)
-    with Image.open(tmp_path / "c.png") as sheet:
-        assert "hatched" in sheet.info["Comment"]
-    assert (tmp_path / "c" / "restored.dcm").exists()
-
-
-@pytest.mark.parametrize("exists", [False, True])
-def test_registering_a_restored_scan_keeps_the_mask(series, tmp_path, capfd, exists):
-    restored(capfd, series, "-o", tmp_path / "r.nii.gz")
-    if exists:
-        (tmp_path / "out").mkdir()
-    run = Run(
-        capfd, "register", series, tmp_path / "r.nii.gz", "-o", tmp_path / "out",
-        "--init", "none", "--model", "none", "--refine", "0",
-    )  # fmt: skip
-    assert run.status == 0, run.err
-    moved = read(tmp_path / "out" / "moved.nii.gz")
-    assert not (changed_of(tmp_path / "r.nii.gz") & ~moved.restored).any()

@@ -1,0 +1,51 @@
+"""What other commands make of a restored scan keeps its mask."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from cli_cases import Run, small_ct
+from PIL import Image
+
+from tomochrome.io import read, write
+
+
+@pytest.fixture
+def restored(tmp_path):
+    """Paths of a scan and of the restored one, and the voxels that differ."""
+    clean = small_ct()
+    mask = np.zeros(clean.shape, bool)
+    mask[2], mask[4, 20:22] = True, True
+    voxels = np.where(mask, clean.voxels + 9, clean.voxels).astype(np.int16)
+    write(clean, tmp_path / "scan.nii.gz")
+    write(replace(clean, voxels=voxels, restored=mask), tmp_path / "r.nii.gz")
+    return tmp_path / "scan.nii.gz", tmp_path / "r.nii.gz", mask
+
+
+def test_coloring_keeps_the_mask_and_hatches_the_sheet(restored, tmp_path, capfd):
+    _, scan, mask = restored
+    for name in ("c.nii.gz", "c.nrrd", "c.png", "c/"):
+        out = f"{tmp_path}/{name}"
+        run = Run(capfd, "colorize", scan, "-o", out, "--model", "transfer-function")
+        assert run.status == 0, run.err
+    np.testing.assert_array_equal(read(tmp_path / "c.nii.gz").restored, mask)
+    np.testing.assert_array_equal(read(tmp_path / "c.nrrd").restored, mask)
+    with Image.open(tmp_path / "c.png") as sheet:
+        assert "hatched" in sheet.info["Comment"]
+    assert (tmp_path / "c" / "restored.dcm").exists()
+
+
+@pytest.mark.parametrize("exists", [False, True])
+def test_registering_keeps_the_mask(restored, tmp_path, capfd, exists):
+    fixed, moving, mask = restored
+    if exists:
+        (tmp_path / "out").mkdir()
+    run = Run(
+        capfd, "register", fixed, moving, "-o", tmp_path / "out",
+        "--init", "none", "--model", "none", "--refine", "0",
+    )  # fmt: skip
+    assert run.status == 0, run.err
+    moved = read(tmp_path / "out" / "moved.nii.gz")
+    assert not (mask & ~moved.restored).any()
