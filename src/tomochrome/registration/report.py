@@ -20,6 +20,7 @@ from tomochrome.geometry.affine import apply
 from tomochrome.geometry.morphology import grown
 from tomochrome.geometry.orient import closest_axial
 from tomochrome.geometry.resample import to_spacing
+from tomochrome.registration.change import region_changes
 from tomochrome.registration.checked_input import CheckedScan
 from tomochrome.runtime import check, quietly, report
 from tomochrome.transform import Transform, jacobian_map
@@ -56,6 +57,8 @@ def measure(
         moved=moved,
         jacobian=jacobian,
     )
+    if fixed.labels is not None:
+        measured["change"] = region_changes(fixed.volume, moved, jacobian, fixed.labels)
     extents = extent_of(fixed), extent_of(moving)
     unmoved = Transform.identity()
     for part, there, back in (("before", unmoved, unmoved), ("after", forward, inverse)):

@@ -1,0 +1,129 @@
+"""Change between two registered scans of a patient: what grew or shrank, and where the HU differ.
+
+The fixed volume is the earlier scan, the moving one the later: a Jacobian determinant above 1 is
+growth.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+import numpy as np
+
+from tomochrome.geometry.affine import require_same_grid
+from tomochrome.geometry.resample import resample
+from tomochrome.runtime import check
+from tomochrome.volume import Volume
+
+NOISE_FACTOR: Final = 3.0
+"""HU differences of fewer standard deviations are within the noise."""
+_MAD_TO_SD: Final = 1.4826
+_MIN_HU: Final = -900.0  # air has less noise than the body
+_MIN_NOISE_HU: Final = 1.0
+
+
+@dataclass(frozen=True, eq=False)
+class ChangeMap:
+    """The change of each voxel of the fixed volume, not for diagnosis.
+
+    Parameters
+    ----------
+    growth
+        Change of volume in percent, float32 (z, y, x): the Jacobian determinant - 1, times 100.
+    difference
+        Moved minus fixed HU, float32 (z, y, x); 0 where it is within the noise.
+    noise_hu
+        Standard deviation of the difference where nothing changed, in HU.
+    """
+
+    growth: Volume
+    difference: Volume
+    noise_hu: float
+
+
+def change_map(fixed: Volume, moved: Volume, jacobian: Volume) -> ChangeMap:
+    """Return the change between two registered scans.
+
+    Parameters
+    ----------
+    fixed
+        The earlier scan.
+    moved
+        The later scan on the grid of the earlier one, as from `register`.
+    jacobian
+        The Jacobian determinant of the forward transform, as from `register`.
+
+    Returns
+    -------
+    ChangeMap
+        On the grid of the fixed volume. The noise is estimated from the median absolute difference
+        in the body, which the changed part of it hardly affects; so is a common offset of the HU,
+        which is subtracted.
+
+    Raises
+    ------
+    GeometryError
+        If the three are not on one grid.
+    """
+    require_same_grid(fixed, moved, "the fixed and the moved volume")
+    require_same_grid(fixed, jacobian, "the fixed volume and the map of Jacobian determinants")
+    check()
+    own, other = (np.asarray(volume.voxels, np.float32) for volume in (fixed, moved))
+    difference = other - own
+    measured = np.ones(own.shape, bool)
+    for volume in (fixed, moved):
+        if volume.outside is not None:
+            measured &= ~volume.outside
+    body = measured & (own > _MIN_HU) & (other > _MIN_HU)
+    noise = _MIN_NOISE_HU
+    check()
+    if body.any():
+        offset = float(np.median(difference[body]))
+        difference -= offset
+        noise = max(noise, _MAD_TO_SD * float(np.median(np.abs(difference[body]))))
+    difference[~measured | (np.abs(difference) <= NOISE_FACTOR * noise)] = 0.0
+    growth = 100.0 * (np.asarray(jacobian.voxels, np.float32) - 1.0)
+    plain = replace(fixed, unit="unknown")
+    return ChangeMap(plain.with_voxels(growth), plain.with_voxels(difference), noise)
+
+
+def region_changes(
+    fixed: Volume, moved: Volume, jacobian: Volume, labels: Volume
+) -> dict[str, dict[str, Any]]:
+    """Return how the labelled regions of the earlier scan changed.
+
+    Parameters
+    ----------
+    fixed, moved, jacobian
+        As for `change_map`.
+    labels
+        Integer labels of the fixed volume, on any grid; 0 is background.
+
+    Returns
+    -------
+    dict
+        For each label, as text: ``before_ml``, its volume; ``after_ml``, the volume of what it is
+        mapped to, the sum of the Jacobian determinants; ``percent``, the change; and
+        ``hu_change``, the median of the moved minus the fixed HU, None where nothing was measured.
+    """
+    there = np.asarray(resample(labels, fixed, order="nearest", fill=0).voxels)
+    own, other = (np.asarray(volume.voxels, np.float32) for volume in (fixed, moved))
+    lost = moved.outside if moved.outside is not None else np.zeros(own.shape, bool)
+    ml = abs(float(np.linalg.det(fixed.affine[:3, :3]))) / 1000.0
+    changes = {}
+    for label in np.unique(there[there != 0]):
+        check()
+        region = there == label
+        before = float(region.sum()) * ml
+        after = float(np.asarray(jacobian.voxels)[region].sum(dtype=np.float64)) * ml
+        seen = region & ~lost
+        changes[str(int(label))] = {
+            "before_ml": round(before, 3),
+            "after_ml": round(after, 3),
+            "percent": round(100.0 * (after / before - 1.0), 2),
+            "hu_change": round(float(np.median(other[seen] - own[seen])), 2)
+            if seen.any()
+            else None,
+        }
+    return changes
