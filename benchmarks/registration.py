@@ -11,7 +11,8 @@
     python benchmarks/registration.py coverage --data ../shared/data     half of the slices missing
 
 Each prints one figure with its goal per line. ``--model none`` omits the network, ``--refine``
-changes the number of iterations. For speed see ``registration_speed.py``.
+changes the number of iterations, ``--similarity features`` compares features, too.
+For speed see ``registration_speed.py``.
 """
 
 from __future__ import annotations
@@ -55,7 +56,8 @@ def correlation(a: Volume, b: Volume) -> float:
 
 def options(asked: argparse.Namespace) -> dict[str, Any]:
     """Return the arguments of `tomochrome.register` from the command line."""
-    return {"model": asked.model, "refine": asked.refine, "threads": asked.threads}
+    names = "model", "refine", "similarity", "backbone", "threads"
+    return {name: getattr(asked, name) for name in names if hasattr(asked, name)}
 
 
 def say_regular(report: dict[str, Any], voxel_mm: float, most_sd: float | None = 0.35) -> None:
@@ -356,6 +358,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--model", default="symnet")
     parser.add_argument("--refine", type=int)
+    parser.add_argument("--similarity", default="lncc")
+    parser.add_argument("--backbone", help="of the similarity 'features'")
     parser.add_argument("--threads", type=int)
     parser.add_argument("--seeds", type=int, default=3, help="known-truth: deformations")
     asked = parser.parse_args(arguments)

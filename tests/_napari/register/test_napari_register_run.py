@@ -49,6 +49,18 @@ def test_a_run_gives_the_moved_volume_numbers_and_a_checkerboard(panel, qtbot, e
     np.testing.assert_array_equal(fixed.affine, body().affine)
 
 
+def test_features_and_landmarks_are_chosen_in_the_panel(panel):
+    view = panel.view
+    assert view.options["use_points"] is False and view.options["similarity"] == "lncc"
+    choose(view.similarity, "vgg16")
+    view.use_points.setChecked(True)
+    options = view.options
+    assert (options["similarity"], options["backbone"]) == ("features", "vgg16")
+    assert options["use_points"] is True
+    choose(view.similarity, "features")
+    assert view.options["similarity"] == "features" and "backbone" not in view.options
+
+
 def test_before_and_after_change_what_is_compared(panel, qtbot, engine):
     register(panel, qtbot)
     moved = panel.alignment.layer

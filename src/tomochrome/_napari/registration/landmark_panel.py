@@ -81,7 +81,7 @@ class LandmarkPanel(QWidget):
         self.create = QPushButton("Place landmarks", self)
         self.create.setToolTip(
             "Click corresponding points in the fixed and the moving image, which are shown in "
-            "turn. Landmarks are for evaluation only: the registration does not use them"
+            "turn. Landmarks are for evaluation, unless they drive the registration (More options)"
         )
         self.done = QPushButton("Done", self)
         self.done.setToolTip("Show again what was on screen before")

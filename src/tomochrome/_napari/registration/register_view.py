@@ -284,6 +284,10 @@ class RegisterView(JobView):
         self.device = _choice({}, "CPU or GPU used for the computation", self)
         self.keep = QCheckBox("Keep earlier results of this pair", self)
         self.keep.setToolTip("Otherwise a new run replaces the last result of these two images")
+        self.use_points = QCheckBox("Landmarks drive the registration", self)
+        self.use_points.setToolTip(
+            "The landmarks below are drawn together, too; their error is then no evaluation"
+        )
         self.load = QPushButton("Load transform …", self)
         self.load.setToolTip(
             "A transform from Tomochrome, ANTs, SimpleITK or 3D Slicer for these two images"
@@ -298,6 +302,7 @@ class RegisterView(JobView):
         self.locked = (
             self.load, self.fixed, self.moving, self.init, self.model, self.similarity,
             self.refine, self.fixed_mask, self.moving_mask, self.device, self.keep, self.kept,
+            self.use_points,
         )  # fmt: skip
         self._lay_out(parent)
         self.curve.clear()
@@ -318,6 +323,7 @@ class RegisterView(JobView):
             ("Similarity", self.similarity),
             ("Fixed mask", self.fixed_mask),
             ("Moving mask", self.moving_mask),
+            self.use_points,
             ("Device", self.device),
             self.keep,
             parent=more,
@@ -349,6 +355,7 @@ class RegisterView(JobView):
             "model": self.model.name,
             "refine": None if refine < 0 else refine,
             **_compared(self.similarity.name),
+            "use_points": self.use_points.isChecked(),
             "device": self.device.name,
         }
 

@@ -50,11 +50,12 @@ class Request:
     fixed, moving
         Layers.
     options
-        Keywords of `tomochrome.register`: init, model, refine, similarity, backbone, device.
+        Keywords of `tomochrome.register`: init, model, refine, similarity, backbone, use_points,
+        device.
     fixed_mask, moving_mask
         Layers, or None.
     fixed_points, moving_points
-        Points layers of landmarks, or None; for evaluation only.
+        Points layers of landmarks, or None.
     look
         Keywords for the layer of the moved volume: colormap and contrast limits.
     number
