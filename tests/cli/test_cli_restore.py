@@ -112,7 +112,7 @@ def test_a_scan_without_defects_says_so_and_writes_nothing(tmp_path, capfd, monk
         (["-o", "{0}/a.nrrd", "--mask", "{0}/all.nii.gz"], "covers the entire scan"),
         (["-o", "{0}/a.nrrd", "--mask", "{0}/none.nii.gz"], "no file or folder"),
         (["-o", "{0}/a.nrrd", "--defects", "metal,scratch"], "'scratch' is no kind"),
-        (["-o", "{0}/a.nrrd", "--model", "gan"], "no model of restoration 'gan'"),
+        (["-o", "{0}/a.nrrd", "--model", "gan"], "unknown restoration model 'gan'"),
     ],
 )
 def test_bad_input_is_one_sentence(series, tmp_path, capfd, options, text):

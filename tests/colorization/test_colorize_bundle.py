@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import pickle
 from collections.abc import Callable
@@ -11,7 +12,14 @@ import numpy as np
 import pytest
 from colorize_cases import write_bundle
 
-from tomochrome.bundles import load_arrays, load_state, read_weights, weights_folder
+from tomochrome.bundles import (
+    WEIGHTS,
+    eight_bit,
+    load_arrays,
+    load_state,
+    read_weights,
+    weights_folder,
+)
 from tomochrome.colorization import (
     DEFAULT_MODEL,
     ModelCard,
@@ -123,6 +131,26 @@ def test_damaged_weights_are_found_by_their_sum(transfer_bundle: Maker) -> None:
     file.write_bytes(data)
     with pytest.raises(ModelError, match="SHA-256"):
         load_arrays(find_model(bundle))
+
+
+def test_weights_in_eight_bits_are_read_to_half_a_step(network_bundle: Maker) -> None:
+    torch = pytest.importorskip("torch")
+    from safetensors.torch import save
+
+    bundle = network_bundle()
+    exact = load_state(find_model(bundle))
+    exact = {n: t for n, t in exact.items() if not n.startswith("hu_")}
+    data = save(eight_bit(exact))
+    (bundle / WEIGHTS).write_bytes(data)
+    read = load_state(edit(bundle, weights_sha256=hashlib.sha256(data).hexdigest()))
+    assert set(read) == set(exact)
+    for name, tensor in exact.items():
+        if tensor.is_floating_point() and tensor.ndim > 1:
+            channels = tensor.flatten(1)
+            step = channels.abs().amax(1, keepdim=True) / 127
+            assert ((read[name].flatten(1) - channels).abs() <= 0.501 * step + 1e-9).all()
+        else:
+            torch.testing.assert_close(read[name], tensor)
 
 
 def test_missing_weights(transfer_bundle: Maker) -> None:

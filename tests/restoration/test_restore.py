@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tomochrome as tc
-from tomochrome.errors import Cancelled, InputError, NotCTError, OptionError
+from tomochrome.errors import Cancelled, InputError, ModelError, NotCTError, OptionError
 from tomochrome.geometry.orient import reorient
 from tomochrome.restoration import DefectMap, lose_slices
 from tomochrome.restoration import scan_restoration as module
@@ -171,7 +171,7 @@ def test_the_history_says_what_was_done():
         ({}, {"defects": ["scratch"]}, OptionError, "'scratch' is no kind"),
         ({}, {"defects": "scratch"}, OptionError, "'scratch' is no kind"),
         ({}, {"defects": []}, OptionError, "nothing is no kind"),
-        ({}, {"model": "gan"}, OptionError, "no model of restoration 'gan'"),
+        ({}, {"model": "gan"}, ModelError, "restoration model 'gan'"),
     ],
 )
 def test_bad_input_is_refused_in_one_sentence(change, options, error, text):

@@ -323,6 +323,7 @@ def test_the_optimizer_is_chosen_on_the_command_line(tmp_path, capsys):
         assert settings["optimizer"] == name
     assert main([*argv, "--optimizer", "lbfgs"]) == 2
     kinds = {"adamw": "AdamW", "adam": "Adam", "rmsprop": "RMSprop", "sgd": "SGD"}
+    kinds |= {"adamax": "Adamax", "sgd-auto": "PolyakSGD"}
     for name, kind in kinds.items():
         task = Colors(config("unet", optimizer=name), tmp_path)
         assert type(task.optimizer(torch.nn.Linear(1, 1))).__name__ == kind

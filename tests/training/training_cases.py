@@ -10,6 +10,7 @@ import numpy as np
 from tomochrome.phantom import Structure
 from tomochrome.training.augment import Augmentation
 from tomochrome.training.config import CONFIGS
+from tomochrome.training.defect_scans import DefectScan
 from tomochrome.training.pool import HELD_OUT
 
 PHANTOMS = {"spacing": [8.0, 8.0, 8.0], "regions": {"abdomen": 1.0}, "count": 2}
@@ -54,6 +55,9 @@ SMALL = {
         name: {"shape": [32, 48], "crop": [24, 32], "reuse": 2, "batch": 2}
         for name in ("AlexNet", "VGG16", "ResNet18")
     },
+    "MaskedUNet": {"network": {"widths": [4, 8]}, "shape": [32, 32], "batch": 2, "scans": 3},
+    "DefectUNet": {"network": {"widths": [4, 8]}, "shape": [32, 32], "batch": 2, "scans": 3},
+    "TranslationVAE": {"network": {"widths": [4, 8]}, "shape": [32, 32], "batch": 2, "scans": 3},
     "SymNet": {
         "network": {"channels": [8, 12], "reach": 4.0, "passes": 2},
         "shape": [16, 16, 20],
@@ -103,6 +107,20 @@ def write_run(folder: Path, count: int = 2) -> Path:
     """Write a run's folder whose phantoms, held-out ones too, are all there."""
     write_pool(folder / "pool", range(1, count + 1))
     write_pool(folder / "held-out", range(HELD_OUT, HELD_OUT + 12))
+    return folder
+
+
+def write_defect_scans(folder: Path) -> Path:
+    """Write three scans to learn from and one held out, as `DefectScans` names them."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for k, name in enumerate(("learn-00000", "learn-00001", "learn-00002", "test-00003")):
+        rng = np.random.default_rng(k)
+        clean = rng.integers(-50, 90, (5, 40, 48)).astype(np.int16)
+        measured, code = clean.copy(), np.zeros(clean.shape, np.uint8)
+        code[1:4, 10:30, 12:30] = k + 1
+        measured[code > 0] += 150
+        scan = DefectScan(measured, measured, clean, code, (3.0, 1.0, 1.0), (1, 2, 3))
+        scan.save(folder / f"{name}.npy")
     return folder
 
 

@@ -42,7 +42,7 @@ from tomochrome.bundles.card import (
     reading_metadata,
     weights_folder,
 )
-from tomochrome.bundles.weights import load_arrays, load_state, read_weights
+from tomochrome.bundles.weights import eight_bit, load_arrays, load_state, read_weights
 
 __all__ = [
     "DEFECTS",
@@ -56,6 +56,7 @@ __all__ = [
     "Purpose",
     "current_name",
     "damaged",
+    "eight_bit",
     "find_card",
     "list_cards",
     "load_arrays",

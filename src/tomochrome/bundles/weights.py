@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from safetensors import SafetensorError
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 _MAX_WEIGHTS_BYTES: Final = 2 << 30
+SCALE: Final = ".scale"  #: suffix of the scales of a tensor stored as int8
 
 T = TypeVar("T")
 
@@ -68,10 +69,34 @@ def load_state(card: ModelCard) -> dict[str, Tensor]:
     """
     from safetensors.torch import load
 
+    stored = _parsed(card, load)
+    scales = {name: stored.pop(name) for name in list(stored) if name.endswith(SCALE)}
     return {
-        name: tensor.float() if tensor.is_floating_point() else tensor
-        for name, tensor in _parsed(card, load).items()
+        name: tensor.float() * scales[name + SCALE].float()
+        if name + SCALE in scales
+        else tensor.float()
+        if tensor.is_floating_point()
+        else tensor
+        for name, tensor in stored.items()
     }
+
+
+def eight_bit(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return weights with matrices as int8 and a scale for each output channel.
+
+    `load_state` reads them. Vectors are kept as they are.
+    """
+    stored = {}
+    for name, value in state.items():
+        if not value.is_floating_point() or value.ndim < 2:
+            stored[name] = value.contiguous()
+            continue
+        full = value.float()
+        largest = full.abs().amax(dim=tuple(range(1, full.ndim)), keepdim=True)
+        scale = (largest / 127).clamp(min=1e-12)
+        stored[name] = (full / scale).round().char().contiguous()
+        stored[name + SCALE] = scale
+    return stored
 
 
 def _parsed(card: ModelCard, load: Callable[[bytes], dict[str, T]]) -> dict[str, T]:

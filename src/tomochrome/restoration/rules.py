@@ -48,7 +48,7 @@ _MIN_ARC: Final = 0.15  # of the circle of the field where it cuts the body, in 
 _MIN_ARC_OF_SLICE: Final = 0.01
 _MIN_FIELD_PX: Final = 20
 _STREAK_PX: Final = 1.5  # over which the change by streaks is averaged
-_MIN_STREAK_HU: Final = 15.0  # with the best Dice on simulated metal: .55
+_MIN_STREAK_HU: Final = 10.0  # with the best Dice on simulated metal
 MIN_RING_PX: Final = 96  #: rows and columns; rings are not found in smaller slices
 MIN_SIGNIFICANCE: Final = 5.0
 """Of rings: clean scans have up to 4.4, those with damage by rings more (`estimate_rings`)."""

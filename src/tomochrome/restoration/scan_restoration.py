@@ -10,6 +10,7 @@ from typing import Any, Final, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from tomochrome.bundles import RESTORATION, find_card
 from tomochrome.errors import InputError, NotCTError, OptionError
 from tomochrome.geometry.orient import closest_axial, reorient_like
 from tomochrome.io.restored_mask import restored_text
@@ -22,7 +23,7 @@ from tomochrome.volume import Volume, require_volume
 
 DEFAULT: Final = "restoration"
 CLASSICAL: Final = "classical"  #: interpolation, without a network
-MODELS: Final = (DEFAULT, "restoration-vae", "restoration-vae-resnet", CLASSICAL)
+MODELS: Final = (DEFAULT, CLASSICAL)  #: those shipped; `restore` also takes the folder of a bundle
 
 
 def restore(
@@ -69,8 +70,8 @@ def restore(
         If the user cancelled.
     """
     start = time.perf_counter()
-    found = find_defects(volume, defects=defects, mask=mask)
     check_model(model)
+    found = find_defects(volume, defects=defects, mask=mask, device=device)
     if not found.mask.any():
         text = "no defects were found; nothing was restored"
         notice = Notice("restored", "info", text)
@@ -85,12 +86,15 @@ def find_defects(
     *,
     defects: Literal["auto"] | Collection[DefectKind] = "auto",
     mask: NDArray[np.bool_] | DefectMap | None = None,
+    device: str = "auto",
 ) -> DefectMap:
     """Return the defects of a scan that `restore` fills with the same arguments.
 
+    Rules find them; a network confirms the streaks of metal.
+
     Parameters
     ----------
-    volume, defects, mask
+    volume, defects, mask, device
         As for `restore`.
 
     Returns
@@ -112,7 +116,7 @@ def find_defects(
     check()
     report(0, 0, "finding defects")
     if mask is None:
-        return defects_by_rules(volume, kinds)
+        return _confirmed(volume, defects_by_rules(volume, kinds), device)
     code = mask.code if isinstance(mask, DefectMap) else _coded(volume, np.asarray(mask), kinds)
     if code.shape != volume.shape:
         raise InputError(
@@ -126,6 +130,20 @@ def find_defects(
             "from; mark only what is damaged"
         )
     return DefectMap(code)
+
+
+def _confirmed(volume: Volume, found: DefectMap, device: str) -> DefectMap:
+    """Return the defects without streaks that the network does not see."""
+    if not (found.code == KINDS.index("metal") + 1).any():
+        return found
+    from tomochrome.restoration.fill import confirm_streaks
+
+    upright = closest_axial(volume)
+    code = np.array(closest_axial(Volume(found.code, volume.affine, "unknown")).voxels)
+    confirm_streaks(np.asarray(upright.voxels, np.float32), code, device)
+    return DefectMap(
+        np.asarray(reorient_like(upright.with_voxels(code, unit="unknown"), volume).voxels)
+    )
 
 
 def check_kinds(
@@ -150,11 +168,9 @@ def check_kinds(
 
 
 def check_model(model: str) -> None:
-    """Raise `OptionError` unless a model of restoration has this name."""
-    if model not in MODELS:
-        raise OptionError(
-            f"there is no model of restoration '{model}'; choose one of {', '.join(MODELS)}"
-        )
+    """Raise `ModelError` unless a model of restoration has this name, or lies in this folder."""
+    if model != CLASSICAL:
+        find_card(model, RESTORATION)
 
 
 def _coded(volume: Volume, mask: NDArray[Any], kinds: tuple[DefectKind, ...]) -> NDArray[np.uint8]:
@@ -215,6 +231,8 @@ def _fill(
     model: str,
     device: str,
 ) -> NDArray[np.float32]:
-    if model != CLASSICAL:
-        raise OptionError(f"the model '{model}' is not installed; choose {CLASSICAL}")
-    return without_network(hu, code, spacing)
+    if model == CLASSICAL:
+        return without_network(hu, code, spacing)
+    from tomochrome.restoration.fill import fill
+
+    return fill(hu, code, spacing, model, device)

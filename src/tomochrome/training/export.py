@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from tomochrome import __version__
-from tomochrome.bundles import PHOTOGRAPH, PHOTOGRAPH_WEIGHTS, WEIGHTS
+from tomochrome.bundles import PHOTOGRAPH, PHOTOGRAPH_WEIGHTS, WEIGHTS, eight_bit
 from tomochrome.errors import InputError
 from tomochrome.runtime import quietly, write_whole
 from tomochrome.training.config import TrainingConfig
@@ -138,7 +138,7 @@ def write_bundle(folder: Path, bundle: Bundle, task: Task[Any], evidence: Eviden
 
     files = {WEIGHTS: bundle.tensors}
     if bundle.photograph is not None:
-        files[PHOTOGRAPH_WEIGHTS] = bundle.photograph
+        files[PHOTOGRAPH_WEIGHTS] = eight_bit(bundle.photograph)
     contents = {}
     for place, tensors in files.items():
         invalid = [name for name, value in tensors.items() if not torch.isfinite(value).all()]

@@ -51,8 +51,6 @@ _TITLES: Final[Mapping[str, str]] = {
 _COLORS: Final = ("#ff9d2e", "#4dc3ff", "#ff5ea8", "#f4e04d", "#8ee06f", "#b48cff")
 _MODEL_TITLES: Final[Mapping[str, str]] = {
     "restoration": "Network (default)",
-    "restoration-vae": "Variational autoencoder",
-    "restoration-vae-resnet": "Variational autoencoder, ResNet",
     "classical": "Interpolation, no network",
 }
 

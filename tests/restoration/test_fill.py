@@ -1,0 +1,101 @@
+"""Filling and finding with the shipped networks, on phantoms that no network learned from."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tomochrome.errors import Cancelled, ModelError
+from tomochrome.phantom import make_structures, render_hu
+from tomochrome.restoration.classical import metal_mask, without_network
+from tomochrome.restoration.defects import KINDS
+from tomochrome.restoration.fill import MIN_PROBABILITY, confirm_streaks, fill, probabilities
+from tomochrome.runtime import Task, running
+from tomochrome.training.defect_scans import DefectScan, Slab, draw_defect
+from tomochrome.training.pool import HELD_OUT
+
+SPACING = (3.0, 1.2, 1.2)
+
+
+@pytest.fixture(scope="module")
+def slab() -> Slab:
+    made = make_structures(HELD_OUT + 40, "pelvis", SPACING, shape=(9, 250, 330))
+    hu = render_hu(made.structures, SPACING, np.random.default_rng(5), noise=0.6)
+    return Slab(hu.astype(np.float32), SPACING, real=False)
+
+
+@pytest.fixture(scope="module")
+def metal(slab: Slab) -> DefectScan:
+    return draw_defect(slab, "metal", np.random.default_rng(4))
+
+
+def _filled(scan: DefectScan) -> np.ndarray:
+    code = np.asarray(scan.code, np.uint8)
+    return fill(scan.measured.astype(np.float32), code, SPACING, "restoration", "cpu")
+
+
+def _rmse(hu: np.ndarray, scan: DefectScan) -> float:
+    inside = (scan.code > 0) & ~metal_mask(scan.measured.astype(np.float32))
+    return float(np.sqrt(np.square(hu[inside].astype(float) - scan.clean[inside]).mean()))
+
+
+def test_streaks_of_metal_are_reduced_further_than_by_interpolation(metal: DefectScan) -> None:
+    damaged, classical = _rmse(metal.measured, metal), _rmse(metal.filled, metal)
+    restored = _rmse(_filled(metal), metal)
+    assert restored < 0.5 * damaged
+    assert restored < 0.8 * classical
+
+
+def test_noise_is_reduced(slab: Slab) -> None:
+    scan = draw_defect(slab, "noise", np.random.default_rng(1))
+    assert _rmse(_filled(scan), scan) < 0.65 * _rmse(scan.measured, scan)
+
+
+@pytest.mark.parametrize("kind", ["metal", "missing", "lines"])
+def test_nothing_changes_outside_the_defects(slab: Slab, kind: str) -> None:
+    scan = draw_defect(slab, kind, np.random.default_rng(2))
+    hu = scan.measured.astype(np.float32)
+    filled = _filled(scan)
+    kept = (scan.code == 0) | (metal_mask(hu) if kind == "metal" else False)
+    assert np.array_equal(filled[kept], hu[kept])
+    assert filled.min() >= -1024
+
+
+def test_a_model_without_a_defect_changes_nothing(slab: Slab) -> None:
+    code = np.zeros(slab.hu.shape, np.uint8)
+    assert np.array_equal(fill(slab.hu, code, SPACING, "restoration", "cpu"), slab.hu)
+    assert np.array_equal(without_network(slab.hu, code, SPACING), slab.hu)
+
+
+def test_probabilities_are_shares_on_the_grid_of_the_slice(slab: Slab) -> None:
+    shares = probabilities(slab.hu[:, :101, :77], 4, "cpu")
+    assert shares.shape == (len(KINDS) + 1, 101, 77)
+    np.testing.assert_allclose(shares.sum(axis=0), 1, atol=1e-4)
+
+
+def test_a_clean_slice_is_not_taken_for_damaged(slab: Slab) -> None:
+    damaged = 1 - probabilities(slab.hu, 4, "cpu")[0]
+    assert (damaged > MIN_PROBABILITY).mean() < 0.01
+
+
+def test_streaks_are_confirmed_where_the_finder_sees_them(metal: DefectScan) -> None:
+    hu = metal.measured.astype(np.float32)
+    code = np.full(hu.shape, 1, np.uint8)
+    confirm_streaks(hu, code, "cpu")
+    truth = np.asarray(metal.code) == 1
+    z = int(metal.targets[len(metal.targets) // 2])
+    assert code[z][truth[z]].mean() > code[z][~truth[z]].mean() + 0.2
+    assert code[metal_mask(hu)].all()
+
+
+def test_an_unknown_model_is_refused(slab: Slab) -> None:
+    code = np.zeros(slab.hu.shape, np.uint8)
+    with pytest.raises(ModelError, match="unknown restoration model 'gan'"):
+        fill(slab.hu, code, SPACING, "gan")
+
+
+def test_filling_can_be_cancelled(metal: DefectScan) -> None:
+    task = Task()
+    task.cancel()
+    with running(task), pytest.raises(Cancelled):
+        _filled(metal)
