@@ -160,8 +160,12 @@ def _outputs(
 
 
 def _filled_where(code: NDArray[np.uint8], hu: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """Return where a slice (y, x) is filled: noise only around the patient, which saves time."""
-    where = code > 0
+    """Return where a network fills a slice (y, x).
+
+    Noise only around the patient, which saves time; rings not at all, as what remains after their
+    subtraction is less than after the network.
+    """
+    where = (code > 0) & (code != KINDS.index("ring") + 1)
     noise = code == KINDS.index("noise") + 1
     if noise.any():
         body = ndimage.binary_opening(hu > _BODY_HU, iterations=_OPENED_PX)
