@@ -42,7 +42,7 @@ from tomochrome.bundles.card import (
     reading_metadata,
     weights_folder,
 )
-from tomochrome.bundles.weights import eight_bit, load_arrays, load_state, read_weights
+from tomochrome.bundles.weights import eight_bit, fitted, load_arrays, load_state, read_weights
 
 __all__ = [
     "DEFECTS",
@@ -58,6 +58,7 @@ __all__ = [
     "damaged",
     "eight_bit",
     "find_card",
+    "fitted",
     "list_cards",
     "load_arrays",
     "load_state",

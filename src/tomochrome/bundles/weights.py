@@ -15,11 +15,13 @@ from tomochrome.errors import ModelError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
+    from torch.nn import Module
 
 _MAX_WEIGHTS_BYTES: Final = 2 << 30
 SCALE: Final = ".scale"  #: suffix of the scales of a tensor stored as int8
 
 T = TypeVar("T")
+Network = TypeVar("Network", bound="Module")
 
 
 def read_weights(card: ModelCard) -> bytes:
@@ -79,6 +81,33 @@ def load_state(card: ModelCard) -> dict[str, Tensor]:
         else tensor
         for name, tensor in stored.items()
     }
+
+
+def fitted(network: Network, state: Mapping[str, Tensor], card: ModelCard) -> Network:
+    """Return a network with weights, in evaluation mode and not trainable.
+
+    Parameters
+    ----------
+    network
+        The network that the card's metadata describes; changed in place.
+    state
+        The weights.
+    card
+        Their bundle, for the message.
+
+    Raises
+    ------
+    ModelError
+        If the weights do not match the network.
+    """
+    try:
+        network.load_state_dict(state)
+    except RuntimeError as error:
+        raise ModelError(
+            f"the weights of the model '{card.name}' do not match the network described by its "
+            "metadata; reinstall the model"
+        ) from error
+    return network.eval().requires_grad_(False)
 
 
 def eight_bit(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

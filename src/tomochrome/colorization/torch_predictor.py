@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from tomochrome.bundles import ModelCard, load_state
+from tomochrome.bundles import ModelCard, fitted, load_state
 from tomochrome.colorization.grid_predictor import GridPredictor
 from tomochrome.colorization.inputs import InputSpec
 from tomochrome.errors import ModelError, TomochromeError
@@ -193,15 +193,7 @@ def load_network(
             f"the network of the model '{card.name}' has {config.get('out_channels')!r} tissues, "
             f"but this version uses {outputs}; use a model trained for this version"
         )
-    network = build_network(config)
-    try:
-        network.load_state_dict(state, strict=True)
-    except RuntimeError as error:
-        raise ModelError(
-            f"the weights of the model '{card.name}' do not match the network described by its "
-            "metadata; reinstall the model"
-        ) from error
-    return fold_norms(network.eval().requires_grad_(False))
+    return fold_norms(fitted(build_network(config), state, card))
 
 
 def fold_norms(network: torch.nn.Module) -> torch.nn.Module:

@@ -21,7 +21,7 @@ from safetensors.torch import load_file
 from torch import nn
 from torch.nn import functional
 
-from tomochrome.bundles import FEATURES, find_card, load_state, reading_metadata
+from tomochrome.bundles import FEATURES, find_card, fitted, load_state, reading_metadata
 from tomochrome.colorization.inputs import Channel, InputSpec
 from tomochrome.errors import ModelError, OptionError
 
@@ -225,13 +225,7 @@ def load_features(
         spec = InputSpec.from_dict(card.metadata["input"])
     if not isinstance(network, NETWORKS[BACKBONES[backbone]]):
         raise ModelError(f"the weights '{card.path}' are not of {backbone}, but of another network")
-    try:
-        network.load_state_dict(load_state(card))
-    except RuntimeError as error:
-        raise ModelError(
-            f"the weights of the model '{card.name}' do not match its metadata"
-        ) from error
-    return network.eval().requires_grad_(False), spec
+    return fitted(network, load_state(card), card), spec
 
 
 def _fitting(

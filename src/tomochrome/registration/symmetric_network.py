@@ -21,6 +21,7 @@ from tomochrome.bundles import (
     REGISTRATION,
     ModelCard,
     find_card,
+    fitted,
     load_state,
     reading_metadata,
 )
@@ -149,13 +150,7 @@ def load_symnet(model: str | os.PathLike[str] = DEFAULT_MODEL) -> tuple[SymNet, 
     card = find_card(model, REGISTRATION)
     with reading_metadata(card.path):
         net = build_symnet(card.metadata.get("network", {}))
-    try:
-        net.load_state_dict(load_state(card))
-    except RuntimeError as error:
-        raise ModelError(
-            f"the weights of the model '{card.name}' do not match its metadata"
-        ) from error
-    return net.eval().requires_grad_(False), card
+    return fitted(net, load_state(card), card), card
 
 
 def network_grid(net: SymNet, shape: Shape, shrink_by: int = 2) -> Shape:

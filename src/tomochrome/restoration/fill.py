@@ -17,10 +17,10 @@ from tomochrome.bundles import (
     ModelCard,
     Purpose,
     find_card,
+    fitted,
     load_state,
     reading_metadata,
 )
-from tomochrome.errors import ModelError
 from tomochrome.restoration.classical import metal_mask, without_network
 from tomochrome.restoration.defects import KINDS
 from tomochrome.restoration.networks import (
@@ -191,10 +191,4 @@ def _network(model: str, purpose: Purpose) -> tuple[torch.nn.Module, ModelCard]:
     card = find_card(model, purpose)
     with reading_metadata(card.path):
         net = build_network(card.metadata.get("network", {}))
-    try:
-        net.load_state_dict(load_state(card))
-    except RuntimeError as error:
-        raise ModelError(
-            f"the weights of the model '{card.name}' do not match its metadata"
-        ) from error
-    return net.eval().requires_grad_(False), card
+    return fitted(net, load_state(card), card), card

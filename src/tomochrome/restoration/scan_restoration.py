@@ -138,12 +138,19 @@ def _confirmed(volume: Volume, found: DefectMap, device: str) -> DefectMap:
         return found
     from tomochrome.restoration.fill import confirm_streaks
 
-    upright = closest_axial(volume)
-    code = np.array(closest_axial(Volume(found.code, volume.affine, "unknown")).voxels)
+    upright, code = closest_axial(volume), _upright(found.code, volume)
     confirm_streaks(np.asarray(upright.voxels, np.float32), code, device)
-    return DefectMap(
-        np.asarray(reorient_like(upright.with_voxels(code, unit="unknown"), volume).voxels)
-    )
+    return DefectMap(_on_grid(code, upright, volume))
+
+
+def _upright(code: NDArray[Any], volume: Volume) -> NDArray[Any]:
+    """Return a copy of a map on the grid of a volume in axial orientation."""
+    return np.array(closest_axial(Volume(code, volume.affine, "unknown")).voxels)
+
+
+def _on_grid(code: NDArray[np.uint8], upright: Volume, volume: Volume) -> NDArray[np.uint8]:
+    """Return a map in axial orientation on the grid of a volume."""
+    return np.asarray(reorient_like(upright.with_voxels(code, unit="unknown"), volume).voxels)
 
 
 def check_kinds(
@@ -180,15 +187,15 @@ def _coded(volume: Volume, mask: NDArray[Any], kinds: tuple[DefectKind, ...]) ->
     marked = mask != 0
     if len(kinds) == 1:
         return np.where(marked, np.uint8(KINDS.index(kinds[0]) + 1), np.uint8(0))
-    upright = closest_axial(Volume(marked, volume.affine, "unknown"))
-    code = np.where(upright.voxels, np.uint8(KINDS.index("lines") + 1), np.uint8(0))
-    code[upright.voxels.all(axis=(1, 2))] = KINDS.index("missing") + 1
-    return np.asarray(reorient_like(upright.with_voxels(code), volume).voxels)
+    upright = _upright(marked, volume)
+    code = np.where(upright, np.uint8(KINDS.index("lines") + 1), np.uint8(0))
+    code[upright.all(axis=(1, 2))] = KINDS.index("missing") + 1
+    return _on_grid(code, closest_axial(volume), volume)
 
 
 def _filled(volume: Volume, found: DefectMap, model: str, device: str) -> Volume:
     upright = closest_axial(replace(volume, restored=None))
-    code = np.asarray(closest_axial(Volume(found.code, volume.affine, "unknown")).voxels)
+    code = _upright(found.code, volume)
     hu = np.asarray(upright.voxels)
     check()
     report(0, 0, "filling defects")
