@@ -95,6 +95,11 @@ def fitted(network: Network, state: Mapping[str, Tensor], card: ModelCard) -> Ne
     card
         Their bundle, for the message.
 
+    Returns
+    -------
+    torch.nn.Module
+        The same network.
+
     Raises
     ------
     ModelError

@@ -7,7 +7,14 @@ import textwrap
 from collections.abc import Mapping
 from typing import Any
 
-from tomochrome.bundles import FEATURES, REGISTRATION, ModelCard, list_cards
+from tomochrome.bundles import (
+    DEFECTS,
+    FEATURES,
+    REGISTRATION,
+    RESTORATION,
+    ModelCard,
+    list_cards,
+)
 from tomochrome.cli import options
 from tomochrome.cli.files import check_inputs, read_reference
 from tomochrome.cli.session import Outcome, Session
@@ -56,14 +63,19 @@ def run(args: argparse.Namespace, session: Session) -> Outcome:
     if args.output is not None:
         raise OptionError("--output needs --compare with the CT to color")
     if not args.model:
-        cards = [*models(), *list_cards(REGISTRATION), *list_cards(FEATURES)]
+        cards = [*models(), *_others()]
         text = "\n\n".join(_summary(card.to_json()) for card in cards)
     else:
-        others = [*list_cards(REGISTRATION), *list_cards(FEATURES)]
-        register = {card.name: card for card in others}
-        cards = [register.get(name) or find_model(name) for name in args.model]
+        others = {card.name: card for card in _others()}
+        cards = [others.get(name) or find_model(name) for name in args.model]
         text = "\n\n".join(map(_page, cards))
     return Outcome({"models": [card.to_json() for card in cards]}, text)
+
+
+def _others() -> list[ModelCard]:
+    """Return the cards of the models that do not color."""
+    purposes = (REGISTRATION, FEATURES, RESTORATION, DEFECTS)
+    return [card for purpose in purposes for card in list_cards(purpose)]
 
 
 def _page(card: ModelCard) -> str:
