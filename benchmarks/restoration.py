@@ -36,7 +36,7 @@ import tomochrome as tc
 from tomochrome.geometry.orient import closest_axial
 from tomochrome.phantom import Structure
 from tomochrome.restoration.classical import interpolate_slices, metal_mask
-from tomochrome.restoration.defects import KINDS
+from tomochrome.restoration.defects import KINDS, code_of
 from tomochrome.training.defect_scans import DefectScan, draw_defect, draw_slab
 from tomochrome.training.patients import TrainingPatient, hu_of, tissues_of_structures
 from tomochrome.training.pool import HELD_OUT, generate_phantom, load
@@ -84,7 +84,7 @@ def drawn(patient: TrainingPatient, kind: str, seed: int) -> tuple[DefectScan, n
 
 def cubic(scan: DefectScan) -> np.ndarray:
     """Interpolate missing slices by cubic splines."""
-    missing = (scan.code == KINDS.index("missing") + 1).all(axis=(1, 2))
+    missing = (scan.code == code_of("missing")).all(axis=(1, 2))
     return interpolate_slices(scan.measured.astype(np.float32), missing, 3)
 
 

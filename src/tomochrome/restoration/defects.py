@@ -17,6 +17,11 @@ KINDS: Final[tuple[DefectKind, ...]] = ("metal", "ring", "missing", "lines", "no
 noise of a low dose; and what lies outside a truncated field of view."""
 
 
+def code_of(kind: str) -> int:
+    """Return the value of a kind in `DefectMap.code`."""
+    return KINDS.index(kind) + 1
+
+
 class Defect(NamedTuple):
     """The extent of one kind of defect.
 
@@ -42,7 +47,7 @@ class DefectMap:
     Attributes
     ----------
     code
-        uint8 (z, y, x): 0 for none, k + 1 for ``KINDS[k]``.
+        uint8 (z, y, x): 0 for none, else `code_of` the kind.
     """
 
     code: NDArray[np.uint8]

@@ -22,7 +22,7 @@ from tomochrome.bundles import (
     reading_metadata,
 )
 from tomochrome.restoration.classical import metal_mask, without_network
-from tomochrome.restoration.defects import KINDS
+from tomochrome.restoration.defects import code_of
 from tomochrome.restoration.networks import (
     MULTIPLE,
     STEP_HU,
@@ -31,12 +31,11 @@ from tomochrome.restoration.networks import (
     filler_input,
     finder_input,
 )
-from tomochrome.restoration.simulation import AIR_HU, MAX_HU
+from tomochrome.restoration.simulation import AIR_HU, BODY_HU, MAX_HU
 from tomochrome.runtime import check, choose_device, report
 
 FINDER: Final = "defects"  #: name of the model that finds defects
 MIN_PROBABILITY: Final = 0.25  #: of a defect, with the best Dice of streaks beside the rule
-_BODY_HU: Final = -300.0
 _OPENED_PX: Final = 3  # without which noise in air counts as the patient
 _MARGIN: Final = 40  # pixels that a network sees around a defect
 
@@ -82,7 +81,7 @@ def fill(
     filled = without_network(hu, code, spacing)
     out = filled.copy()
     damaged = np.flatnonzero(code.any(axis=(1, 2)))
-    metal = metal_mask(hu) if (code == KINDS.index("metal") + 1).any() else None
+    metal = metal_mask(hu) if (code == code_of("metal")).any() else None
     for done, z in enumerate(damaged):
         check()
         report(done, len(damaged), "filling defects")
@@ -112,7 +111,7 @@ def confirm_streaks(hu: NDArray[np.float32], code: NDArray[np.uint8], device: st
     device
         As for `fill`.
     """
-    streak = KINDS.index("metal") + 1
+    streak = code_of("metal")
     metal = metal_mask(hu)
     slices = np.flatnonzero((code == streak).any(axis=(1, 2)))
     for done, z in enumerate(slices):
@@ -165,10 +164,10 @@ def _filled_where(code: NDArray[np.uint8], hu: NDArray[np.float32]) -> NDArray[n
     Noise only around the patient, which saves time; rings not at all, as what remains after their
     subtraction is less than after the network.
     """
-    where = (code > 0) & (code != KINDS.index("ring") + 1)
-    noise = code == KINDS.index("noise") + 1
+    where = (code > 0) & (code != code_of("ring"))
+    noise = code == code_of("noise")
     if noise.any():
-        body = ndimage.binary_opening(hu > _BODY_HU, iterations=_OPENED_PX)
+        body = ndimage.binary_opening(hu > BODY_HU, iterations=_OPENED_PX)
         around = np.zeros(code.shape, np.bool_)
         if body.any():
             around[_around(body)] = True

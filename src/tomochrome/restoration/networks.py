@@ -20,7 +20,7 @@ from torch import nn
 from torch.nn import functional
 
 from tomochrome.errors import ModelError
-from tomochrome.restoration.defects import KINDS
+from tomochrome.restoration.defects import KINDS, code_of
 
 SOFT: Final = (40.0, 200.0)  #: HU at 0, and HU per unit, of soft tissue
 WIDE: Final = (0.0, 1000.0)  #: the same for all HU
@@ -86,7 +86,7 @@ def filler_input(
         wide), the nearest `NEIGHBORS` that are not missing (soft), where a missing slice lies
         between them, and a mask of each kind.
     """
-    missing = (code == KINDS.index("missing") + 1).all(axis=(1, 2))
+    missing = (code == code_of("missing")).all(axis=(1, 2))
     good = np.flatnonzero(~missing)
     before, after = good[good < z], good[good > z]
     nearest = []

@@ -21,9 +21,10 @@ from tomochrome.restoration.classical import (
     metal_mask,
     remove_rings,
 )
-from tomochrome.restoration.defects import KINDS, DefectKind, DefectMap
+from tomochrome.restoration.defects import KINDS, DefectKind, DefectMap, code_of
 from tomochrome.restoration.projection import Projector
 from tomochrome.restoration.simulation import (
+    BODY_HU,
     ELECTRONIC_NOISE,
     KERNEL_PX,
     MIN_CHANGE_HU,
@@ -34,7 +35,6 @@ from tomochrome.runtime import check
 from tomochrome.volume import Volume, require_volume
 
 MIN_PX: Final = 32  #: rows and columns; nothing is found in smaller slices
-_TISSUE_HU: Final = -300.0
 _MAX_RUN: Final = 4  # of lost slices or rows
 _MIN_SLICES: Final = 4
 _BLOCK_PX: Final = 4  # slices are compared by means of such blocks, in this range of HU
@@ -102,7 +102,7 @@ def defects_by_rules(volume: Volume, kinds: Collection[DefectKind] = KINDS) -> D
     code = np.zeros(hu.shape, np.uint8)
     if min(hu.shape[1:]) >= MIN_PX:
         for kind, mask in _masks(hu, outside, upright.spacing[2], kinds):
-            code[mask & (code == 0)] = KINDS.index(kind) + 1
+            code[mask & (code == 0)] = code_of(kind)
     marked = upright.with_voxels(code)
     return DefectMap(np.ascontiguousarray(reorient_like(marked, volume).voxels))
 
@@ -273,7 +273,7 @@ def outside_field(hu: NDArray[np.float32], outside: NDArray[np.bool_]) -> NDArra
     sizes = np.array(hu.shape[1:])[:, None, None] - 1
     index = np.rint(np.clip(points, 0, sizes)).astype(int)
     arcs = np.array([
-        ((part[tuple(index)] > _TISSUE_HU).any(axis=0) & whole).mean() for part in hu
+        ((part[tuple(index)] > BODY_HU).any(axis=0) & whole).mean() for part in hu
     ])  # fmt: skip
     if arcs.max() >= _MIN_ARC:
         cut = arcs >= _MIN_ARC_OF_SLICE

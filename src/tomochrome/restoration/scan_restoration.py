@@ -16,7 +16,7 @@ from tomochrome.geometry.orient import closest_axial, reorient_like
 from tomochrome.io.restored_mask import restored_text
 from tomochrome.notices import Notice
 from tomochrome.restoration.classical import without_network
-from tomochrome.restoration.defects import KINDS, DefectKind, DefectMap, Restoration
+from tomochrome.restoration.defects import KINDS, DefectKind, DefectMap, Restoration, code_of
 from tomochrome.restoration.rules import defects_by_rules
 from tomochrome.runtime import check, report
 from tomochrome.volume import Volume, require_volume
@@ -134,7 +134,7 @@ def find_defects(
 
 def _confirmed(volume: Volume, found: DefectMap, device: str) -> DefectMap:
     """Return the defects without streaks that the network does not see."""
-    if not (found.code == KINDS.index("metal") + 1).any():
+    if not (found.code == code_of("metal")).any():
         return found
     from tomochrome.restoration.fill import confirm_streaks
 
@@ -186,10 +186,10 @@ def _coded(volume: Volume, mask: NDArray[Any], kinds: tuple[DefectKind, ...]) ->
         return mask.astype(np.uint8)  # refused by the caller
     marked = mask != 0
     if len(kinds) == 1:
-        return np.where(marked, np.uint8(KINDS.index(kinds[0]) + 1), np.uint8(0))
+        return np.where(marked, np.uint8(code_of(kinds[0])), np.uint8(0))
     upright = _upright(marked, volume)
-    code = np.where(upright, np.uint8(KINDS.index("lines") + 1), np.uint8(0))
-    code[upright.all(axis=(1, 2))] = KINDS.index("missing") + 1
+    code = np.where(upright, np.uint8(code_of("lines")), np.uint8(0))
+    code[upright.all(axis=(1, 2))] = code_of("missing")
     return _on_grid(code, closest_axial(volume), volume)
 
 
@@ -212,7 +212,7 @@ def _filled(volume: Volume, found: DefectMap, model: str, device: str) -> Volume
     changed = voxels != hu
     text, notices = restored_text(changed), list[Notice]()
     for defect in found.defects:
-        if KINDS.index(defect.kind) + 1 not in kinds:
+        if code_of(defect.kind) not in kinds:
             left = f"a defect of the kind '{defect.kind}' is left: '{model}' does not restore it"
             notices.append(Notice("restored", "warning", left))
     step = f"{text} ({', '.join(d.kind for d in found.defects)}, model {model}); not for diagnosis"

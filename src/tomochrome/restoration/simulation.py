@@ -29,6 +29,7 @@ from tomochrome.restoration.projection import Projector
 MIN_CHANGE_HU: Final = 20.0  #: smaller changes are not damage
 MAX_HU: Final = 3071.0  #: of 12 bits, at which scanners clip
 AIR_HU: Final = -1024.0
+BODY_HU: Final = -300.0  #: between air or lung and tissue
 PHOTONS: Final = 3e5  #: detected per element and view without a patient, at the full dose
 ELECTRONIC_NOISE: Final = 8.0  #: standard deviation in photons
 _MIN_PHOTONS: Final = 30.0  # counted behind metal; scanners smooth or clip lower counts

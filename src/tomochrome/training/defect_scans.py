@@ -26,7 +26,7 @@ from tomochrome.phantom import Structure, render_hu
 from tomochrome.restoration import simulation
 from tomochrome.restoration.attenuation import Material
 from tomochrome.restoration.classical import metal_mask, without_network
-from tomochrome.restoration.defects import KINDS
+from tomochrome.restoration.defects import code_of
 from tomochrome.runtime import check, report
 from tomochrome.training.folder import make_folder, write_bytes
 from tomochrome.training.patients import TrainingPatient, hu_of
@@ -41,7 +41,6 @@ MAX_PIXELS: Final = 448  #: of a side; larger slices are cropped around the body
 _SLICES: Final = 9
 _RESCAN_SECONDS: Final = 20.0
 _BONE_HU: Final = 250.0
-_BODY_HU: Final = -300.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,7 +138,7 @@ def draw_defect(slab: Slab, kind: str, rng: np.random.Generator) -> DefectScan:
     damaged, targets = _DAMAGE[kind](hu, slab.spacing, rng)
     clean, code = hu, np.zeros(hu.shape, np.uint8)
     if kind != "none":
-        code[damaged.mask] = KINDS.index(kind) + 1
+        code[damaged.mask] = code_of(kind)
     if kind == "field":
         code[damaged.hu > simulation.AIR_HU] = 0
     if kind == "metal":  # it stays as it was measured
@@ -174,7 +173,9 @@ def draw_metal(
         Booleans (z, y, x), and the material.
     """
     middle = np.arange(len(hu)) == len(hu) // 2
-    bone, body = (np.argwhere((hu > low) & middle[:, None, None]) for low in (_BONE_HU, _BODY_HU))
+    bone, body = (
+        np.argwhere((hu > low) & middle[:, None, None]) for low in (_BONE_HU, simulation.BODY_HU)
+    )
     sites = bone if len(bone) > 50 and rng.random() < 0.85 else body
     mm = np.array(spacing)
     if not len(sites):
@@ -230,7 +231,7 @@ def _lines(hu: NDArray[np.float32], spacing: tuple[float, ...], rng: np.random.G
 
 
 def _field(hu: NDArray[np.float32], spacing: tuple[float, ...], rng: np.random.Generator) -> Drawn:
-    body = np.argwhere((hu > _BODY_HU).any(axis=0))
+    body = np.argwhere((hu > simulation.BODY_HU).any(axis=0))
     half = np.ptp(body, axis=0).max() / 2 if len(body) else min(hu.shape[1:]) / 2
     return simulation.truncate_field(hu, float(half * rng.uniform(0.6, 0.92))), _inner(hu)
 
@@ -390,7 +391,7 @@ def _patient(source: Source) -> TrainingPatient:
         return load(source.path)
     scan = closest_axial(read(source.path))
     hu = hu_of(scan)
-    body = np.where(hu > _BODY_HU, np.uint8(Structure.MUSCLE), np.uint8(0))
+    body = np.where(hu > simulation.BODY_HU, np.uint8(Structure.MUSCLE), np.uint8(0))
     return TrainingPatient(source.path.name, body, scan.spacing, hu)
 
 

@@ -35,7 +35,7 @@ from tomochrome._napari.restore.restore_work import (
 from tomochrome._napari.viewer.viewer_setup import prepare_viewer
 from tomochrome.errors import InputError, TomochromeError
 from tomochrome.notices import sentence
-from tomochrome.restoration.defects import KINDS, DefectMap
+from tomochrome.restoration.defects import KINDS, DefectMap, code_of
 from tomochrome.volume import RESTORED
 
 _HELP: Final = (
@@ -156,7 +156,7 @@ class RestorePanel(JobPanel):
         labels = self.viewer.add_labels(**defect_labels(code, layer))
         labels.brush_size = _BRUSH
         used = np.flatnonzero(np.bincount(code.ravel(), minlength=len(KINDS) + 1)[1:])
-        labels.selected_label = int(used[0]) + 1 if used.size else KINDS.index("lines") + 1
+        labels.selected_label = int(used[0]) + 1 if used.size else code_of("lines")
         self.view.defects.choose(labels)
         return labels
 
@@ -171,7 +171,7 @@ class RestorePanel(JobPanel):
     def _paint_with(self, _: object = None) -> None:
         labels = self.view.defects.layer()
         if labels is not None:
-            labels.selected_label = KINDS.index(self.view.paint.name) + 1
+            labels.selected_label = code_of(self.view.paint.name)
 
     def _label_changed(self, _: object = None) -> None:
         """Follow a label selected in napari's own controls."""
