@@ -20,7 +20,6 @@ from numpy.typing import NDArray
 import ctphantom
 from ctphantom import N_STRUCTURES, PHASES, REGIONS, Anatomy, Structure, StructureMap
 from ctphantom.materials import hu_table, sample_hu, texture_table
-from ctphantom.render import Scanner, render_ct
 from tomochrome.errors import OptionError
 from tomochrome.runtime.sandbox import call
 from tomochrome.runtime.task import check, report
@@ -301,6 +300,8 @@ def render_hu(
     ndarray
         HU, int16 (z, y, x).
     """
+    from ctphantom.render import Scanner, render_ct  # compiles
+
     return render_ct(
         structures, spacing, rng=rng, hu=sample_hu(None, rng), scanner=Scanner(noise=noise),
         threads=1,

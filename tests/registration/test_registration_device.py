@@ -12,6 +12,7 @@ import torch
 
 from tomochrome.registration import penalties, refine, velocity
 from tomochrome.registration.checked_input import SIMILARITIES
+from tomochrome.registration.guides import Guides
 from tomochrome.registration.similarity_losses import similarity
 from tomochrome.registration.symmetric_network import SymNet
 from tomochrome.registration.unfold import unfold
@@ -71,13 +72,17 @@ def test_velocities_and_what_is_sampled_through_them() -> None:
     assert follows(velocity.warp_nearest(there(1, 1, *SMALL), one))
 
 
+@pytest.mark.parametrize("guided", [False, True])
 @pytest.mark.parametrize("masked", [False, True])
 @pytest.mark.parametrize("factor", [2, 4])
-def test_the_goal_of_refinement(masked: bool, factor: int) -> None:
+def test_the_goal_of_refinement(masked: bool, factor: int, guided: bool) -> None:
     masks = there(2, 1, *SHAPE).detach() if masked else None
     images = there(2, 1, *SHAPE).detach()
-    pair = refine._Pair(images, masks, refine.smaller(SHAPE, factor))
-    goal = refine._Objective(*similarity("lncc"), 0.6)
+    features = there(2, 5, *SMALL).detach() if guided else None
+    landmarks = there(2, 3, 3).detach()
+    guides = Guides(SHAPE, there(2, 4, 4).detach(), landmarks) if guided else None
+    pair = refine._Pairs.of(images, masks, features, refine.smaller(SHAPE, factor))
+    goal = refine._Objective(*similarity("lncc"), 0.6, guides)
     start = there(1, 3, *SMALL)
     assert follows(*goal(start, pair, refine.Stage(4, factor, 1, 0.2)), back=(start,))
 
