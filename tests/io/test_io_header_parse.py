@@ -46,7 +46,7 @@ def both_ways(head: bytes, folder: Path) -> tuple[parse.Parsed | None, parse.Par
 
 
 def facts(parsed):
-    elements = {tag: found for tag, found in parsed.elements.items() if tag >> 16 != 2}
+    elements = {tag: parsed.elements[tag] for tag in parsed.elements if tag in WANTED}
     values = {tag: (found.VR, found.value or b"") for tag, found in elements.items()}
     values.pop(CHARSET, None)  # which pydicom converts at once
     return parsed.transfer_syntax, parsed.media_class, parsed.pixels_at, values
@@ -138,7 +138,14 @@ HEADS: list[bytes] = []
 
 
 def slice_heads(tmp_path_factory) -> list[bytes]:
-    for path in sorted(series(tmp_path_factory.mktemp("heads"), ct()).iterdir())[:4]:
+    """Return the heads of four slices, the same in each run: a writer's identifiers are random."""
+    folder = series(tmp_path_factory.mktemp("heads"), ct())
+    for i, path in enumerate(sorted(folder.iterdir())[:4]):
+        dataset = pydicom.dcmread(path)
+        dataset.StudyInstanceUID, dataset.SeriesInstanceUID = "2.25.11", "2.25.12"
+        dataset.FrameOfReferenceUID = "2.25.13"
+        dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID = f"2.25.{20 + i}"
+        dataset.save_as(path)
         data = path.read_bytes()
         HEADS.append(data[: data.index(b"\xe0\x7f\x10\x00") + 40])
     return HEADS
