@@ -98,7 +98,7 @@ wheel: $(STAMP)
 	sh scripts/check_wheel.sh $(BIN)/python dist
 
 libraries:
-	@sh scripts/system_libraries.sh
+	@sh scripts/system_libraries.sh tests
 
 $(VENV_PYTHON):
 	sh scripts/make_environment.sh "$(PYTHON)" "$(VENV)"

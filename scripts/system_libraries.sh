@@ -1,7 +1,8 @@
 #!/bin/sh
 # Make sure that the libraries which Qt and OpenGL load at run time are there, with a virtual
 # screen for the tests. On Debian and Ubuntu, as root, missing ones are installed; everywhere
-# else they are named, and the exit status is 1.
+# else they are named, and the exit status is 1. With the argument `tests`, also install programs
+# that only tests run.
 set -u
 
 # One "probe package" a line: a shared object, "cmd:" a program, or "dri:" Mesa's drivers.
@@ -61,6 +62,21 @@ missing() {
         present "$probe" || printf '%s\n' "$package"
     done | sort -u | tr '\n' ' '
 }
+
+# Programs that only tests run, and that these tests skip by name where they are missing.
+programs() {
+    for pair in chromium:chromium chromedriver:chromium-driver dcmftest:dcmtk dciodvfy:dicom3tools; do
+        command -v "${pair%%:*}" >/dev/null 2>&1 || printf '%s ' "${pair#*:}"
+    done
+}
+
+if [ "${1:-}" = tests ] && [ -n "$(programs)" ] && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
+    echo "Installing programs for tests: $(programs)" >&2
+    export DEBIAN_FRONTEND=noninteractive
+    # shellcheck disable=SC2046  # a list of names, meant to be split
+    { apt-get update -qq && apt-get install -y -qq --no-install-recommends $(programs); } >&2 ||
+        echo "Continuing without them: their tests are skipped." >&2
+fi
 
 packages=$(missing)
 [ -n "$packages" ] || exit 0
