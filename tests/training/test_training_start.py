@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from training_cases import small, write_run
 
+from tomochrome.bundles import DEFECTS, RESTORATION, find_card, load_state
 from tomochrome.cli.app import main
 from tomochrome.colorization import find_model
 from tomochrome.colorization.network_builder import build_network
@@ -16,6 +17,7 @@ from tomochrome.errors import ModelError, OptionError
 from tomochrome.training import load_config, train
 from tomochrome.training.config import CONFIGS
 from tomochrome.training.start import interpolate_weights, start_from
+from tomochrome.training.trainer import start_task
 
 torch = pytest.importorskip("torch")
 
@@ -120,3 +122,15 @@ def test_distant_slices_are_read_on_both_sides() -> None:
     offsets = [channel.offset_mm for channel in config.spec.channels]  # type: ignore[attr-defined]
     assert offsets[10:] == [-32, 32, -56, 56] and len(offsets) == config.network["in_channels"]
     assert {c.center for c in config.spec.channels[4:]} == {40}  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("name", ["restoration", "defects"])
+def test_a_network_of_restoration_starts_from_its_own_kind(name, tmp_path):
+    whole = json.loads((CONFIGS / f"{name}.json").read_text())
+    task = start_task(load_config({**whole, "start": name}), tmp_path, None, tmp_path)
+    card = find_card(name, RESTORATION if name == "restoration" else DEFECTS)
+    for key, value in load_state(card).items():
+        torch.testing.assert_close(task.network().state_dict()[key], value.float())
+    other = load_config({**whole, "start": "tissue"})
+    with pytest.raises(ModelError, match="cannot start from the model 'tissue'"):
+        start_task(other, tmp_path, None, tmp_path).network()

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import torch
 
-from tomochrome.bundles import load_state
+from tomochrome.bundles import Purpose, find_card, load_state
 from tomochrome.colorization.cards import find_model
 from tomochrome.errors import ModelError, OptionError
 
 
-def start_from(net: torch.nn.Module, model: str, *, partly: bool = False) -> None:
+def start_from(
+    net: torch.nn.Module, model: str, *, partly: bool = False, purpose: Purpose | None = None
+) -> None:
     """Load the weights of a model into a network; weights of additional input channels are zero.
 
     The network initially predicts the same as the model, whatever the additional channels contain.
@@ -22,6 +24,8 @@ def start_from(net: torch.nn.Module, model: str, *, partly: bool = False) -> Non
         Name of a model, or the folder of its bundle.
     partly
         Whether up to half of the weights may be missing in the model; they remain as they are.
+    purpose
+        What the model serves; by default colorization.
 
     Raises
     ------
@@ -31,7 +35,7 @@ def start_from(net: torch.nn.Module, model: str, *, partly: bool = False) -> Non
         If its network is a different one.
     """
     try:
-        card = find_model(model)
+        card = find_model(model) if purpose is None else find_card(model, purpose)
     except ModelError as error:
         raise ModelError(
             f"training cannot start from the model '{model}'; train that one first, or change "

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pydantic import Field, NonNegativeFloat, PositiveInt, model_validator
 from torch.nn import functional
 
-from tomochrome.bundles import eight_bit
+from tomochrome.bundles import DEFECTS, RESTORATION, eight_bit
 from tomochrome.restoration.defects import KINDS
 from tomochrome.restoration.networks import (
     MULTIPLE,
@@ -25,10 +25,18 @@ from tomochrome.restoration.networks import (
     soft,
     wide,
 )
-from tomochrome.training.config import PhantomPlan, Rate, Share, TrainingConfig, check_shape
+from tomochrome.training.config import (
+    ModelName,
+    PhantomPlan,
+    Rate,
+    Share,
+    TrainingConfig,
+    check_shape,
+)
 from tomochrome.training.defect_scans import SHARES, DefectScan, DefectScans, Source
 from tomochrome.training.precision import mixed_precision
 from tomochrome.training.self_training import taught_files
+from tomochrome.training.start import start_from
 from tomochrome.training.task_interface import (
     Bundle,
     Evidence,
@@ -62,6 +70,8 @@ class RestorationConfig(TrainingConfig):
         Height and width of a sample in pixels.
     divergence
         Weight of the Kullback-Leibler terms, for autoencoders.
+    start
+        Model with the initial weights, of the same network; None for random ones.
     """
 
     learning_rate: Rate = 5e-4
@@ -73,6 +83,7 @@ class RestorationConfig(TrainingConfig):
     real_share: Share = 0.35
     shape: tuple[int, int] = (192, 192)
     divergence: NonNegativeFloat = 1e-4
+    start: ModelName | None = None
 
     @model_validator(mode="after")
     def _fits(self) -> RestorationConfig:
@@ -167,7 +178,11 @@ class RestorationTask(Task[RestorationConfig]):
 
     def network(self) -> torch.nn.Module:
         """Build the network with its initial weights."""
-        return build_network(self.config.network)
+        net = build_network(self.config.network)
+        if self.config.start is not None:
+            purpose = DEFECTS if self.kind == "defects" else RESTORATION
+            start_from(net, self.config.start, purpose=purpose)
+        return net
 
     def dataset(self, stage: int = 0) -> DefectSamples:
         """Return crops of slices with a defect."""
