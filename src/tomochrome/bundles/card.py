@@ -150,8 +150,8 @@ def list_cards(purpose: Purpose, folder: Path | None = None) -> list[ModelCard]:
         If the metadata of a bundle cannot be read.
     """
     bundles = sorted(_bundles(folder).values())
-    found = [path for path in bundles if _metadata(path).get("kind") in purpose.kinds]
-    return [read_card(path, purpose) for path in found]
+    paths = [path for path in bundles if _metadata(path).get("kind") in purpose.kinds]
+    return [read_card(path, purpose) for path in paths]
 
 
 def current_name(model: str) -> str:
@@ -196,9 +196,9 @@ def find_card(model: str | os.PathLike[str], purpose: Purpose) -> ModelCard:
         return read_card(path, purpose)
     if path is None and name and Path(name).is_dir():
         return read_card(Path(name), purpose)
-    known = ", ".join(card.name for card in list_cards(purpose)) or "none are installed"
+    names = ", ".join(card.name for card in list_cards(purpose)) or "none are installed"
     raise ModelError(
-        f"unknown {purpose.noun} '{name}': choose one of {known}, "
+        f"unknown {purpose.noun} '{name}': choose one of {names}, "
         "or give the path of a bundle folder"
     )
 

@@ -75,8 +75,8 @@ def run(args: argparse.Namespace, session: Session) -> Outcome:
     names = (args.backbones or ",".join(options.FEATURE_BACKBONES)).split(",")
     for name in names:
         if name not in options.FEATURE_BACKBONES:
-            known = ", ".join(options.FEATURE_BACKBONES)
-            raise OptionError(f"unknown backbone '{name}': choose from {known}")
+            backbones = ", ".join(options.FEATURE_BACKBONES)
+            raise OptionError(f"unknown backbone '{name}': choose from {backbones}")
     data = compare(args, ["lncc", *names])
     return tell(args, data, session)
 

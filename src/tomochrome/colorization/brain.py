@@ -89,23 +89,23 @@ def shade_brain(scan: Scan, colors: Colors) -> None:
     field = CoarseField(level, *z, *y, *x)
     for k, plane in enumerate(code):
         check()
-        found = is_brain[plane]
-        if found.any():
-            shade = np.rint(field.plane(k)[found]).clip(-half, half).astype(np.intp) + half
-            plane[found] = shades[plane[found], shade]
+        brain = is_brain[plane]
+        if brain.any():
+            shade = np.rint(field.plane(k)[brain]).clip(-half, half).astype(np.intp) + half
+            plane[brain] = shades[plane[brain], shade]
 
 
 def _bounding_box(
     is_brain: NDArray[np.bool_], scan: Scan, colors: Colors
 ) -> tuple[slice, ...] | None:
     """Return the box of the brain, or None if there is little or none."""
-    found = is_brain[colors.code[tuple(slice(step // 2, None, step) for step in _SAMPLE)]]
+    brain = is_brain[colors.code[tuple(slice(step // 2, None, step) for step in _SAMPLE)]]
     voxel = float(np.prod(scan.spacing)) * np.prod(_SAMPLE)
-    if found.sum() * voxel < MIN_CM3 * 1000:
+    if brain.sum() * voxel < MIN_CM3 * 1000:
         return None
     box = []
     for axis, step in enumerate(_SAMPLE):
-        hit = np.flatnonzero(found.any(axis=tuple({0, 1, 2} - {axis})))
+        hit = np.flatnonzero(brain.any(axis=tuple({0, 1, 2} - {axis})))
         box.append(slice(max(0, (int(hit[0]) - 1) * step), (int(hit[-1]) + 2) * step))
     return tuple(box)
 
@@ -138,10 +138,10 @@ def _density(
     depth = ndimage.distance_transform_edt(np.pad(brain, 1), sampling=spacing)[1:-1, 1:-1, 1:-1]
     inner = depth > _RIM_MM
     weight, hu = weight * inner, hu * inner
-    smooth, known = _gaussian(weight, hu, SMOOTH_MM / spacing)
-    known &= brain
+    smooth, measured = _gaussian(weight, hu, SMOOTH_MM / spacing)
+    measured &= brain
     check()
-    around, _ = _gaussian(known.astype(np.float32), smooth * known, NEIGHBORHOOD_MM / spacing)
+    around, _ = _gaussian(measured.astype(np.float32), smooth * measured, NEIGHBORHOOD_MM / spacing)
     difference = np.where(brain, smooth - around, 0).astype(np.float32)
     # the same again without smoothing along z, in slabs
     check()
@@ -154,7 +154,7 @@ def _density(
 
     alone, _ = _gaussian(slabs(weight), slabs(hu), (0, *(SMOOTH_MM / spacing[1:])))
     alone -= slabs(around)
-    core = slabs(known & (depth > _CORE_MM)) > 0.999
+    core = slabs(measured & (depth > _CORE_MM)) > 0.999
     both = core[:-1] & core[1:]
     if np.count_nonzero(both) < 100:
         return _Density(difference, 0.0)

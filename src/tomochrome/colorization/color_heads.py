@@ -133,12 +133,12 @@ class TableHead(ColorHead):
         ModelError
             If they are not shares of each cell.
         """
-        found = torch.from_numpy(np.asarray(rates, np.float32))
-        if found.shape != self.rates.shape or not bool(((found >= 0) & (found <= 1)).all()):
+        stored = torch.from_numpy(np.asarray(rates, np.float32))
+        if stored.shape != self.rates.shape or not bool(((stored >= 0) & (stored <= 1)).all()):
             raise ModelError(
                 f"the table of confidences of the model '{model}' is invalid; reinstall the model"
             )
-        self.rates = found
+        self.rates = stored
 
 
 class PlainHead(TableHead):
@@ -213,8 +213,8 @@ def color_bins() -> NDArray[np.float32]:
     levels = np.arange(0, 256, 5, dtype=np.uint8)
     rgb = np.stack(np.meshgrid(levels, levels, levels, indexing="ij"), axis=-1)
     ab = srgb_to_lab(rgb.reshape(1, -1, 3))[0, :, 1:]
-    found = np.unique(np.rint(np.asarray(ab) / BIN_WIDTH).astype(int), axis=0)
-    return (found * BIN_WIDTH).astype(np.float32)
+    bins = np.unique(np.rint(np.asarray(ab) / BIN_WIDTH).astype(int), axis=0)
+    return (bins * BIN_WIDTH).astype(np.float32)
 
 
 def soft_bins(ab: torch.Tensor, neighbors: int = 5, sigma: float = 5.0) -> torch.Tensor:

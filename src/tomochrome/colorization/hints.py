@@ -284,8 +284,8 @@ class _StrokeColoring:
     def _box(self, stroke_box: Box) -> Box:
         """Return the bounding box of the part of the body that strokes can reach."""
         field = self.scan.body.field
-        found = ndimage.find_objects((field > 0).astype(np.uint8))
-        body = found[0] if found else tuple(slice(0, n) for n in field.shape)
+        boxes = ndimage.find_objects((field > 0).astype(np.uint8))
+        body = boxes[0] if boxes else tuple(slice(0, n) for n in field.shape)
         sides = []
         for axis, part in enumerate(stroke_box):
             factor = self.scan.body.factors[axis]

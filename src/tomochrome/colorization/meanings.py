@@ -104,17 +104,17 @@ def meanings_of(
     OptionError
         If a label has no meaning, or a meaning is invalid.
     """
-    known = {int(label): meaning_of(text) for label, text in (given or {}).items()}
-    if any(label < 1 for label in known):
+    given_meanings = {int(label): meaning_of(text) for label, text in (given or {}).items()}
+    if any(label < 1 for label in given_meanings):
         raise OptionError("stroke labels must be integers above 0; 0 means no stroke")
-    found: dict[Meaning, list[int]] = {}
+    labels_of: dict[Meaning, list[int]] = {}
     for label in map(int, labels):
-        if label not in known and not 0 < label < N_TISSUES:
+        if label not in given_meanings and not 0 < label < N_TISSUES:
             raise OptionError(
                 f"the stroke label {label} is not a tissue index (1 to {N_TISSUES - 1}, see "
                 f"'tomochrome palette'); define its meaning (--hint {label}=liver, in Python "
                 f"meanings={{{label}: 'liver'}})"
             )
-        meaning = known[label] if label in known else meaning_of(Tissue(label))
-        found.setdefault(meaning, []).append(label)
-    return found
+        meaning = given_meanings[label] if label in given_meanings else meaning_of(Tissue(label))
+        labels_of.setdefault(meaning, []).append(label)
+    return labels_of

@@ -115,8 +115,8 @@ def register_kind(kind: str) -> Callable[[P], P]:
     """
 
     def decorate(predictor: P) -> P:
-        known = _registered.get(kind)
-        if known is not None and known.__qualname__ != predictor.__qualname__:
+        earlier = _registered.get(kind)
+        if earlier is not None and earlier.__qualname__ != predictor.__qualname__:
             raise ModelError(f"there are two predictors of the kind '{kind}'")
         _registered[kind] = predictor
         return predictor
@@ -126,8 +126,8 @@ def register_kind(kind: str) -> Callable[[P], P]:
 
 def kinds() -> tuple[str, ...]:
     """Return all kinds of colorization models, built-in and registered."""
-    found = pkgutil.iter_modules(import_module(_KINDS).__path__)
-    return tuple(sorted({module.name.replace("_", "-") for module in found} | set(_registered)))
+    modules = pkgutil.iter_modules(import_module(_KINDS).__path__)
+    return tuple(sorted({module.name.replace("_", "-") for module in modules} | set(_registered)))
 
 
 def needs_reference(card: ModelCard) -> bool:

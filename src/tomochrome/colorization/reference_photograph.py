@@ -83,8 +83,8 @@ class Reference:
                     f"photograph {picture.shape[:2]}; use images of the same size"
                 )
         if self.labels is not None:
-            known = np.unique(self.labels)
-            wrong = known[(known >= N_TISSUES) & (known != NO_TISSUE)]
+            tissues = np.unique(self.labels)
+            wrong = tissues[(tissues >= N_TISSUES) & (tissues != NO_TISSUE)]
             if wrong.size:
                 raise InputError(
                     f"the labels of the reference photograph contain {wrong[0]}, which is not a "
@@ -131,12 +131,12 @@ class Reference:
     def tissues(self) -> NDArray[np.uint8]:
         """The labels (255 without labels), 0 outside the mask or foreground."""
         if self.labels is not None:
-            known = self.labels[self._subsampled]
+            tissues = self.labels[self._subsampled]
         elif self.mask is not None:
-            known = np.full(self.lab.shape[:2], NO_TISSUE, np.uint8)
+            tissues = np.full(self.lab.shape[:2], NO_TISSUE, np.uint8)
         else:
-            known = np.where(foreground(self.lab), NO_TISSUE, 0).astype(np.uint8)
-        return known if self.mask is None else np.where(self.mask[self._subsampled], known, 0)
+            tissues = np.where(foreground(self.lab), NO_TISSUE, 0).astype(np.uint8)
+        return tissues if self.mask is None else np.where(self.mask[self._subsampled], tissues, 0)
 
     @property
     def body(self) -> Mask:

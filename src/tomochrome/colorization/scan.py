@@ -222,14 +222,14 @@ def body_noise(scan: Scan) -> float:
     n = scan.hu.shape[0]
     body = scan.body_field()
     y, x = body.y + (body.wy > 0.5), body.x + (body.wx > 0.5)
-    found = []
+    levels = []
     for k in np.unique(np.linspace(0, n - 1, min(n, 9)).astype(int)):
         plane = scan.hu[k].astype(np.int32)
         inside = body.values[body.z[k]][np.ix_(y, x)] > 250
         soft = inside & (plane > -200) & (plane < 250)
         pairs = soft[:, 2:] & soft[:, :-2]
-        found.append(np.abs(plane[:, 2:] - plane[:, :-2])[pairs])
-    differences = np.concatenate(found)
+        levels.append(np.abs(plane[:, 2:] - plane[:, :-2])[pairs])
+    differences = np.concatenate(levels)
     if differences.size < 100:
         return 0.0
     return float(1.4826 * np.median(differences) / np.sqrt(2.0))

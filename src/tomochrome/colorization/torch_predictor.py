@@ -233,8 +233,8 @@ def _cpu_has_bfloat16() -> bool:
     """Whether the CPU supports bfloat16 in hardware; emulation would be slower than float32."""
     import torch
 
-    probes: tuple[str, ...] = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")
-    found: list[Callable[[], bool]] = [
-        probe for name in probes if (probe := getattr(torch.cpu, name, None)) is not None
+    names: tuple[str, ...] = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")
+    probes: list[Callable[[], bool]] = [
+        probe for name in names if (probe := getattr(torch.cpu, name, None)) is not None
     ]
-    return any(probe() for probe in found)
+    return any(probe() for probe in probes)

@@ -94,13 +94,13 @@ def reliability(voxels: NDArray[np.int64], right: NDArray[np.int64]) -> Reliabil
     )
 
 
-def reliability_table(found: Reliability) -> str:
+def reliability_table(measured: Reliability) -> str:
     """Return the reliability diagram as a Markdown table with text bars."""
-    total = sum(each.voxels for each in found.bins)
+    total = sum(each.voxels for each in measured.bins)
     rows = [
         f"| {each.low:.1f} to {each.high:.1f} | {100 * each.voxels / total:.0f} % "
         f"| {each.confidence:.2f} | {each.right:.2f} {'#' * round(20 * each.right)} |"
-        for each in found.bins
+        for each in measured.bins
         if each.confidence is not None and each.right is not None
     ]
     return "| confidence | share | mean | right |\n| --- | ---: | ---: | --- |\n" + "\n".join(rows)

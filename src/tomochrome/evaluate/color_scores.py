@@ -128,8 +128,8 @@ def score_color(
     # joint histogram of (true tissue, code), which determines the error
     joint = np.zeros((N_TISSUES, len(table)), np.int64)
     for names, codes in zip(truth, chroma.code, strict=True):
-        known = (names != NO_TISSUE) & (names != Tissue.AIR) & (names < N_TISSUES)
-        flat = names[known].astype(np.int64) * len(table) + codes[known]
+        judged = (names != NO_TISSUE) & (names != Tissue.AIR) & (names < N_TISSUES)
+        flat = names[judged].astype(np.int64) * len(table) + codes[judged]
         joint += np.bincount(flat, minlength=joint.size).reshape(joint.shape)
     sizes = joint.sum(axis=1)
     if not sizes.any():

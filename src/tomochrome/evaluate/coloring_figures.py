@@ -218,10 +218,10 @@ class Tally:
             check()
             report(k, len(hu), "comparing colors")
             rows.append(self._count(k, luminance(hu[k], self._window), table, chroma, truth))
-        found = np.array([row for row in rows if row[_VOXELS] > 0])
-        if not len(found):
+        sums = np.array([row for row in rows if row[_VOXELS] > 0])
+        if not len(sums):
             raise GeometryError("the truth contains no tissue or color inside the body")
-        self._scans.append(found)
+        self._scans.append(sums)
         if len(hu) > 1:
             self._flicker.append(flicker(chroma, hu, self._palette).chroma)
 
@@ -232,14 +232,14 @@ class Tally:
         units = slices
         if len(self._scans) >= _MIN_SCANS:
             units = np.array([scan.sum(axis=0) for scan in self._scans])
-        wanted = {**_FIGURES, "organ_error": _organ_error} if self._tissues else _FIGURES
-        found: dict[str, float | None] = {"organ_error": None, "grey_organ_error": None}
-        found |= {name: float(figure(total)) for name, figure in wanted.items()}
+        figures = {**_FIGURES, "organ_error": _organ_error} if self._tissues else _FIGURES
+        values: dict[str, float | None] = {"organ_error": None, "grey_organ_error": None}
+        values |= {name: float(figure(total)) for name, figure in figures.items()}
         if self._tissues:
             grey = total.copy()
             grey[_TISSUE_CHROMA] = total[_TISSUE_VOXELS] * self._grey
-            found["grey_organ_error"] = float(_organ_error(grey))
-        intervals = {name: bootstrap_interval(units, figure) for name, figure in wanted.items()}
+            values["grey_organ_error"] = float(_organ_error(grey))
+        intervals = {name: bootstrap_interval(units, figure) for name, figure in figures.items()}
         below = np.cumsum(self._differences)
         median, p95 = (
             int(np.searchsorted(below, share * below[-1])) * _STEP for share in (0.5, 0.95)
@@ -261,7 +261,7 @@ class Tally:
                 }
                 for k in tissues
             },
-            **found,  # type: ignore[arg-type]
+            **values,  # type: ignore[arg-type]
         )
 
     def _count(
@@ -353,10 +353,10 @@ def bootstrap_interval(
     rng = np.random.default_rng(seed)
     drawn = rng.multinomial(count, np.full(count, 1 / count), resamples).astype(np.float64)
     with np.errstate(divide="ignore", invalid="ignore"):
-        found = figure(drawn @ np.asarray(sums, np.float64))
-    found = found[~np.isnan(found)]
-    if not found.size:
+        draws = figure(drawn @ np.asarray(sums, np.float64))
+    draws = draws[~np.isnan(draws)]
+    if not draws.size:
         return None
     # figures can be infinite (PSNR without error), so do not interpolate between them
-    low, high = np.percentile(found, _TAILS, method="nearest")
+    low, high = np.percentile(draws, _TAILS, method="nearest")
     return float(low), float(high)

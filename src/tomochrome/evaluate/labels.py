@@ -135,13 +135,13 @@ def _boxes(labels: NDArray[np.uint16], count: int) -> list[tuple[slice, ...] | N
     """Return the bounding box of each label, None for absent ones."""
     from scipy import ndimage
 
-    found = list(ndimage.find_objects(labels, max_label=count)) if count else []
-    return found + [None] * (count - len(found))
+    boxes = list(ndimage.find_objects(labels, max_label=count)) if count else []
+    return boxes + [None] * (count - len(boxes))
 
 
 def _surface(labels: NDArray[np.uint16], code: int, box: tuple[slice, ...]) -> Flat:
     """Return the ascending flat indices of a label's surface voxels, given its bounding box."""
-    found = []
+    faces = []
     depth, few = box[0].stop, max(1, _SLAB // (labels.shape[1] * labels.shape[2]))
     for first in range(box[0].start, depth, few):
         check()
@@ -159,8 +159,8 @@ def _surface(labels: NDArray[np.uint16], code: int, box: tuple[slice, ...]) -> F
         index = np.nonzero(inside[rows, inner, inner] & ~core)
         starts = (first, box[1].start, box[2].start)
         whole = [i + start for i, start in zip(index, starts, strict=True)]
-        found.append(np.ravel_multi_index(whole, labels.shape))
-    return np.concatenate(found)
+        faces.append(np.ravel_multi_index(whole, labels.shape))
+    return np.concatenate(faces)
 
 
 def _hausdorff95(
@@ -183,11 +183,11 @@ def _hausdorff95(
             check()
             tree = cKDTree(points[target], balanced_tree=False, compact_nodes=False)
             queries = points[source][::step][~shared]
-            found = []
+            distances = []
             for first in range(0, len(queries), _QUERIES):
                 check()
                 part = queries[first : first + _QUERIES]
-                found.append(tree.query(part, workers=thread_count())[0])
-            distance[~shared] = np.concatenate(found)
+                distances.append(tree.query(part, workers=thread_count())[0])
+            distance[~shared] = np.concatenate(distances)
         largest = max(largest, float(np.percentile(distance, 95)))
     return largest

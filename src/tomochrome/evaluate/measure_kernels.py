@@ -46,19 +46,19 @@ def to_grey(first, last, values, weight, knots, greys, out):  # type: ignore[no-
     for row in range(first, last):
         z, y = row // height, row % height
         for x in range(width):
-            found = 0.0
+            grey = 0.0
             if weight[z, y, x]:
                 v = np.float64(values[z, y, x])
                 if v <= knots[0]:
-                    found = greys[0]
+                    grey = greys[0]
                 elif v >= knots[end]:
-                    found = greys[end]
+                    grey = greys[end]
                 else:
                     k = 0
                     while v >= knots[k + 1]:
                         k += 1
-                    found = slopes[k] * (v - knots[k]) + greys[k]
-            out[z, y, x] = found
+                    grey = slopes[k] * (v - knots[k]) + greys[k]
+            out[z, y, x] = grey
 
 
 @in_chunks(jobs=lambda *arguments: len(arguments[-1]), least=1)
@@ -136,7 +136,7 @@ def _rows_of_correlations(  # type: ignore[no-untyped-def]
 
 
 @in_chunks(jobs=lambda values, *_: len(values), least=1)
-def log_moments(first, last, values, wanted, every, out):  # type: ignore[no-untyped-def]
+def log_moments(first, last, values, inside, every, out):  # type: ignore[no-untyped-def]
     """Count determinants in each plane, and compute moments of the positive ones' logarithms.
 
     ``values`` (z, y, x); ``wanted`` is a mask of that shape, ignored if ``every`` is true. ``out``
@@ -148,7 +148,7 @@ def log_moments(first, last, values, wanted, every, out):  # type: ignore[no-unt
         count, above, total = 0, 0, 0.0
         for y in range(height):
             for x in range(width):
-                if every or wanted[z, y, x]:
+                if every or inside[z, y, x]:
                     count += 1
                     if values[z, y, x] > 0:
                         above += 1
@@ -156,6 +156,6 @@ def log_moments(first, last, values, wanted, every, out):  # type: ignore[no-unt
         mean, squares = total / max(above, 1), 0.0
         for y in range(height):
             for x in range(width):
-                if (every or wanted[z, y, x]) and values[z, y, x] > 0:
+                if (every or inside[z, y, x]) and values[z, y, x] > 0:
                     squares += (np.log(np.float64(values[z, y, x])) - mean) ** 2
         out[z, 0], out[z, 1], out[z, 2], out[z, 3] = count, above, mean, squares

@@ -37,14 +37,14 @@ class ModelRow:
     @property
     def error(self) -> float:
         """Mean distance in (a*, b*) over true tissues if known, otherwise over voxels."""
-        found = self.figures.organ_error
-        return self.figures.chroma_error if found is None else found
+        error = self.figures.organ_error
+        return self.figures.chroma_error if error is None else error
 
     @property
     def grey_error(self) -> float:
         """The `error` of a grey image."""
-        found = self.figures.grey_organ_error
-        return self.figures.grey_chroma_error if found is None else found
+        error = self.figures.grey_organ_error
+        return self.figures.grey_chroma_error if error is None else error
 
     @property
     def interval(self) -> tuple[float, float] | None:
@@ -77,7 +77,7 @@ class ModelRow:
         }
 
 
-def rows(found: Mapping[str, tuple[ColorFigures, float]]) -> list[ModelRow]:
+def rows(figures: Mapping[str, tuple[ColorFigures, float]]) -> list[ModelRow]:
     """Return the rows of a test set, sorted by error.
 
     Parameters
@@ -85,7 +85,7 @@ def rows(found: Mapping[str, tuple[ColorFigures, float]]) -> list[ModelRow]:
     found
         Figures and seconds per slice of each model by name.
     """
-    made = {name: ModelRow(*each) for name, each in found.items()}
+    made = {name: ModelRow(*each) for name, each in figures.items()}
     baseline = made[BASELINE].error if BASELINE in made else None
     if baseline:
         made = {

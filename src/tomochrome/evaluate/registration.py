@@ -102,17 +102,17 @@ def measure_registration(
                     labels = transform.apply(_plain(moving_labels), fixed, order="nearest", fill=0)
                 measures.update(overlap(truth, labels))
     report(3, 5, _STAGE)
-    found: dict[str, Any] = {"before": before, "after": after}
+    figures: dict[str, Any] = {"before": before, "after": after}
     if forward is not None:
         jacobian = jacobian_map(forward, fixed) if jacobian is None else jacobian
-        found["jacobian"] = jacobian_measures(jacobian, mask)
+        figures["jacobian"] = jacobian_measures(jacobian, mask)
         report(4, 5, _STAGE)
         if inverse is not None:
             consistency = inverse_consistency(forward, inverse, fixed, mask)
             if consistency:
-                found["inverse_consistency_mm"] = consistency
+                figures["inverse_consistency_mm"] = consistency
     report(5, 5, _STAGE)
-    return found
+    return figures
 
 
 def _check(

@@ -83,9 +83,9 @@ def similarity_measures(fixed: Volume, moved: Volume, mask: Mask = None) -> dict
     return {**measures, **_local_and_mutual(pair, (scales[0], scales[1]), valid)}
 
 
-def _valid(fixed: Volume, moved: Volume, wanted: NDArray[np.bool_] | None) -> NDArray[np.bool_]:
+def _valid(fixed: Volume, moved: Volume, mask: NDArray[np.bool_] | None) -> NDArray[np.bool_]:
     """Return the voxels that both volumes cover, inside the mask."""
-    valid = np.ones(fixed.shape, dtype=bool) if wanted is None else wanted.copy()
+    valid = np.ones(fixed.shape, dtype=bool) if mask is None else mask.copy()
     for rows in _slabs(fixed.shape):
         for volume in (fixed, moved):
             if volume.outside is not None:
@@ -117,11 +117,11 @@ def _moments(pair: Pair, valid: NDArray[np.bool_]) -> _Moments | None:
     from tomochrome.evaluate import measure_kernels
 
     depth, height, _ = valid.shape
-    found = np.empty((depth, height, 10))
+    moments = np.empty((depth, height, 10))
     for rows in _slabs(valid.shape):
         a, b = (np.ascontiguousarray(voxels[rows]) for voxels in pair)
-        measure_kernels.row_moments(a, b, valid[rows], found[rows].reshape(-1, 10))
-    rows_of = found[found[..., 0] > 0]
+        measure_kernels.row_moments(a, b, valid[rows], moments[rows].reshape(-1, 10))
+    rows_of = moments[moments[..., 0] > 0]
     if not len(rows_of):
         return None
     count = rows_of[:, 0]

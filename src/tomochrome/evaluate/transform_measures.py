@@ -41,18 +41,18 @@ def jacobian_measures(jacobian: Volume, mask: Mask = None) -> dict[str, float]:
     """
     from tomochrome.evaluate import measure_kernels
 
-    wanted = on_grid(mask, jacobian)
+    inside = on_grid(mask, jacobian)
     values = np.asarray(jacobian.voxels)
     if jacobian.outside is not None:
-        wanted = ~jacobian.outside if wanted is None else wanted & ~jacobian.outside
-    found = np.empty((len(values), 4))
+        inside = ~jacobian.outside if inside is None else inside & ~jacobian.outside
+    moments = np.empty((len(values), 4))
     few = max(1, _SLAB // (values.shape[1] * values.shape[2]))
     for first in range(0, len(values), few):
         check()
         rows = slice(first, first + few)
-        part = np.empty((0, 0, 0), np.bool_) if wanted is None else wanted[rows]
-        measure_kernels.log_moments(values[rows], part, wanted is None, found[rows])
-    count, above, mean, squares = found.T
+        part = np.empty((0, 0, 0), np.bool_) if inside is None else inside[rows]
+        measure_kernels.log_moments(values[rows], part, inside is None, moments[rows])
+    count, above, mean, squares = moments.T
     if not count.any():
         raise InputError(
             "the transform is not defined anywhere in the volume, so it cannot be evaluated"
@@ -89,19 +89,19 @@ def inverse_consistency(
     -----
     Grids of more than twelve million voxels are subsampled with an integer step on each axis.
     """
-    wanted = on_grid(mask, like)
+    inside = on_grid(mask, like)
     step = int(np.ceil((np.prod(like.shape, dtype=np.float64) / _MAX_POINTS) ** (1 / 3)))
-    wanted = None if wanted is None else wanted[::step, ::step, ::step]
+    inside = None if inside is None else inside[::step, ::step, ::step]
     affine = like.affine @ np.diag([step, step, step, 1.0])
     depth, height, width = (-(-n // step) for n in like.shape)
-    found: list[NDArray[np.float32]] = []
+    distances: list[NDArray[np.float32]] = []
     for rows, points in grid_slabs((depth, height, width), affine):
-        start = points if wanted is None else points[wanted[rows].ravel()]
-        known = np.ones(len(start), dtype=bool)
-        end = follow((*forward.steps, *inverse.steps), start.copy(), known)
+        start = points if inside is None else points[inside[rows].ravel()]
+        valid = np.ones(len(start), dtype=bool)
+        end = follow((*forward.steps, *inverse.steps), start.copy(), valid)
         apart = np.linalg.norm(end - start, axis=1).astype(np.float32)
-        found.append(apart if known.all() else apart[known])
-    distance = np.concatenate(found)
+        distances.append(apart if valid.all() else apart[valid])
+    distance = np.concatenate(distances)
     if len(distance) == 0:
         return {}
     return {

@@ -98,11 +98,11 @@ def unpack(path: str | os.PathLike[str]) -> Path:
     while not _lock.acquire(timeout=0.1):  # another thread is unpacking, perhaps the same file
         check()
     try:
-        known = _unpacked.get(key)
-        if known is None or not known.folder.is_dir():
-            known = _unpack(archive)
-            _unpacked[key] = known
-        return known.folder
+        unpacked = _unpacked.get(key)
+        if unpacked is None or not unpacked.folder.is_dir():
+            unpacked = _unpack(archive)
+            _unpacked[key] = unpacked
+        return unpacked.folder
     finally:
         _lock.release()
 
@@ -128,9 +128,9 @@ def skipped_entries(folder: str | os.PathLike[str]) -> tuple[Skipped, ...]:
 
 def _holder(path: Path) -> _Unpacked | None:
     """Return the unpacked archive that contains a path, if any."""
-    for known in list(_unpacked.values()):
-        if path.is_relative_to(known.folder):
-            return known
+    for unpacked in list(_unpacked.values()):
+        if path.is_relative_to(unpacked.folder):
+            return unpacked
     return None
 
 
@@ -154,9 +154,9 @@ def _unpack(archive: Path) -> _Unpacked:
         if isinstance(error, OSError) and error.errno is not None:
             raise InputError(f"'{archive}' cannot be unpacked: {error.strerror}") from error
         raise InputError(f"'{archive}' is a damaged zip archive; copy it again") from error
-    known = _Unpacked(archive, folder, skipped)
-    weakref.finalize(known, _remove, folder, os.getpid())  # also when the process ends
-    return known
+    unpacked = _Unpacked(archive, folder, skipped)
+    weakref.finalize(unpacked, _remove, folder, os.getpid())  # also when the process ends
+    return unpacked
 
 
 def _remove(folder: Path, owner: int) -> None:

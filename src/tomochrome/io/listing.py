@@ -102,9 +102,9 @@ def find(path: str | os.PathLike[str], pixels: bool = False, with_identity: bool
             _examine(file, listing, single)
             if done % step == 0 or done == len(files):
                 report(done, len(files), _STAGE)
-    for found in group(listing.headers):
+    for stack in group(listing.headers):
         check()
-        item = series.describe(found, single_file=single)
+        item = series.describe(stack, single_file=single)
         lost = _lost(item, listing)
         if lost:
             item = series.with_lost(item, lost)

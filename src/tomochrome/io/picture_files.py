@@ -73,13 +73,13 @@ def _read(path: str | os.PathLike[str], kind: str) -> NDArray[np.uint8]:
     if not path.is_file():
         raise InputError(f"there is no file '{path}'")
     try:
-        found = call(_pixels, str(path.absolute()), kind, subject=f"'{path}'")
+        pixels = call(_pixels, str(path.absolute()), kind, subject=f"'{path}'")
     except SandboxError as error:
         raise InputError(
             f"'{path}' cannot be read as a {kind}: it is damaged, truncated, or not a "
             "PNG, JPEG or TIFF file"
         ) from error
-    return np.asarray(found, np.uint8)
+    return np.asarray(pixels, np.uint8)
 
 
 def _pixels(path: str, kind: str) -> NDArray[Any]:
@@ -96,9 +96,9 @@ def _pixels(path: str, kind: str) -> NDArray[Any]:
             )
         allowed = _COLOR_MODES if kind == "photograph" else _LABEL_MODES
         if image.mode not in allowed:
-            wanted = "8-bit sRGB" if kind == "photograph" else "8-bit grey or with a color table"
+            accepted = "8-bit sRGB" if kind == "photograph" else "8-bit grey or with a color table"
             raise InputError(
-                f"'{name}' is a {kind} of mode {image.mode}; save it as {wanted} (PNG)"
+                f"'{name}' is a {kind} of mode {image.mode}; save it as {accepted} (PNG)"
             )
         upright = ImageOps.exif_transpose(image)
         if kind != "photograph":

@@ -151,16 +151,16 @@ def _from_markups(text: str, file: Path) -> list[tuple[str, list[float]]]:
     lists = whole.get("markups") if isinstance(whole, dict) else None
     if not isinstance(lists, list) or not all(isinstance(one, dict) for one in lists):
         raise InputError(f"'{file}' contains no markups of 3D Slicer")
-    found: list[tuple[str, list[float]]] = []
+    points: list[tuple[str, list[float]]] = []
     for one in lists:
         frame = _frame(one.get("coordinateSystem", "LPS"), file)
         unit = one.get("coordinateUnits", "mm")
         if (unit[0] if isinstance(unit, list) and unit else unit) != "mm":
             raise InputError(f"'{file}' gives its landmarks in a unit other than mm")
-        points = one.get("controlPoints", [])
-        for point in points if isinstance(points, list) else [None]:
-            found.append((frame, _position(point, len(found) + 1, file)))
-    return found
+        controls = one.get("controlPoints", [])
+        for point in controls if isinstance(controls, list) else [None]:
+            points.append((frame, _position(point, len(points) + 1, file)))
+    return points
 
 
 def _position(point: Any, number: int, file: Path) -> list[float]:

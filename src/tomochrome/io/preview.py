@@ -106,9 +106,9 @@ def _windowed(plane: NDArray[Any], volume: Volume) -> NDArray[np.uint8]:
 
 
 def _window(plane: NDArray[Any], volume: Volume) -> Window:
-    known = scanner_windows(volume)
-    if known:
-        return known[0]
+    windows = scanner_windows(volume)
+    if windows:
+        return windows[0]
     if volume.unit == "HU":
         return PRESETS["soft-tissue"]
     values = plane[np.isfinite(plane)]

@@ -122,15 +122,15 @@ def _check_stream(data: Path, start: int, array: NDArray[Any], *, is_plain: bool
 
     The voxels are compared only if ``is_plain``: a NRRD may skip bytes or interleave volumes.
     """
-    found = 0
+    checksum = 0
     with data.open("rb") as file:
         file.seek(start)
         stream = Inflater(file)
         while piece := stream.read(1 << 20):
-            found = zlib.crc32(piece, found)
+            checksum = zlib.crc32(piece, checksum)
     flat: Any = np.asarray(array).reshape(-1)
     swapped = flat.byteswap() if flat.itemsize > 1 else flat
-    if is_plain and found not in (zlib.crc32(flat), zlib.crc32(swapped)):
+    if is_plain and checksum not in (zlib.crc32(flat), zlib.crc32(swapped)):
         raise ValueError("the voxels are not those of the stream")
 
 
@@ -202,12 +202,12 @@ def transform_parts(path: str, where: str) -> list[dict[str, Any]]:
 
 def _names(content: bytes, ending: str, where: str) -> list[str]:
     """Return the class names of the transforms in a file, in file order."""
-    found = [(kind.decode(), *map(int, dims)) for kind, *dims in _NAME.findall(content)]
+    names = [(kind.decode(), *map(int, dims)) for kind, *dims in _NAME.findall(content)]
     is_text = ending in _TEXT
-    if not found or (is_text and not content.startswith(b"#Insight Transform File")):
+    if not names or (is_text and not content.startswith(b"#Insight Transform File")):
         raise InputError(f"'{where}' cannot be read as a transform: {_foreign(content)}")
-    kinds = [kind for kind, *_ in found]
-    for kind, source, target in found:
+    kinds = [kind for kind, *_ in names]
+    for kind, source, target in names:
         if kind not in _KNOWN:
             raise InputError(
                 f"'{where}' holds a transform of an unsupported kind: {kind}; convert it "

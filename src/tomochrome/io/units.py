@@ -161,10 +161,10 @@ def contradicts_hounsfield(
 
 def shifted(sample: NDArray[Any]) -> str:
     """Return that values are those of a shifted CT, and how to correct them; empty if not."""
-    found = find_shift(sample)
-    if found is None:
+    change = find_shift(sample)
+    if change is None:
         return ""
-    shift, air = found
+    shift, air = change
     correction = f"subtract {shift} from them" if shift > 0 else f"add {-shift} to them"
     return (
         f"the values look like those of a CT shifted by {shift} (air is near {air}, not near "

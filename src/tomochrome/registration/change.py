@@ -7,9 +7,10 @@ growth.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tomochrome.geometry.affine import require_same_grid
 from tomochrome.geometry.resample import resample
@@ -66,26 +67,79 @@ def change_map(fixed: Volume, moved: Volume, jacobian: Volume) -> ChangeMap:
     GeometryError
         If the three are not on one grid.
     """
-    require_same_grid(fixed, moved, "the fixed and the moved volume")
     require_same_grid(fixed, jacobian, "the fixed volume and the map of Jacobian determinants")
-    check()
-    own, other = (np.asarray(volume.voxels, np.float32) for volume in (fixed, moved))
-    difference = other - own
-    measured = np.ones(own.shape, bool)
-    for volume in (fixed, moved):
-        if volume.outside is not None:
-            measured &= ~volume.outside
-    body = measured & (own > _MIN_HU) & (other > _MIN_HU)
-    noise = _MIN_NOISE_HU
-    check()
-    if body.any():
-        offset = float(np.median(difference[body]))
-        difference -= offset
-        noise = max(noise, _MAD_TO_SD * float(np.median(np.abs(difference[body]))))
-    difference[~measured | (np.abs(difference) <= NOISE_FACTOR * noise)] = 0.0
+    spread = noise_of_difference(fixed, moved)
+    difference = spread.beyond(fixed, moved)
     growth = 100.0 * (np.asarray(jacobian.voxels, np.float32) - 1.0)
     plain = replace(fixed, unit="unknown")
-    return ChangeMap(plain.with_voxels(growth), plain.with_voxels(difference), noise)
+    return ChangeMap(plain.with_voxels(growth), plain.with_voxels(difference), spread.noise_hu)
+
+
+class Spread(NamedTuple):
+    """The moved minus the fixed HU of tissue that did not change.
+
+    Attributes
+    ----------
+    offset_hu
+        Their median.
+    noise_hu
+        Their standard deviation.
+    """
+
+    offset_hu: float
+    noise_hu: float
+
+    def beyond(
+        self, fixed: Volume, moved: Volume, part: tuple[Any, ...] = (...,)
+    ) -> NDArray[np.float32]:
+        """Return the moved minus the fixed HU, 0 where it is within the noise or not measured.
+
+        Parameters
+        ----------
+        fixed, moved
+            Two volumes on one grid.
+        part
+            Index of the part to compute; by default everything.
+        """
+        own, other = (np.asarray(v.voxels[part], np.float32) for v in (fixed, moved))
+        difference = other - own - np.float32(self.offset_hu)
+        unchanged = np.abs(difference) <= NOISE_FACTOR * self.noise_hu
+        for volume in (fixed, moved):
+            if volume.outside is not None:
+                unchanged |= volume.outside[part]
+        difference[unchanged] = 0.0
+        return difference
+
+
+def noise_of_difference(fixed: Volume, moved: Volume, step: int = 1) -> Spread:
+    """Return the noise of the difference between two registered scans, and the offset of their HU.
+
+    Parameters
+    ----------
+    fixed, moved
+        Two volumes on one grid.
+    step
+        Take every voxel at such a step along each axis.
+
+    Raises
+    ------
+    GeometryError
+        If they are not on one grid.
+    """
+    require_same_grid(fixed, moved, "the fixed and the moved volume")
+    part = (slice(None, None, step),) * 3
+    own, other = (np.asarray(v.voxels[part], np.float32) for v in (fixed, moved))
+    body = (own > _MIN_HU) & (other > _MIN_HU)
+    for volume in (fixed, moved):
+        if volume.outside is not None:
+            body &= ~volume.outside[part]
+    check()
+    if not body.any():
+        return Spread(0.0, _MIN_NOISE_HU)
+    difference = other[body] - own[body]
+    offset = float(np.median(difference))
+    deviation = float(np.median(np.abs(difference - np.float32(offset))))
+    return Spread(offset, max(_MIN_NOISE_HU, _MAD_TO_SD * deviation))
 
 
 def region_changes(

@@ -89,10 +89,10 @@ def compare_methods(
     TomochromeError
         As `register` does.
     """
-    known = (OWN, *FEATURE_BACKBONES, *OPPONENTS)
+    names = (OWN, *FEATURE_BACKBONES, *OPPONENTS)
     for name in methods:
-        if name not in known:
-            raise OptionError(f"unknown method '{name}': choose from {', '.join(known)}")
+        if name not in names:
+            raise OptionError(f"unknown method '{name}': choose from {', '.join(names)}")
     if "syn" in methods:
         _ants()
     scans = checked_pair(fixed, moving)

@@ -154,6 +154,7 @@ _MEASURES: Final = (
         False,
     ),
 )
+_MAX_REGIONS: Final = 12
 _MIN_CHANGE: Final = {"mutual_information": 0.01}  # of a measure; 0.005 for the others
 _COVERED: Final = (
     (
@@ -336,7 +337,19 @@ def rows_of(report: Report) -> list[Row]:
         texts = "" if old is None else f"{old:.2f}", f"{new:.2f}"
         change = -_change(old, new, 0.05)
         rows.append(Row("tre_mm", "Landmark error (mm)", meaning, *texts, change))
-    return [*rows, *_transform_rows(report)]
+    return [*rows, *_change_rows(report), *_transform_rows(report)]
+
+
+def _change_rows(report: Report) -> Iterator[Row]:
+    """Yield the volumes of the largest labelled regions in both scans."""
+    regions = sorted(report.get("change", {}).items(), key=lambda item: -item[1]["before_ml"])
+    for label, change in regions[:_MAX_REGIONS]:
+        meaning = (
+            f"Volume of the region with label {label} in the fixed image, and of what it is "
+            f"mapped to in the moving image: {change['percent']:+.1f} %"
+        )
+        texts = f"{change['before_ml']:.2f}", f"{change['after_ml']:.2f}"
+        yield Row(f"change {label}", f"Region {label} (mL)", meaning, *texts)
 
 
 def _change(old: float | None, new: float, min_change: float) -> int:

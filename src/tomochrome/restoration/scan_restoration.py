@@ -71,14 +71,14 @@ def restore(
     """
     start = time.perf_counter()
     check_model(model)
-    found = find_defects(volume, defects=defects, mask=mask, device=device)
-    if not found.mask.any():
+    marked = find_defects(volume, defects=defects, mask=mask, device=device)
+    if not marked.mask.any():
         text = "no defects were found; nothing was restored"
         notice = Notice("restored", "info", text)
-        return Restoration(volume, volume, found, model, time.perf_counter() - start, (notice,))
-    result = _filled(volume, found, model, device)
+        return Restoration(volume, volume, marked, model, time.perf_counter() - start, (notice,))
+    result = _filled(volume, marked, model, device)
     notices = tuple(n for n in result.provenance.warnings if n not in volume.provenance.warnings)
-    return Restoration(volume, result, found, model, time.perf_counter() - start, notices)
+    return Restoration(volume, result, marked, model, time.perf_counter() - start, notices)
 
 
 def find_defects(
@@ -132,13 +132,13 @@ def find_defects(
     return DefectMap(code)
 
 
-def _confirmed(volume: Volume, found: DefectMap, device: str) -> DefectMap:
+def _confirmed(volume: Volume, marked: DefectMap, device: str) -> DefectMap:
     """Return the defects without streaks that the network does not see."""
-    if not (found.code == code_of("metal")).any():
-        return found
+    if not (marked.code == code_of("metal")).any():
+        return marked
     from tomochrome.restoration.fill import confirm_streaks
 
-    upright, code = closest_axial(volume), _upright(found.code, volume)
+    upright, code = closest_axial(volume), _upright(marked.code, volume)
     confirm_streaks(np.asarray(upright.voxels, np.float32), code, device)
     return DefectMap(_on_grid(code, upright, volume))
 
@@ -193,9 +193,9 @@ def _coded(volume: Volume, mask: NDArray[Any], kinds: tuple[DefectKind, ...]) ->
     return _on_grid(code, closest_axial(volume), volume)
 
 
-def _filled(volume: Volume, found: DefectMap, model: str, device: str) -> Volume:
+def _filled(volume: Volume, marked: DefectMap, model: str, device: str) -> Volume:
     upright = closest_axial(replace(volume, restored=None))
-    code = _upright(found.code, volume)
+    code = _upright(marked.code, volume)
     hu = np.asarray(upright.voxels)
     check()
     report(0, 0, "filling defects")
@@ -211,11 +211,11 @@ def _filled(volume: Volume, found: DefectMap, model: str, device: str) -> Volume
         kinds.update(np.unique(code[z][voxels[z] != hu[z]]).tolist())
     changed = voxels != hu
     text, notices = restored_text(changed), list[Notice]()
-    for defect in found.defects:
+    for defect in marked.defects:
         if code_of(defect.kind) not in kinds:
             left = f"a defect of the kind '{defect.kind}' is left: '{model}' does not restore it"
             notices.append(Notice("restored", "warning", left))
-    step = f"{text} ({', '.join(d.kind for d in found.defects)}, model {model}); not for diagnosis"
+    step = f"{text} ({', '.join(d.kind for d in marked.defects)}, model {model}); not for diagnosis"
     outside = None if upright.outside is None else upright.outside & ~changed
     whole = replace(
         upright,

@@ -204,8 +204,8 @@ def _limit(memory: int, seconds: float) -> None:
         return
     with suppress(ValueError, OSError):
         _, most = resource.getrlimit(resource.RLIMIT_AS)
-        wanted = memory if memory and (most < 0 or memory < most) else most
-        resource.setrlimit(resource.RLIMIT_AS, (wanted, most))
+        bound = memory if memory and (most < 0 or memory < most) else most
+        resource.setrlimit(resource.RLIMIT_AS, (bound, most))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     signal.setitimer(signal.ITIMER_PROF, seconds)
     signal.setitimer(signal.ITIMER_REAL, CLOCK_FACTOR * seconds)

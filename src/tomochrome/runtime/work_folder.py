@@ -101,10 +101,10 @@ class Move:
 def _identity(path: Path) -> Identity:
     """Return inode and modification time (0 for folders); None if the path does not exist."""
     try:
-        found = path.lstat()
+        status = path.lstat()
     except FileNotFoundError:
         return None
-    return [found.st_ino, 0 if path.is_dir() else found.st_mtime_ns]
+    return [status.st_ino, 0 if path.is_dir() else status.st_mtime_ns]
 
 
 def final_path(path: str | os.PathLike[str]) -> Path:
@@ -196,10 +196,10 @@ def clear_leftovers(parent: Path) -> None:
     No exception is raised: leftovers that cannot be deleted stay.
     """
     try:
-        found = [e.path for e in os.scandir(parent) if e.name.startswith(PREFIX)]
+        folders = [e.path for e in os.scandir(parent) if e.name.startswith(PREFIX)]
     except OSError:
         return
-    for path in map(Path, found):
+    for path in map(Path, folders):
         with suppress(OSError):
             if path.is_dir() and not path.is_symlink():
                 _clear(path)

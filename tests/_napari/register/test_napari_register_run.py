@@ -146,7 +146,7 @@ def test_masks_and_landmarks_go_with_the_run(panel, qtbot, engine):
     ct = viewer.layers["prior"]
     mask = Labels(marked, scale=ct.scale, translate=ct.translate, units=ct.units)
     viewer.add_layer(mask)
-    panel.view.fixed_mask.choose(mask)
+    panel.view.volumes["fixed_mask"].choose(mask)
     panel.view.landmarks.create.click()
     fixed, moving = panel.view.landmarks.two
     fixed.data = np.array([[140.0, 0, 0], [120, 10, 20]])
@@ -159,6 +159,25 @@ def test_masks_and_landmarks_go_with_the_run(panel, qtbot, engine):
     np.testing.assert_allclose(
         options["moving_points"] - options["fixed_points"], np.tile(SHIFT, (2, 1))
     )
+
+
+def test_labels_and_rigid_parts_go_with_the_run(panel, qtbot, engine):
+    viewer, ct = panel.viewer, panel.viewer.layers["prior"]
+    marked = np.zeros(body().shape, np.uint8)
+    marked[3:9, 5:30, 5:15], marked[3:9, 5:30, 15:30] = 2, 7
+    for role in ("fixed_labels", "moving_labels", "rigid_mask"):
+        layer = Labels(marked, scale=ct.scale, translate=ct.translate, units=ct.units, name=role)
+        viewer.add_layer(layer)
+        panel.view.volumes[role].choose(layer)
+    panel.view.use_labels.setChecked(True)
+    change = {"7": {"before_ml": 8.04, "after_ml": 9.25, "percent": 15.05, "hu_change": 3.0}}
+    engine.report["change"] = change
+    register(panel, qtbot)
+    options = engine.calls[0][2]
+    assert options["use_labels"] is True
+    for role in ("fixed_labels", "moving_labels", "rigid_mask"):
+        assert set(np.unique(options[role].voxels)) == {0, 2, 7}
+    assert ("Region 7 (mL)", "8.04", "9.25") in panel.view.result.rows()
 
 
 def test_an_unexpected_failure_is_shown_and_the_panel_goes_on(panel, qtbot, monkeypatch):

@@ -33,6 +33,28 @@ def test_maps_come_and_go_with_their_boxes(panel, qtbot, engine):
     assert "Deformation grid" not in names(panel)
 
 
+def test_what_changed_is_shown_beyond_the_noise(panel, qtbot, engine):
+    alignment = register(panel, qtbot)
+    use = panel.view.use
+    assert use.change.isEnabled()
+    use.change.setChecked(True)
+    layer = panel.viewer.layers["Change of HU"]
+    fixed, moved = alignment.fixed.volume, source_of(alignment.layer.metadata).shown
+    offset, noise = alignment.spread
+    change = moved.voxels.astype(float) - fixed.voxels - offset
+    beyond = np.abs(change) > 3 * noise
+    for volume in (fixed, moved):
+        if volume.outside is not None:
+            beyond &= ~volume.outside
+    rgba = np.asarray(layer.data[:])
+    assert beyond.any()
+    np.testing.assert_array_equal(rgba[..., 3] > 0, beyond)
+    more = rgba[..., 0].astype(int) > rgba[..., 2]
+    np.testing.assert_array_equal(more[beyond], change[beyond] > 0)
+    panel.viewer.layers.remove(alignment.layer)
+    assert not use.change.isEnabled()
+
+
 def test_the_transform_is_applied_to_any_layer(panel, qtbot, engine):
     viewer = panel.viewer
     register(panel, qtbot)

@@ -184,8 +184,8 @@ def volume_of(layer: Any, affine: NDArray[np.float64]) -> Volume:
     return Volume(data, affine, unit, provenance)
 
 
-def mask_of(layer: Any, over: Placed) -> Volume:
-    """Return a mask drawn over a volume (1 inside) on the mask's own grid.
+def mask_of(layer: Any, over: Placed, *, keep_labels: bool = False) -> Volume:
+    """Return a mask drawn over a volume (1 inside) on the mask's own grid, or its labels.
 
     Raises `InputError` if the layer is not a volume, or is empty.
     """
@@ -197,7 +197,8 @@ def mask_of(layer: Any, over: Placed) -> Volume:
     if not marked.any():
         raise InputError(f"the mask '{layer.name}' is empty; paint in it, or select no mask")
     provenance = Provenance(source=layer.name, kind="napari-layer")
-    return Volume(marked.astype(np.uint8), patient_affine(layer, over), "unknown", provenance)
+    voxels = np.where(marked, data, 0) if keep_labels else marked.astype(np.uint8)
+    return Volume(voxels, patient_affine(layer, over), "unknown", provenance)
 
 
 def labels_on(labels: Any, layer: Any, advice: str) -> NDArray[Any]:

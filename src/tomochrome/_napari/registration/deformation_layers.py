@@ -1,4 +1,4 @@
-"""The layers that show a deformation: Jacobian map and deformation grid."""
+"""The layers that show a deformation and a change: Jacobian map, grid, difference of HU."""
 
 from __future__ import annotations
 
@@ -17,10 +17,12 @@ from tomochrome._napari.layers.volume_layers import (
     LayerSource,
     LayerTuple,
     color_layer,
+    source_of,
 )
 from tomochrome._napari.registration.register_work import volume_on
 from tomochrome.compare.region import Region
 from tomochrome.geometry.affine import apply
+from tomochrome.registration.change import Spread
 from tomochrome.transform import Transform
 from tomochrome.volume import Volume
 
@@ -65,6 +67,48 @@ def grid_layer(forward: Transform, fixed: Placed) -> LayerTuple:
     shown = Volume(picture, volume.affine, "RGBA", volume.provenance)
     source = LayerSource("derived", fixed.stored, shown)
     return color_layer(picture, source, fixed.transform, "Deformation grid")
+
+
+def change_layer(moved: Any, fixed: Placed, spread: Spread | None) -> LayerTuple:
+    """Build the layer of the HU that changed beyond the noise, a `ChangePicture`."""
+    volume, source = fixed.volume, source_of(moved.metadata)
+    assert source is not None and spread is not None
+    picture: Any = ChangePicture(volume, source.shown, spread)
+    shown = Volume(picture, volume.affine, "RGBA", volume.provenance)
+    own = LayerSource("derived", fixed.stored, shown)
+    return color_layer(picture, own, fixed.transform, "Change of HU")
+
+
+_LESS_MORE: Final = np.array([[0, 112, 176], [232, 120, 20]], np.uint8)  # as in the difference view
+_STRONGEST_HU: Final = 200.0
+_MIN_OPACITY: Final = 90
+
+
+class ChangePicture(LazyPicture):
+    """The moved minus the fixed HU beyond the noise: blue for less, orange for more.
+
+    Parameters
+    ----------
+    fixed, moved
+        Two volumes on one grid.
+    spread
+        Of what did not change.
+    """
+
+    def __init__(self, fixed: Volume, moved: Volume, spread: Spread) -> None:
+        super().__init__(fixed.shape)
+        self._volumes, self._spread = (fixed, moved), spread
+
+    def compute(self, region: Region) -> NDArray[np.uint8]:
+        """Return RGBA of a region, transparent where nothing changed."""
+        part = tuple(slice(axis.start, axis.stop, axis.step) for axis in region.axes)
+        change = self._spread.beyond(*self._volumes, part)
+        strength = np.minimum(np.abs(change) / _STRONGEST_HU, 1)
+        out = np.empty((*change.shape, 4), np.uint8)
+        out[..., :3] = _LESS_MORE[(change > 0).astype(np.intp)]
+        alpha = _MIN_OPACITY + (255 - _MIN_OPACITY) * strength
+        out[..., 3] = np.where(change == 0, 0, np.rint(alpha))
+        return out
 
 
 _COLOR: Final = (255, 226, 120)

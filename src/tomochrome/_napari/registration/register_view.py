@@ -111,6 +111,11 @@ class UsePanel(QWidget):
         self.jacobian.setToolTip(
             "Local volume change. Blue: smaller in the moving image; orange: larger; red: folded"
         )
+        self.change = QCheckBox("Change of HU", self)
+        self.change.setToolTip(
+            "Where the moved image differs from the fixed one beyond the noise. Blue: lower HU; "
+            "orange: higher"
+        )
         self.grid = QCheckBox("Deformation grid", self)
         self.grid.setToolTip("A regular grid of the moving image, deformed like the image")
         self.layer = LayerChoice(
@@ -149,7 +154,7 @@ class UsePanel(QWidget):
         grid.addWidget(self.apply, 2, 1, 1, 2)
         grid.setColumnStretch(1, 1)
         checks, files = (
-            WrappingRow(self.jacobian, self.grid),
+            WrappingRow(self.jacobian, self.change, self.grid),
             WrappingRow((self.save, 1), (self.save_inverse, 1)),
         )
         stacked(self, checks, grid, files, margins=0)
@@ -254,6 +259,34 @@ def _compared(name: str) -> dict[str, Any]:
     return {"similarity": name}
 
 
+def is_mask(layer: Any) -> bool:
+    """Whether a layer can be a mask."""
+    source = source_of(layer.metadata)
+    plain = isinstance(layer, Labels) or is_grey_image(layer)
+    return plain and (source is None or source.role != "derived")
+
+
+def _is_labels(layer: Any) -> bool:
+    return isinstance(layer, Labels)
+
+
+_IN_MASK: Final = "Only voxels inside the mask are used for the registration"
+_LABELS: Final = "Labelled regions: their overlap and volumes are measured in both images"
+#: Titles, tooltips and layers of the masks and labels, by keyword of `tomochrome.register`.
+_VOLUMES: Final[dict[str, tuple[str, str, Callable[[Any], bool]]]] = {
+    "fixed_mask": ("Fixed mask", _IN_MASK, is_mask),
+    "moving_mask": ("Moving mask", _IN_MASK, is_mask),
+    "fixed_labels": ("Fixed labels", _LABELS, _is_labels),
+    "moving_labels": ("Moving labels", _LABELS, _is_labels),
+    "rigid_mask": (
+        "Rigid parts",
+        "Labelled parts of the fixed image that move without deformation, such as bones or "
+        "implants; each connected part by itself",
+        _is_labels,
+    ),
+}
+
+
 class RegisterView(JobView):
     """The fields, from top to bottom: inputs, run, result, comparison, transform, landmarks."""
 
@@ -277,16 +310,23 @@ class RegisterView(JobView):
         self.refine.setToolTip(
             "Maximum number of iterations that refine the deformation; 0 turns refinement off"
         )
-        self.fixed_mask = LayerChoice(viewer, self, accepts=is_mask, nothing="None")
-        self.moving_mask = LayerChoice(viewer, self, accepts=is_mask, nothing="None")
-        for mask in (self.fixed_mask, self.moving_mask):
-            mask.setToolTip("Only voxels inside the mask are used for the registration")
+        self.volumes = {
+            role: LayerChoice(viewer, self, accepts=accepts, nothing="None")
+            for role, (_, _, accepts) in _VOLUMES.items()
+        }
+        for role, (_, tip, _) in _VOLUMES.items():
+            self.volumes[role].setToolTip(tip)
         self.device = _choice({}, "CPU or GPU used for the computation", self)
         self.keep = QCheckBox("Keep earlier results of this pair", self)
         self.keep.setToolTip("Otherwise a new run replaces the last result of these two images")
         self.use_points = QCheckBox("Landmarks drive the registration", self)
         self.use_points.setToolTip(
             "The landmarks below are drawn together, too; their error is then no evaluation"
+        )
+        self.use_labels = QCheckBox("Labels drive the registration", self)
+        self.use_labels.setToolTip(
+            "Regions with the same label are drawn together, too; their overlap is then no "
+            "evaluation"
         )
         self.load = QPushButton("Load transform …", self)
         self.load.setToolTip(
@@ -301,8 +341,8 @@ class RegisterView(JobView):
         self.landmarks = LandmarkPanel(viewer, lambda: self.two, self)
         self.locked = (
             self.load, self.fixed, self.moving, self.init, self.model, self.similarity,
-            self.refine, self.fixed_mask, self.moving_mask, self.device, self.keep, self.kept,
-            self.use_points,
+            self.refine, *self.volumes.values(), self.device, self.keep, self.kept,
+            self.use_points, self.use_labels,
         )  # fmt: skip
         self._lay_out(parent)
         self.curve.clear()
@@ -321,9 +361,9 @@ class RegisterView(JobView):
         )
         form(
             ("Similarity", self.similarity),
-            ("Fixed mask", self.fixed_mask),
-            ("Moving mask", self.moving_mask),
+            *((title, self.volumes[role]) for role, (title, _, _) in _VOLUMES.items()),
             self.use_points,
+            self.use_labels,
             ("Device", self.device),
             self.keep,
             parent=more,
@@ -356,6 +396,7 @@ class RegisterView(JobView):
             "refine": None if refine < 0 else refine,
             **_compared(self.similarity.name),
             "use_points": self.use_points.isChecked(),
+            "use_labels": self.use_labels.isChecked(),
             "device": self.device.name,
         }
 
@@ -393,13 +434,6 @@ class RegisterView(JobView):
     def show_progress(self, done: int, total: int, stage: str) -> None:
         """Show the progress of the job; a total of 0 means that it is unknown."""
         self.progress.say(done, total, STAGES.get(stage, stage))
-
-
-def is_mask(layer: Any) -> bool:
-    """Whether a layer can be a mask."""
-    source = source_of(layer.metadata)
-    plain = isinstance(layer, Labels) or is_grey_image(layer)
-    return plain and (source is None or source.role != "derived")
 
 
 def _named(choices: dict[str, tuple[str, str]]) -> list[Named]:

@@ -144,8 +144,7 @@ class RegisterWidget(JobPanel):
             fixed,
             moving,
             view.options,
-            view.fixed_mask.layer(),
-            view.moving_mask.layer(),
+            {role: x for role, box in view.volumes.items() if (x := box.layer()) is not None},
             marks[0],
             marks[1],
             {} if moving is None else look_of(moving),
@@ -245,9 +244,7 @@ class RegisterWidget(JobPanel):
         view.landmarks.end()
         self.comparing.release()
         self.shown.release()
-        for part in (view.use, view.landmarks, view.fixed, view.moving):
+        for part in (view.use, view.landmarks, view.fixed, view.moving, *view.volumes.values()):
             part.release()
-        for mask in (view.fixed_mask, view.moving_mask):
-            mask.release()
         self._busy_with = ()
         super().cleanup()

@@ -32,6 +32,7 @@ from tomochrome._napari.layers.volume_layers import (
 from tomochrome.errors import InputError
 from tomochrome.geometry import reorient_like
 from tomochrome.notices import Notice
+from tomochrome.registration.change import Spread, noise_of_difference
 from tomochrome.registration.verdict import warnings_of
 from tomochrome.runtime import check, report
 from tomochrome.transform import Transform
@@ -39,6 +40,8 @@ from tomochrome.volume import Volume
 
 Sample = tuple[str, int, float]  #: stage, iteration and dissimilarity
 _ELLIPSE_VERTICES: Final = 48
+_MASKS: Final = ("fixed_mask", "moving_mask")  # whose values are not told apart
+_MAX_SAMPLED: Final = 4_000_000  # voxels of which the noise is estimated
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,8 +55,9 @@ class Request:
     options
         Keywords of `tomochrome.register`: init, model, refine, similarity, backbone, use_points,
         device.
-    fixed_mask, moving_mask
-        Layers, or None.
+    volumes
+        Layers of masks and labels by the keywords of `tomochrome.register`: fixed_mask,
+        moving_mask, fixed_labels, moving_labels, rigid_mask.
     fixed_points, moving_points
         Points layers of landmarks, or None.
     look
@@ -65,8 +69,7 @@ class Request:
     fixed: Any
     moving: Any
     options: Mapping[str, Any]
-    fixed_mask: Any = None
-    moving_mask: Any = None
+    volumes: Mapping[str, Any] = field(default_factory=dict)
     fixed_points: Any = None
     moving_points: Any = None
     look: Mapping[str, Any] = field(default_factory=dict)
@@ -90,6 +93,7 @@ class Alignment:
     report: Mapping[str, Any]  #: as in ``report.json``
     warnings: tuple[Notice, ...]
     layer: Any  #: napari layer of the moved volume on the fixed grid; None once removed
+    spread: Spread | None  #: of the HU that did not change; None for other values
     loaded: bool = False  #: whether it was loaded from a file, not found by a registration
 
 
@@ -98,8 +102,8 @@ class PairResult:
     """A registration result or a loaded transform for one pair of layers.
 
     ``shown`` are the views that were on screen when another pair was selected: ``"comparison"``,
-    ``"jacobian"``, ``"grid"``. ``copies`` are the layers that the transform was applied to: the
-    layer, whether it was moved to the fixed image, and the moved copy.
+    ``"jacobian"``, ``"change"``, ``"grid"``. ``copies`` are the layers that the transform was
+    applied to: the layer, whether it was moved to the fixed image, and the moved copy.
     """
 
     fixed: Any
@@ -155,12 +159,9 @@ def _read(request: Request) -> tuple[Placed, Placed, dict[str, Any]]:
     moving = place(request.moving)
     check()
     extras: dict[str, Any] = {}
-    for role, mask, over in (
-        ("fixed_mask", request.fixed_mask, fixed),
-        ("moving_mask", request.moving_mask, moving),
-    ):
-        if mask is not None:
-            extras[role] = mask_of(mask, over)
+    for role, layer in request.volumes.items():
+        over = moving if role.startswith("moving") else fixed
+        extras[role] = mask_of(layer, over, keep_labels=role not in _MASKS)
     points = (request.fixed_points, request.moving_points)
     if all(p is not None and len(p.data) for p in points) and len(points[0].data) == len(
         points[1].data
@@ -198,6 +199,7 @@ def register_in_worker(request: Request, samples: list[Sample]) -> Alignment:
         result.report,
         (*result.warnings, *warnings),
         layer,
+        _spread_of(fixed.volume, result.moved),
     )
 
 
@@ -230,8 +232,17 @@ def load_in_worker(path: str, request: Request, samples: list[Sample]) -> Alignm
     layer, warnings = _moved_layer(placed, other, moved, request)
     warnings = (*warnings_of(measured, "lncc"), *warnings)
     return Alignment(
-        placed, other, forward, inverse, jacobian, measured, warnings, layer, loaded=True
-    )
+        placed, other, forward, inverse, jacobian, measured, warnings, layer,
+        _spread_of(placed.volume, moved), loaded=True,
+    )  # fmt: skip
+
+
+def _spread_of(fixed: Volume, moved: Volume) -> Spread | None:
+    """Return the noise of the difference of two CT, from up to some millions of voxels."""
+    if fixed.unit != "HU" or moved.unit != "HU":
+        return None
+    step = int(np.ceil((np.prod(fixed.shape) / _MAX_SAMPLED) ** (1 / 3)))
+    return noise_of_difference(fixed, moved, max(step, 1))
 
 
 def _moved_layer(

@@ -15,6 +15,7 @@ from tomochrome._napari.compare.compare_layer import covers, is_comparison
 from tomochrome._napari.kit.events import Connections
 from tomochrome._napari.layers.volume_layers import LayerTuple
 from tomochrome._napari.registration.deformation_layers import (
+    change_layer,
     grid_layer,
     jacobian_layer,
 )
@@ -87,6 +88,9 @@ class ShownResult:
         self.maps = {
             "jacobian": MapLayer(
                 viewer, view.use.jacobian, lambda x: jacobian_layer(x.jacobian, x.fixed)
+            ),
+            "change": MapLayer(
+                viewer, view.use.change, lambda x: change_layer(x.layer, x.fixed, x.spread)
             ),
             "grid": MapLayer(viewer, view.use.grid, lambda x: grid_layer(x.forward, x.fixed)),
         }
@@ -251,9 +255,12 @@ class ShownResult:
         compare.after.setChecked(moved is not None and second is moved)
 
     def _enable_before_after(self) -> None:
-        compare, result = self.view.compare, self.current
-        compare.before.setEnabled(result is not None)
-        compare.after.setEnabled(result is not None and result.alignment.layer is not None)
+        view, alignment = self.view, None if self.current is None else self.current.alignment
+        view.compare.before.setEnabled(alignment is not None)
+        view.compare.after.setEnabled(alignment is not None and alignment.layer is not None)
+        view.use.change.setEnabled(
+            alignment is not None and alignment.layer is not None and alignment.spread is not None
+        )
         self.mark_before_after()
 
     def release(self) -> None:

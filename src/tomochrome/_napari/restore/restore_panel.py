@@ -133,16 +133,18 @@ class RestorePanel(JobPanel):
         layer = self._checked_layer()
         if layer is not None:
             kind = self.view.kind.name
-            self.start(lambda: find_in_worker(layer, kind), lambda found: self._found(layer, found))
+            self.start(
+                lambda: find_in_worker(layer, kind), lambda defects: self._found(layer, defects)
+            )
 
-    def _found(self, layer: Any, found: DefectMap) -> None:
+    def _found(self, layer: Any, defects: DefectMap) -> None:
         if layer not in self.viewer.layers:
             self.say("The scan was closed meanwhile.")
-        elif not found.mask.any():
+        elif not defects.mask.any():
             self.say("No defects were found. Paint them in a new mask if there are some.")
         else:
-            self._add_labels(layer, found.code.copy())
-            self.say(f"{summary(found)} Paint and erase in the layer, then restore.")
+            self._add_labels(layer, defects.code.copy())
+            self.say(f"{summary(defects)} Paint and erase in the layer, then restore.")
 
     def add_mask(self) -> None:
         """Add an empty Labels layer over the CT and switch to painting."""

@@ -148,9 +148,9 @@ def defect_labels(code: NDArray[np.uint8], layer: Any) -> dict[str, Any]:
     }
 
 
-def summary(found: DefectMap) -> str:
+def summary(defects: DefectMap) -> str:
     """Return the defects of a map as a sentence, or an empty text."""
-    parts = [f"{_TITLES[d.kind].lower()} in {_slices(len(d.slices))}" for d in found.defects]
+    parts = [f"{_TITLES[d.kind].lower()} in {_slices(len(d.slices))}" for d in defects.defects]
     text = ", ".join(parts)
     return f"{text[:1].upper()}{text[1:]}." if text else ""
 

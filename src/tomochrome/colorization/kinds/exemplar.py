@@ -69,10 +69,10 @@ class Exemplar:
 
     def color(self, scan: Scan) -> Colors:
         """Compute a code and a confidence for each voxel of a scan; see `Predictor.color`."""
-        found, table = self._tissues.color(scan), self._tissues.table
+        tissues, table = self._tissues.color(scan), self._tissues.table
         assert isinstance(table, Mixtures)
         self.device, self.warnings = self._tissues.device, self._tissues.warnings
-        share = _shares(found, table)
+        share = _shares(tissues, table)
         if self.reference.labels is not None:
             colors = TissueColors.of(self.reference)
             text = "the labels of the photograph do not include {}; the color of these tissues "
@@ -87,21 +87,21 @@ class Exemplar:
         names = ", ".join(Tissue(int(t)).label for t in missing if t != Tissue.AIR)
         if names:
             self.warnings += (Notice("option-unused", "warning", text.format(names)),)
-        return self._by_tissue(scan, found, table, colors)
+        return self._by_tissue(scan, tissues, table, colors)
 
     def _by_tissue(
-        self, scan: Scan, found: Colors, table: Mixtures, colors: TissueColors
+        self, scan: Scan, tissues: Colors, table: Mixtures, colors: TissueColors
     ) -> Colors:
         """Convert mixtures of tissues to colors of the photograph (Reinhard 2001)."""
-        transfer = _Transfer.of(scan, found, table, colors)
+        transfer = _Transfer.of(scan, tissues, table, colors)
         plain = None if transfer.slope.any() else color_codes(transfer.base)
-        code, confidence = np.zeros(found.code.shape, np.uint16), found.confidence
+        code, confidence = np.zeros(tissues.code.shape, np.uint16), tissues.confidence
         total = len(code)
 
         def paint(z: int) -> None:
             check()
-            inside = found.code[z] > 0
-            mixture = found.code[z][inside]
+            inside = tissues.code[z] > 0
+            mixture = tissues.code[z][inside]
             if plain is not None:
                 code[z][inside] = plain[mixture]
             else:
@@ -125,7 +125,7 @@ class _Transfer:
     trust: NDArray[np.float32]  #: (codes,)
 
     @classmethod
-    def of(cls, scan: Scan, found: Colors, table: Mixtures, colors: TissueColors) -> _Transfer:
+    def of(cls, scan: Scan, tissues: Colors, table: Mixtures, colors: TissueColors) -> _Transfer:
         """Compute mean and standard deviation of the HU of each tissue in the CT.
 
         They are not computed if no color depends on the HU.
@@ -136,7 +136,7 @@ class _Transfer:
         sample = np.linspace(0, slices - 1, min(slices, _SAMPLED_SLICES))
         for z in np.unique(sample.astype(np.int64)):
             check()
-            at = tissue[found.code[z]].ravel()
+            at = tissue[tissues.code[z]].ravel()
             hu = denoised(scan.hu[z]).ravel().astype(np.float64)
             for row, values in zip(sums, (None, hu, hu * hu), strict=True):
                 row += np.bincount(at, weights=values, minlength=N_TISSUES + 1)
@@ -159,8 +159,8 @@ class _Transfer:
         return np.asarray(self.base[code] + self.slope[code] * deviation[:, None], np.float32)
 
 
-def _shares(found: Colors, table: Mixtures) -> NDArray[np.float32]:
+def _shares(tissues: Colors, table: Mixtures) -> NDArray[np.float32]:
     """Return the share of each tissue in the body, float32 (`N_TISSUES`,); zeros without a body."""
     n = len(table)
-    counts = np.sum([np.bincount(plane.ravel(), minlength=n) for plane in found.code], axis=0)[1:]
+    counts = np.sum([np.bincount(plane.ravel(), minlength=n) for plane in tissues.code], axis=0)[1:]
     return np.asarray(counts @ table.weights[1:] / max(1, counts.sum()), np.float32)

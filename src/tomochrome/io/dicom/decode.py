@@ -151,10 +151,10 @@ def _check(frame: Frame, coded: Coded) -> None:
 def _jpeg_2000_header(code: bytes) -> Coded:
     import _openjpeg  # type: ignore[import-not-found]
 
-    found = _openjpeg.get_parameters(BytesIO(code), _boxed(code))
+    jpeg = _openjpeg.get_parameters(BytesIO(code), _boxed(code))
     return Coded(
-        found["rows"], found["columns"], found["samples_per_pixel"], found["precision"],
-        found["is_signed"],
+        jpeg["rows"], jpeg["columns"], jpeg["samples_per_pixel"], jpeg["precision"],
+        jpeg["is_signed"],
     )  # fmt: skip
 
 

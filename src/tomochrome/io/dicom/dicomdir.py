@@ -57,7 +57,7 @@ def files(path: Path, skip: Skip) -> list[Path]:
     except (OSError, RuntimeError) as error:
         raise InputError(f"the folder of '{path}' cannot be opened: {error}") from error
     listing = cache(_folder)  # each folder is listed once
-    found: dict[Path, None] = {}
+    paths: dict[Path, None] = {}
     missing = []
     for parts in references:
         check()
@@ -73,8 +73,8 @@ def files(path: Path, skip: Skip) -> list[Path]:
         elif not file.resolve().is_relative_to(real):
             skip(file, "a link to a file outside the folder of the DICOMDIR: not opened")
         else:
-            found[file] = None
-    if missing and not found:
+            paths[file] = None
+    if missing and not paths:
         raise InputError(
             f"'{path}' is only the index of {len(missing)} files, and none of these names is in "
             "the same folder; open the folder of the images instead, or copy the whole CD"
@@ -83,7 +83,7 @@ def files(path: Path, skip: Skip) -> list[Path]:
         skip(folder / name, "listed in the DICOMDIR but missing; copy the whole CD again")
     if (more := len(missing) - _MAX_MISSING) > 0:
         skip(path, f"an index that lists {more} more files that are missing")
-    return list(found)
+    return list(paths)
 
 
 def _references(path: Path) -> list[tuple[str, ...]]:

@@ -74,26 +74,26 @@ def element(source: Source, keyword: str) -> RawDataElement | DataElement | None
 
 def values(source: Source, keyword: str) -> tuple[Any, ...]:
     """Return an element's values, texts or numbers; empty if it is missing or invalid."""
-    found = element(source, keyword)
-    if found is None:
+    raw = element(source, keyword)
+    if raw is None:
         return ()
-    if not isinstance(found, RawDataElement):
-        return _converted(found)
-    value = found.value
+    if not isinstance(raw, RawDataElement):
+        return _converted(raw)
+    value = raw.value
     if not value or not isinstance(value, bytes):
         return ()
-    vr = found.VR
+    vr = raw.VR
     if vr not in _TEXT and vr not in _BINARY:
-        vr = _usual_vr(found.tag)
+        vr = _usual_vr(raw.tag)
     if vr in _TEXT:
         return _split(value[:_MAX_VALUE_BYTES])
     if vr in _BINARY:
-        return _unpack(value[:_MAX_VALUE_BYTES], _BINARY[vr], found.is_little_endian)
+        return _unpack(value[:_MAX_VALUE_BYTES], _BINARY[vr], raw.is_little_endian)
     return ()
 
 
-def _converted(found: DataElement) -> tuple[Any, ...]:
-    value = found.value
+def _converted(raw: DataElement) -> tuple[Any, ...]:
+    value = raw.value
     if value is None or value == "":
         return ()
     if isinstance(value, str | bytes | int | float) or not hasattr(value, "__iter__"):
@@ -116,15 +116,15 @@ def _unpack(value: bytes, code: str, little: bool) -> tuple[Any, ...]:
 
 def items(source: Source, keyword: str) -> list[Dataset]:
     """Return the items of a sequence; empty if it is missing, not a sequence, or too long."""
-    found = element(source, keyword)
-    if isinstance(found, RawDataElement):
-        if len(found.value or b"") > _MAX_SEQUENCE:
+    raw = element(source, keyword)
+    if isinstance(raw, RawDataElement):
+        if len(raw.value or b"") > _MAX_SEQUENCE:
             return []
         try:
-            found = convert_raw_data_element(found)
+            raw = convert_raw_data_element(raw)
         except Exception:  # a malformed sequence counts as missing
             return []
-    value = None if found is None else found.value
+    value = None if raw is None else raw.value
     if value is None or isinstance(value, str | bytes) or not hasattr(value, "__iter__"):
         return []
     return [item for item in value if isinstance(item, Dataset)]
@@ -132,10 +132,10 @@ def items(source: Source, keyword: str) -> list[Dataset]:
 
 def text(source: Source, keyword: str) -> str:
     """Return the first value of a code (in capitals) or UID; empty if it is invalid."""
-    found = values(source, keyword)
-    if not found:
+    parts = values(source, keyword)
+    if not parts:
         return ""
-    return _as_uid(str(found[0])) if keyword.endswith("UID") else as_code(str(found[0]))
+    return _as_uid(str(parts[0])) if keyword.endswith("UID") else as_code(str(parts[0]))
 
 
 @lru_cache(maxsize=4096)
@@ -156,8 +156,8 @@ def unit(source: Source, keyword: str) -> str:
 
     Empty if it is missing or no unit.
     """
-    found = values(source, keyword)
-    return _as_unit(str(found[0])) if found else ""
+    parts = values(source, keyword)
+    return _as_unit(str(parts[0])) if parts else ""
 
 
 @lru_cache(maxsize=256)
@@ -176,9 +176,9 @@ def floats(source: Source, keyword: str, count: int | None = None) -> tuple[floa
 
 
 @lru_cache(maxsize=8192)
-def _as_floats(found: tuple[Any, ...], count: int | None) -> tuple[float, ...] | None:
+def _as_floats(parts: tuple[Any, ...], count: int | None) -> tuple[float, ...] | None:
     try:
-        numbers = tuple(float(value) for value in found)
+        numbers = tuple(float(value) for value in parts)
     except (TypeError, ValueError):
         return None
     if not numbers or (count is not None and len(numbers) != count):
@@ -194,8 +194,8 @@ def number(source: Source, keyword: str) -> float | None:
 
 def integer(source: Source, keyword: str) -> int | None:
     """Return the first number, truncated to an integer, or None."""
-    found = number(source, keyword)
-    return None if found is None else int(found)
+    value = number(source, keyword)
+    return None if value is None else int(value)
 
 
 def integer_at(source: Dataset, tag: int) -> int | None:
@@ -208,8 +208,8 @@ def integer_at(source: Dataset, tag: int) -> int | None:
 
 def seconds(source: Source, keyword: str) -> float | None:
     """Return a time of day in seconds, or None."""
-    found = values(source, keyword)
-    clock = _CLOCK.fullmatch(str(found[0]).strip(" \0")) if found else None
+    parts = values(source, keyword)
+    clock = _CLOCK.fullmatch(str(parts[0]).strip(" \0")) if parts else None
     if not clock:
         return None
     hours, minutes, rest = clock.groups()
@@ -218,19 +218,19 @@ def seconds(source: Source, keyword: str) -> float | None:
 
 def words(source: Source, keyword: str) -> str:
     """Return free text, decoded by the data set's character set; backslashes separate values."""
-    found = element(source, keyword)
-    if found is None:
+    raw = element(source, keyword)
+    if raw is None:
         return ""
-    if not isinstance(found, RawDataElement):
-        return "\\".join(str(value) for value in _converted(found))
-    if not isinstance(found.value, bytes):
+    if not isinstance(raw, RawDataElement):
+        return "\\".join(str(value) for value in _converted(raw))
+    if not isinstance(raw.value, bytes):
         return ""
     charset = element(source, "SpecificCharacterSet")
     if isinstance(charset, DataElement):
         named = "\\".join(map(str, _converted(charset))).encode("ascii", "replace")
     else:
         named = charset.value if charset and isinstance(charset.value, bytes) else b""
-    return _decode(found.value[:_MAX_VALUE_BYTES], named)
+    return _decode(raw.value[:_MAX_VALUE_BYTES], named)
 
 
 @lru_cache(maxsize=1024)

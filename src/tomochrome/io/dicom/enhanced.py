@@ -140,18 +140,18 @@ def _first_items(dataset: Dataset, keyword: str, count: int) -> list[Dataset]:
 
     A few megabytes can contain millions of items, so only as many as needed are parsed.
     """
-    found = element(dataset, keyword)
-    if not isinstance(found, RawDataElement) or found.VR not in ("SQ", "UN", None):
+    sequence = element(dataset, keyword)
+    if not isinstance(sequence, RawDataElement) or sequence.VR not in ("SQ", "UN", None):
         return items(dataset, keyword)[: max(count, 1)]
-    if not isinstance(found.value, bytes):
+    if not isinstance(sequence.value, bytes):
         return []
-    buffer = BytesIO(found.value)
+    buffer = BytesIO(sequence.value)
     # UN sequences are implicit VR little endian in any transfer syntax (PS3.5 6.2.2).
-    unknown = found.VR == "UN"
-    implicit, little = found.is_implicit_VR or unknown, found.is_little_endian or unknown
+    unknown = sequence.VR == "UN"
+    implicit, little = sequence.is_implicit_VR or unknown, sequence.is_little_endian or unknown
     parsed: list[Dataset] = []
     try:
-        while len(parsed) < count and buffer.tell() < len(found.value):
+        while len(parsed) < count and buffer.tell() < len(sequence.value):
             item = read_sequence_item(buffer, implicit, little, "iso8859")
             if item is None:
                 break
@@ -209,21 +209,21 @@ _VALUES: Final[dict[str, dict[str, tuple[str, _Getter]]]] = {
 
 def _acquisition_of(group: Dataset) -> dict[str, str]:
     """Return the values that distinguish the acquisition of a frame from others."""
-    found: dict[str, str] = {}
+    details: dict[str, str] = {}
     for sequence in _UNASSIGNED:
         for item in items(group, sequence)[:1]:
-            found |= dict(acquisition_of(item))
+            details |= dict(acquisition_of(item))
     for item in items(group, "FrameContentSequence")[:1]:
         stack = str(next(iter(values(item, "StackID")), "")).strip(" \0")
         if _STACK.fullmatch(stack):
-            found["StackID"] = stack
+            details["StackID"] = stack
         for keyword in ("TemporalPositionIndex", "FrameAcquisitionNumber"):
             if (value := number(item, keyword)) is not None:
-                found[keyword.removeprefix("Frame")] = f"{value:g}"
+                details[keyword.removeprefix("Frame")] = f"{value:g}"
     for sequence, keyword in _ACQUISITION.items():
         for item in items(group, sequence)[:1]:
-            found |= {k: v for k, v in acquisition_of(item) if k == keyword}
-    return found
+            details |= {k: v for k, v in acquisition_of(item) if k == keyword}
+    return details
 
 
 _UNASSIGNED: Final = (
@@ -240,21 +240,21 @@ _ACQUISITION: Final = {
 
 def _times_of(group: Dataset) -> dict[str, float]:
     """Return the acquisition time of a frame (s since midnight) and its trigger delay (ms)."""
-    found: dict[str, float] = {}
+    times: dict[str, float] = {}
     for sequence in _UNASSIGNED:
         for item in items(group, sequence)[:1]:
-            found |= dict(times_of(item))
+            times |= dict(times_of(item))
     for item in items(group, "FrameContentSequence")[:1]:
         stamp = str(next(iter(values(item, "FrameAcquisitionDateTime")), "")).strip(" \0")
         clock = _DATE_TIME.fullmatch(stamp)
         if clock:
             hours, minutes, seconds = map(float, clock.groups())
-            found["AcquisitionTime"] = 3600 * hours + 60 * minutes + seconds
+            times["AcquisitionTime"] = 3600 * hours + 60 * minutes + seconds
     for item in items(group, "CardiacSynchronizationSequence")[:1]:
         delay = number(item, "NominalCardiacTriggerDelayTime")
         if delay is not None:
-            found["TriggerTime"] = delay
-    return found
+            times["TriggerTime"] = delay
+    return times
 
 
 def _mapped_unit(group: Dataset) -> str:

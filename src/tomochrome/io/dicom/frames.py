@@ -155,11 +155,11 @@ class Source:
         parse.read_dataset(self._header.path, file, ["Rows"])  # refuses decompression bombs
         file.seek(0)
         dataset = parse.read_whole(self._header.path, file, specific_tags=["PixelData"])
-        found = dataset.get_item(_PIXEL_DATA, keep_deferred=True)  # raw: not converted
-        pixels = None if found is None else found.value
+        raw = dataset.get_item(_PIXEL_DATA, keep_deferred=True)  # raw: not converted
+        pixels = None if raw is None else raw.value
         if not isinstance(pixels, bytes):
             raise self._error(Damage(_ENDS))
-        if found.VR not in _PIXEL_VRS:
+        if raw.VR not in _PIXEL_VRS:
             raise self._torn()
         self._file = BytesIO(pixels)
         return 0, len(pixels), False
@@ -228,7 +228,7 @@ def examine(headers: Sequence[Header], file: BinaryIO) -> list[Header]:
 def _damaged(headers: Sequence[Header], damage: Sequence[Damage | None]) -> list[Header]:
     if not any(damage):
         return list(headers)
-    return [replace(h, damage=found) for h, found in zip(headers, damage, strict=True)]
+    return [replace(h, damage=fault) for h, fault in zip(headers, damage, strict=True)]
 
 
 def _all_damaged(headers: Sequence[Header], damage: Damage | None) -> list[Header]:

@@ -160,7 +160,7 @@ _Shape = list[Header]
 def _shapes(headers: Sequence[Header]) -> list[_Shape]:
     """Split headers of one kind by matrix, pixel spacing, orientation and stack."""
     shapes: list[_Shape] = []
-    known: dict[tuple[Any, ...], _Shape] = {}
+    shape_of: dict[tuple[Any, ...], _Shape] = {}
     incomplete = []
     for header in headers:
         stack_id = dict(header.acquisition).get("StackID", "")
@@ -169,14 +169,14 @@ def _shapes(headers: Sequence[Header]) -> list[_Shape]:
         if turned is None or header.pixel_spacing is None or not _of_unit_length(turned):
             incomplete.append(header)
             continue
-        shape = known.get(key)
+        shape = shape_of.get(key)
         if shape is None:
             near = (s for s in shapes[-MAX_COMPARED:] if not _differences(s[0], header))
             shape = next(near, None)
             if shape is None:
                 shape = []
                 shapes.append(shape)
-            known[key] = shape
+            shape_of[key] = shape
         shape.append(header)
     return _with_incomplete(shapes, incomplete)
 
@@ -205,16 +205,16 @@ def _of_unit_length(orientation: tuple[float, ...]) -> bool:
 
 def _differences(a: Header, b: Header) -> list[str]:
     """Return the names of the properties by which two headers belong to different volumes."""
-    found = []
+    texts = []
     if (a.rows, a.columns) != (b.rows, b.columns):
-        found.append("matrix")
+        texts.append("matrix")
     if not _close(a.pixel_spacing, b.pixel_spacing, 0.0, SPACING_TOLERANCE):
-        found.append("pixel spacing")
+        texts.append("pixel spacing")
     if not _close(a.orientation, b.orientation, ORIENTATION_TOLERANCE, 0.0):
-        found.append("orientation")
+        texts.append("orientation")
     if dict(a.acquisition).get("StackID") != dict(b.acquisition).get("StackID"):
-        found.append("stack")
-    return found
+        texts.append("stack")
+    return texts
 
 
 def _close(
@@ -232,13 +232,13 @@ def _kind_differences(a: Header, b: Header) -> list[str]:
 
 def _shape_note(shape: _Shape, shapes: Sequence[_Shape]) -> Notice:
     """Return a notice about the other volumes of the series and their differences."""
-    found = [
+    texts = [
         word
         for other in shapes[:MAX_COMPARED]
         if other is not shape
         for word in (*_kind_differences(shape[0], other[0]), *_differences(shape[0], other[0]))
     ]
-    words = list(dict.fromkeys(found)) or ["geometry"]
+    words = list(dict.fromkeys(texts)) or ["geometry"]
     by = words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
     count = len(shape)
     text = (

@@ -81,7 +81,7 @@ class Header:
 
 def acquisition_of(elements: Source) -> tuple[tuple[str, str], ...]:
     """Return the properties that distinguish acquisitions or reconstructions of a series."""
-    found = [
+    details = [
         (keyword, f"{value:g}")
         for keyword in (
             "AcquisitionNumber", "TemporalPositionIdentifier", "NominalPercentageOfCardiacPhase",
@@ -90,16 +90,16 @@ def acquisition_of(elements: Source) -> tuple[tuple[str, str], ...]:
         if (value := number(elements, keyword)) is not None
     ]  # fmt: skip
     kernel = "/".join(str(v).strip() for v in values(elements, "ConvolutionKernel"))
-    return (*found, ("ConvolutionKernel", kernel)) if kernel else tuple(found)
+    return (*details, ("ConvolutionKernel", kernel)) if kernel else tuple(details)
 
 
 def times_of(elements: Source) -> tuple[tuple[str, float], ...]:
     """Return acquisition and content time (seconds of the day) and trigger time (ms)."""
-    found = [
+    times = [
         (keyword, seconds(elements, keyword)) for keyword in ("AcquisitionTime", "ContentTime")
     ]
-    found.append(("TriggerTime", number(elements, "TriggerTime")))
-    return tuple((keyword, value) for keyword, value in found if value is not None)
+    times.append(("TriggerTime", number(elements, "TriggerTime")))
+    return tuple((keyword, value) for keyword, value in times if value is not None)
 
 
 def windows_of(elements: Source) -> tuple[ScannerWindow, ...]:

@@ -126,18 +126,18 @@ class HeaderReader:
         """Return the elements that differ from the model's; None if its set of tags differs."""
         if self._model is None:
             return None
-        known, elements = self._model[0].elements, parsed.elements
-        if known.keys() != elements.keys():
+        earlier, elements = self._model[0].elements, parsed.elements
+        if earlier.keys() != elements.keys():
             return None
-        return {tag for tag, found in elements.items() if found is not known[tag]}
+        return {tag for tag, value in elements.items() if value is not earlier[tag]}
 
     def _whole(
         self, path: Path, file: BinaryIO, parsed: parse.Parsed, frames: bool
     ) -> list[Header]:
         header = _header(path, parsed)
         if self._with_identity:
-            found = {keyword: words(parsed.elements, keyword) for keyword in _IDENTITY}
-            header = replace(header, identity=found)
+            identity = {keyword: words(parsed.elements, keyword) for keyword in _IDENTITY}
+            header = replace(header, identity=identity)
         headers = [header]
         if frames and header.is_multiframe:
             dataset = parse.read_dataset(path, file, list(enhanced.TAGS))

@@ -165,8 +165,8 @@ def parse(path: Path, file: BinaryIO, head: bytes, wanted: Wanted) -> Parsed:
     dataset = read_dataset(path, file, list(wanted.tags), before_groups=True)
     at = pixels_at(file)
     # Take the raw values: elements that are never used may be impossible to convert.
-    elements = {int(found.tag): found for found in dataset.values()}
-    meta = {int(found.tag): found for found in dataset.file_meta.values()}
+    elements = {int(raw.tag): raw for raw in dataset.values()}
+    meta = {int(raw.tag): raw for raw in dataset.file_meta.values()}
     return Parsed(
         elements, text(meta, "TransferSyntaxUID"), text(meta, "MediaStorageSOPClassUID"),
         at,
@@ -188,7 +188,7 @@ def _table(head: bytes, wanted: Wanted) -> Parsed | None:
     pairs: list[tuple[int, RawDataElement]] = []
     at, most = _START, len(head) - 12
     # Listing a folder spends most of its time in this loop.
-    unpack, sizes, tags, known = _ELEMENT.unpack_from, _SIZES, wanted.by_bytes, wanted.known
+    unpack, sizes, tags, cached = _ELEMENT.unpack_from, _SIZES, wanted.by_bytes, wanted.known
     while at <= most:
         number, vr, length = unpack(head, at)
         if number in _PIXELS:
@@ -201,16 +201,16 @@ def _table(head: bytes, wanted: Wanted) -> Parsed | None:
         start, at = at, at + size + length
         if number in tags:
             data = head[start:at]
-            pair = known.get(data)
+            pair = cached.get(data)
             if pair is None:
                 tag, name, value = tags[number], _NAMES[vr], data[size:]
                 raw = RawDataElement(BaseTag(tag), name, length, value, 0, False, True)
-                pair = known[data] = tag, raw
+                pair = cached[data] = tag, raw
             pairs.append(pair)
     else:
         return None
-    if len(known) > _MAX_CACHED:
-        known.clear()
+    if len(cached) > _MAX_CACHED:
+        cached.clear()
     elements: dict[int, RawDataElement | DataElement] = dict(pairs)
     syntax = text(elements, "TransferSyntaxUID")
     if not syntax.startswith(_ROOT):
@@ -302,8 +302,8 @@ def read_records(path: Path, sequence: RawDataElement | DataElement | None) -> l
                     ["iso8859"],
                 )
             )  # fmt: skip
-    found = sequence.value
-    return list(found) if hasattr(found, "__iter__") and not isinstance(found, str | bytes) else []
+    items = sequence.value
+    return list(items) if hasattr(items, "__iter__") and not isinstance(items, str | bytes) else []
 
 
 @contextmanager

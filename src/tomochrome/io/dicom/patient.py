@@ -137,10 +137,10 @@ def _parts(secret: str) -> set[str]:
 @lru_cache(maxsize=64)
 def _dates(birth: str) -> tuple[re.Pattern[str], ...]:
     """Return patterns for common notations of a date (YYYYMMDD), with and without separators."""
-    found = re.fullmatch(r"(\d{4})\D?(\d\d)\D?(\d\d)", birth.strip())
-    if not found:
+    match = re.fullmatch(r"(\d{4})\D?(\d\d)\D?(\d\d)", birth.strip())
+    if not match:
         return ()
-    year, month, day = found.groups()
+    year, month, day = match.groups()
     full = f"(?:{year[:2]})?{year[2:]}"
     patterns = []
     for order in ((full, month, day), (day, month, full), (month, day, full)):

@@ -172,10 +172,10 @@ def part(headers: Sequence[Header]) -> Split:
     if series.is_one_position:
         # Ordinary slices differ in these as well, and their positions may have been removed.
         used = {"AcquisitionNumber", "InstanceNumber", *_CLOCKS}
-    found = _part(series, used)
-    if found is None or len(found[0]) < 2:
+    phase = _part(series, used)
+    if phase is None or len(phase[0]) < 2:
         return whole
-    parts, noun, by = found
+    parts, noun, by = phase
     copies = list(originals.values())
     return Split(tuple(tuple(h for i in indices for h in copies[i]) for indices in parts), noun, by)
 
@@ -234,10 +234,10 @@ def _part(slices: _Slices, used: set[str], among: list[int] | None = None) -> _F
         if len(parts) < 2 or (keyword == _PLACE and min(map(len, parts)) < 2):
             continue
         inner = [_part(slices, used | {keyword}, p) for p in parts]
-        if all(found is not None for found in inner):
+        if all(phase is not None for phase in inner):
             noun, by = _WORDS.get(keyword, ("phases", keyword))
             by = " and ".join(dict.fromkeys([by, *(f[2] for f in inner if f and f[2])]))
-            return [indices for found in inner if found for indices in found[0]], noun, by
+            return [indices for phase in inner if phase for indices in phase[0]], noun, by
     return None
 
 

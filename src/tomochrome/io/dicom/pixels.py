@@ -159,8 +159,8 @@ def _check_sizes(headers: Sequence[Header]) -> None:
             raise file_error(header.path, "is a color image, not a CT slice")
     short = [h for h in headers if is_native(h) and _file_size(h) < _bytes_needed(h)]
     if is_most(len(short), total):  # otherwise each is reported when it is read
-        found = truncated(_file_size(short[0]), _bytes_needed(short[0]))
-        raise refusal(total, short[0].path, found)
+        damage = truncated(_file_size(short[0]), _bytes_needed(short[0]))
+        raise refusal(total, short[0].path, damage)
 
 
 def _bytes_needed(header: Header) -> int:

@@ -131,8 +131,8 @@ def without(item: Item, damaged: Mapping[int, Damage]) -> Item:
         Damage by index into the headers of its `Stack`.
     """
     before: Stack = item.source
-    found = {id(before.headers[i]): damage for i, damage in damaged.items()}
-    ordered = sound_stack([replace(h, damage=found.get(id(h), h.damage)) for h in before.given])
+    damage_of = {id(before.headers[i]): damage for i, damage in damaged.items()}
+    ordered = sound_stack([replace(h, damage=damage_of.get(id(h), h.damage)) for h in before.given])
     others = tuple(w for w in item.warnings if w not in before.warnings)
     affine = ordered.grid_affine
     return replace(

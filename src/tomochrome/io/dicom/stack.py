@@ -249,10 +249,10 @@ def _judged(
     slide, apart = sideways(geometry), gaps(geometry.along)
     planned = None
     if slide.travel is not None or slide.jump or not apart.even:
-        found = plan(geometry, slide.travel, whole=apart.whole)
-        if isinstance(found, str):
-            return _refused(headers, found)
-        planned = found
+        order = plan(geometry, slide.travel, whole=apart.whole)
+        if isinstance(order, str):
+            return _refused(headers, order)
+        planned = order
     stretch = 1.0 / float(slide.travel @ geometry.normal) if slide.travel is not None else 1.0
     findings = [*slide.finding(planned), *apart.findings(geometry, stretch), *findings]
     further = unseen(headers, geometry.usual_gap)

@@ -250,10 +250,10 @@ def _as_values(
     if stored.dtype.kind == "u":  # negative values under a header that says unsigned
         wide.append(stored.view(stored.dtype.str.replace("u", "i")))
     fitting = [
-        (found[0], i)
+        (steps[0], i)
         for i, values in enumerate(wide)
         if np.abs(values[beyond].astype(np.float64) * slope + intercept).max() <= MAX_HU
-        if (found := _steps(values, beyond)) is not None
+        if (steps := _steps(values, beyond)) is not None
     ]
     return wide[min(fitting)[1]] if fitting else None
 
