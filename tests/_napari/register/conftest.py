@@ -67,7 +67,8 @@ def forget(panel):
     view.compare.tile.box.setValue(20)
     view.compare.offsets[2].setValue(0)
     view.refine.setValue(-1)
-    view.keep.setChecked(False)
+    for box in (view.keep, view.use_points, view.use_labels):
+        box.setChecked(False)
     panel.comparing.positions = None
     for box in (view.compare.mode, view.init, view.model, view.similarity, view.use.direction):
         box.setCurrentIndex(0)

@@ -180,6 +180,20 @@ def test_labels_and_rigid_parts_go_with_the_run(panel, qtbot, engine):
     assert ("Region 7 (mL)", "8.04", "9.25") in panel.view.result.rows()
 
 
+def test_a_region_painted_in_the_fixed_image_alone_is_measured(panel, qtbot, engine):
+    viewer, ct = panel.viewer, panel.viewer.layers["prior"]
+    marked = np.zeros(body().shape, np.uint8)
+    marked[3:9, 5:30, 5:15] = 2
+    layer = Labels(marked, scale=ct.scale, translate=ct.translate, units=ct.units, name="lesion")
+    viewer.add_layer(layer)
+    panel.view.volumes["fixed_labels"].choose(layer)
+    register(panel, qtbot)
+    assert "fixed_labels" not in engine.calls[0][2]
+    ml = f"{marked.sum() / 2 * 6 * 4 * 4 / 1000:.2f}"
+    row = next(r for r in panel.view.result.rows() if r[0] == "Region 2 (mL)")
+    assert row[1] == ml
+
+
 def test_an_unexpected_failure_is_shown_and_the_panel_goes_on(panel, qtbot, monkeypatch):
     def broken(*_, **__):
         raise RuntimeError("out of luck")
