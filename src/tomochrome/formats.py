@@ -28,6 +28,8 @@ class Format:
         Whether the format supports colored volumes only.
     package
         The Python package that it needs, beyond those that are always installed.
+    extra
+        The extra of this distribution that installs the package.
     """
 
     endings: tuple[str, ...]
@@ -35,6 +37,7 @@ class Format:
     detail: str
     only_color: bool = False
     package: str = ""
+    extra: str = ""
 
     @property
     def ending(self) -> str:
@@ -69,6 +72,18 @@ ZARR: Final = Format((".zarr",), "OME-Zarr", "OME-Zarr for web viewers", package
 DICOM: Final = Format((FOLDER,), "DICOM series", "DICOM")
 FORMATS: Final = (NIFTI, NRRD, SHEET, VIDEO, GIF, ZARR, DICOM)
 
+SEGMENTS: Final = Format((".seg.nrrd",), "Segmentation for 3D Slicer", "for 3D Slicer")
+SEGMENTATION: Final = Format(
+    (".dcm",), "DICOM Segmentation", "DICOM Segmentation",
+    package="highdicom", extra="segmentation",
+)  # fmt: skip
+STL: Final = Format((".stl",), "Surface, STL", "surface", package="vtk", extra="render")
+PLY: Final = Format(
+    (".ply",), "Surface in color, PLY", "surface in color", package="vtk", extra="render"
+)
+TISSUE_FORMATS: Final = (SEGMENTS, SEGMENTATION, STL, PLY)
+"""Formats for tissue maps only."""
+
 
 def format_of(path: str | os.PathLike[str]) -> Format:
     """Return the format for the extension of a path.
@@ -82,7 +97,7 @@ def format_of(path: str | os.PathLike[str]) -> Format:
     if text.endswith(("/", os.sep)):
         return DICOM
     name = Path(text).name.lower()
-    for entry in FORMATS:
+    for entry in (*TISSUE_FORMATS, *FORMATS):
         if any(name.endswith(ending) and name != ending for ending in entry.endings):
             return entry
     files = [entry.ending for entry in FORMATS if not entry.is_folder]

@@ -14,7 +14,8 @@ from PIL import Image
 
 from tomochrome.geometry import closest_axial
 from tomochrome.io import find, read, write
-from tomochrome.io.restored_mask import companions, mask_path
+from tomochrome.io.restored_mask import mask_path
+from tomochrome.io.writing import companions
 from tomochrome.volume import RESTORED, Provenance, Volume
 
 

@@ -9,6 +9,7 @@ from tomochrome.cli.files import check_inputs, read_reference
 from tomochrome.cli.session import Outcome, Session, size, took
 from tomochrome.colorization import file_coloring
 from tomochrome.formats import extensions_help
+from tomochrome.io.dicom.tissue_segmentation import SEGMENTATION_KINDS
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,7 +29,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     options.add_hints(parser)
     options.add_lighting(parser)
     parser.add_argument(
-        "--tissue-map", metavar="FILE.nii.gz", help="also write the index of the most likely tissue"
+        "--tissue-map",
+        metavar="FILE.nii.gz",
+        help="also write the index of the most likely tissue: .nii.gz with a JSON of names, .nrrd, "
+        ".seg.nrrd (segmentation for 3D Slicer) or .dcm (DICOM Segmentation)",
+    )
+    parser.add_argument(
+        "--segmentation",
+        choices=SEGMENTATION_KINDS,
+        default="binary",
+        help="kind of a DICOM Segmentation: binary, labelmap (smaller, newer viewers only) or "
+        "fractional, the probability of each tissue (default: binary)",
+    )
+    parser.add_argument(
+        "--surfaces",
+        metavar="FILE.stl|.ply",
+        help="also write the surfaces of the tissues that --only and --hide leave, in LPS mm",
+    )
+    parser.add_argument(
+        "--join-study",
+        action="store_true",
+        help="DICOM outputs join the study of the input, WITH the identity of the patient, so that "
+        "an archive shows them beside it (default: anonymous, a study of their own)",
     )
     parser.add_argument(
         "--confidence-map", metavar="FILE.nii.gz", help="also write the model's confidence, 0 to 1"
@@ -48,6 +70,9 @@ def run(args: argparse.Namespace, session: Session) -> Outcome:
         tissue=args.tissue_map,
         confidence=args.confidence_map,
         force=args.force,
+        surfaces=args.surfaces,
+        segmentation=args.segmentation,
+        join_study=args.join_study,
     )
     outputs.check(args.path)
     reference = read_reference(args)

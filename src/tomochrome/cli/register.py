@@ -23,7 +23,7 @@ from tomochrome.cli.session import Clock, Outcome, Session, size, took
 from tomochrome.compare import Checkerboard, CheckerboardSettings, Pair, smallest_tile_mm
 from tomochrome.errors import ChoiceError, InputError, OutputError
 from tomochrome.io import read, write
-from tomochrome.io.restored_mask import companions
+from tomochrome.io.writing import companions
 from tomochrome.registration.pairwise import Registration, register
 from tomochrome.runtime import quietly, report
 from tomochrome.volume import Provenance, Volume

@@ -19,7 +19,8 @@ from tomochrome.formats import NIFTI, NRRD, extensions_help, format_of
 from tomochrome.geometry import same_grid
 from tomochrome.io import check_fits, check_output, read, write
 from tomochrome.io.picture_files import read_label_picture, read_photograph
-from tomochrome.io.restored_mask import companions, mask_path, mask_volume, restored_text
+from tomochrome.io.restored_mask import mask_path, mask_volume, restored_text
+from tomochrome.io.writing import companions
 from tomochrome.restoration.defects import KINDS, Restoration
 from tomochrome.restoration.photograph_restoration import restore_photograph
 from tomochrome.restoration.scan_restoration import (

@@ -164,8 +164,18 @@ class Chroma:
         if not self.has_tissues:
             raise OptionError(no_tissues_message(self.model, what))
 
-    def tissue_volume(self) -> Volume:
+    def tissue_volume(self, palette_name: str = "natural") -> Volume:
         """Return the tissue map: uint8 indices of `Tissue`, unit ``"tissue"``.
+
+        Parameters
+        ----------
+        palette_name
+            The palette whose colors a file of the map shows.
+
+        Returns
+        -------
+        Volume
+            On the grid of the colors.
 
         Raises
         ------
@@ -173,7 +183,9 @@ class Chroma:
             If the codes are free colors.
         """
         self.require_tissues("has no tissue map")
-        return Volume(self.tissue, self.affine, "tissue", self._described("Tissue map"))
+        made = self._described("Tissue map")
+        made = replace(made, extra={**made.extra, "palette": palette_name})
+        return Volume(self.tissue, self.affine, "tissue", made)
 
     def confidence_volume(self) -> Volume:
         """Return the confidence: float32 from 0 to 1, unit ``"fraction"``."""

@@ -15,17 +15,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from tomochrome.errors import OptionError, OutputError
-from tomochrome.formats import format_of
+from tomochrome.formats import DICOM, PLY, SEGMENTATION, STL, TISSUE_FORMATS, format_of
 from tomochrome.notices import Notice
 from tomochrome.runtime.whole_files import is_inside, write_group
+from tomochrome.tissue import Tissue
 
 if TYPE_CHECKING:
-    from tomochrome.color import TissueSelection
+    from tomochrome.color import Chroma, TissueSelection
     from tomochrome.colorization.reference_photograph import Reference
+    from tomochrome.io import SourceStudy
+    from tomochrome.io.dicom.tissue_segmentation import SegmentationKind
     from tomochrome.volume import Volume
 
 NO_MODEL = "none"  #: name of the model for coloring from hints only
 _MAP_ENDINGS = (".nii.gz", ".nii", ".nrrd")
+_TISSUE_ENDINGS = (*_MAP_ENDINGS, *SEGMENTATION.endings)
+_SURFACE_ENDINGS = (*STL.endings, *PLY.endings)
 
 
 @dataclass(frozen=True)
@@ -79,6 +84,9 @@ class Outputs:
     confidence: str | None = None
     copies: tuple[str, ...] = ()
     force: bool = False
+    surfaces: str | None = None  #: of the tissues that are shown, STL or PLY
+    segmentation: SegmentationKind = "binary"  #: of a tissue map in DICOM
+    join_study: bool = False  #: DICOM outputs keep the identity and the study of the input
 
     def check(self, source: Path) -> None:
         """Check the outputs before the work begins.
@@ -88,15 +96,13 @@ class Outputs:
         """
         from tomochrome.io import check_output
 
-        maps = [name for name in (self.tissue, self.confidence) if name is not None]
-        for name in maps:
-            if not name.lower().endswith(_MAP_ENDINGS):
-                raise OutputError(
-                    f"'{name}' cannot store a map; use the extension .nii.gz or .nrrd"
-                )
-        names = [self.color, *self.copies, *maps]
+        others = self._maps()
+        names = [self.color, *self.copies, *others]
         for number, name in enumerate(names):
-            format_of(name)
+            if format_of(name) in TISSUE_FORMATS and name not in others:
+                raise OutputError(
+                    f"'{name}' holds tissues, not colors; give it with --tissue-map or --surfaces"
+                )
             # not `check_inputs`: the demo writes its input after this check
             if is_inside(source, name):
                 is_source = is_inside(name, source)
@@ -109,6 +115,24 @@ class Outputs:
                     raise OutputError(f"'{name}' {what}; choose another name for the output")
         for name in names:
             check_output(name, force=self.force)
+        in_dicom = any(format_of(name) in (DICOM, SEGMENTATION) for name in names)
+        if self.join_study and not in_dicom:
+            raise OptionError("--join-study is for DICOM outputs: a folder ending in / or .dcm")
+
+    def _maps(self) -> list[str]:
+        """Return the outputs without colors.
+
+        Raises `OutputError` if one has an extension that does not fit.
+        """
+        maps = (
+            (self.tissue, _TISSUE_ENDINGS, "a map", ".nii.gz, .nrrd, .seg.nrrd or .dcm"),
+            (self.confidence, _MAP_ENDINGS, "a map", ".nii.gz or .nrrd"),
+            (self.surfaces, _SURFACE_ENDINGS, "surfaces", ".stl or .ply"),
+        )
+        for name, endings, what, told in maps:
+            if name is not None and not name.lower().endswith(endings):
+                raise OutputError(f"'{name}' cannot store {what}; use the extension {told}")
+        return [name for name, *_ in maps if name is not None]
 
 
 @dataclass(frozen=True)
@@ -292,9 +316,8 @@ def colorize_file(
     from tomochrome.color import light
     from tomochrome.color.lighting import mean_chroma
     from tomochrome.colorization.predict import colorize
-    from tomochrome.io import read, write
+    from tomochrome.io import read, source_study
     from tomochrome.io.dicom.dicom_write import check_slices
-    from tomochrome.io.restored_mask import companions
     from tomochrome.windowing import parse_window
 
     source = source if isinstance(source, Source) else Source(Path(source))
@@ -302,7 +325,9 @@ def colorize_file(
     request = ColoringRequest() if request is None else request
     outputs.check(source.path)
     request.check(
-        tissue_map=outputs.tissue is not None, hints=hints, with_reference=reference is not None
+        tissue_map=outputs.tissue is not None or outputs.surfaces is not None,
+        hints=hints,
+        with_reference=reference is not None,
     )
     seconds: dict[str, float] = {}
     start = time.perf_counter()
@@ -349,21 +374,8 @@ def colorize_file(
         )
         mean = mean_chroma(image, chroma)
     with _stage("write", seconds):
-        volumes: list[tuple[str | None, Callable[[], Volume]]] = [
-            *((name, lambda: image) for name in (outputs.color, *outputs.copies)),
-            (outputs.tissue, chroma.tissue_volume),
-            (outputs.confidence, chroma.confidence_volume),
-        ]
-        made = [(name, make) for name, make in volumes if name is not None]
-        names = [name for name, _ in made]
-        masks = companions(image, outputs.color) + [
-            m for c in outputs.copies for m in companions(image, c)
-        ]
-        # all move to their paths once all are complete
-        with write_group([*names, *masks], force=outputs.force) as places:
-            for (name, make), place in zip(made, places, strict=False):
-                folder = "/" if name.endswith(("/", os.sep)) else ""
-                write(make(), f"{place}{folder}")
+        study = source_study(source.path, source.series) if outputs.join_study else None
+        _write_all(outputs, image, chroma, request, study)
     seconds["total"] = time.perf_counter() - start
     return ColoringReport(
         input=str(source.path),
@@ -377,6 +389,46 @@ def colorize_file(
         mean_confidence=chroma.mean_confidence,
         warnings=image.provenance.warnings,
     )
+
+
+def _write_all(
+    outputs: Outputs,
+    image: Volume,
+    chroma: Chroma,
+    request: ColoringRequest,
+    study: SourceStudy | None,
+) -> None:
+    """Write all outputs; all move to their paths once all are complete."""
+    from tomochrome.io import write, write_segmentation, write_surfaces
+    from tomochrome.io.tissue_segments import names_path
+    from tomochrome.io.writing import companions
+
+    def write_tissue(place: str) -> None:
+        if format_of(place) == SEGMENTATION:
+            kind = outputs.segmentation
+            write_segmentation(chroma, place, kind=kind, palette=request.palette, study=study)
+        else:
+            write(chroma.tissue_volume(request.palette), place)
+
+    def write_shown(place: str) -> None:
+        hidden = request.tissues.hidden
+        shown = [tissue for tissue in Tissue if tissue not in hidden]
+        write_surfaces(chroma.tissue_volume(request.palette), place, only=shown)
+
+    colors = (outputs.color, *outputs.copies)
+    writers: list[tuple[str | None, Callable[[str], object]]] = [
+        *((name, lambda place: write(image, place, study=study)) for name in colors),
+        (outputs.tissue, write_tissue),
+        (outputs.confidence, lambda place: write(chroma.confidence_volume(), place)),
+        (outputs.surfaces, write_shown),
+    ]
+    used = [(name, writer) for name, writer in writers if name is not None]
+    beside = [other for name in colors for other in companions(image, name)]
+    if outputs.tissue is not None and (names := names_path(Path(outputs.tissue))) is not None:
+        beside.append(names)
+    with write_group([*(name for name, _ in used), *beside], force=outputs.force) as places:
+        for (name, writer), place in zip(used, places, strict=False):
+            writer(f"{place}/" if name.endswith(("/", os.sep)) else str(place))
 
 
 @contextmanager

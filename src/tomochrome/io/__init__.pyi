@@ -1,6 +1,23 @@
+from .dicom.source_study import SourceStudy, source_study
+from .dicom.tissue_segmentation import write_segmentation
 from .listing import find
 from .reading import read
 from .series_item import Found, Item, Skipped
+from .surfaces import surface, write_surfaces
 from .writing import check_fits, check_output, write
 
-__all__ = ["Found", "Item", "Skipped", "check_fits", "check_output", "find", "read", "write"]
+__all__ = [
+    "Found",
+    "Item",
+    "Skipped",
+    "SourceStudy",
+    "check_fits",
+    "check_output",
+    "find",
+    "read",
+    "source_study",
+    "surface",
+    "write",
+    "write_segmentation",
+    "write_surfaces",
+]

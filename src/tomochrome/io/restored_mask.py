@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,7 @@ from tomochrome.errors import TomochromeError
 from tomochrome.geometry.affine import same_grid
 from tomochrome.io.image_file import ImageFile, read_volume
 from tomochrome.io.image_formats import open_image
+from tomochrome.io.tissue_segments import Segment, slicer_keys
 from tomochrome.notices import Notice
 from tomochrome.volume import RESTORED, Provenance, Volume
 
@@ -34,41 +35,11 @@ def mask_path(path: str | os.PathLike[str]) -> Path | None:
     return None
 
 
-def companions(volume: Volume, path: str | os.PathLike[str]) -> list[Path]:
-    """Return the files that `tomochrome.io.write` creates beside ``path`` for a volume.
-
-    Parameters
-    ----------
-    volume
-        The volume to write.
-    path
-        Its path, as `tomochrome.io.write` takes it.
-
-    Returns
-    -------
-    list of Path
-        The mask of restored voxels, or nothing.
-    """
-    mask = None if volume.restored is None else mask_path(path)
-    return [] if mask is None else [mask]
-
-
 def mask_volume(volume: Volume) -> Volume:
     """Return the mask of restored voxels as labels, with the keys of 3D Slicer's segmentations."""
     assert volume.restored is not None
-    last = " ".join(f"0 {n - 1}" for n in volume.shape[::-1])
-    extra: dict[str, Any] = {
-        "description": f"{RESTORED}; {_OURS}",
-        "Segmentation_MasterRepresentation": "Binary labelmap",
-        "Segmentation_ContainedRepresentationNames": "Binary labelmap|",
-        "Segmentation_ReferenceImageExtentOffset": "0 0 0",
-        "Segment0_ID": "Segment_1",
-        "Segment0_Name": RESTORED,
-        "Segment0_LabelValue": 1,
-        "Segment0_Layer": 0,
-        "Segment0_Color": "1 1 1",
-        "Segment0_Extent": last,
-    }
+    segment = Segment(1, RESTORED, (255, 255, 255))
+    extra = {"description": f"{RESTORED}; {_OURS}", **slicer_keys([segment], volume.shape)}
     voxels = volume.restored.astype(np.uint8)
     return Volume(voxels, volume.affine, "tissue", Provenance(extra=extra))
 

@@ -8,16 +8,34 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from tomochrome.errors import OutputError
-from tomochrome.formats import GIF, NIFTI, NRRD, SHEET, VIDEO, ZARR, Format, format_of
+from tomochrome.formats import (
+    GIF,
+    NIFTI,
+    NRRD,
+    PLY,
+    SEGMENTATION,
+    SEGMENTS,
+    SHEET,
+    STL,
+    TISSUE_FORMATS,
+    VIDEO,
+    ZARR,
+    Format,
+    format_of,
+)
 from tomochrome.io.dicom.dicom_write import (
     check_folder,
     check_slices,
     write_capture,
     write_series,
 )
+from tomochrome.io.dicom.source_study import SourceStudy
+from tomochrome.io.dicom.tissue_segmentation import write_segmentation
 from tomochrome.io.image_write import check_store, write_nifti, write_nrrd, write_ome_zarr
-from tomochrome.io.restored_mask import companions, mask_volume
+from tomochrome.io.restored_mask import mask_path, mask_volume
 from tomochrome.io.slice_pictures import write_contact_sheet, write_gif, write_mp4
+from tomochrome.io.surfaces import write_surfaces
+from tomochrome.io.tissue_segments import names_json, names_path, slicer_segmentation
 from tomochrome.runtime import check_writable, write_group
 from tomochrome.volume import Volume
 
@@ -30,6 +48,9 @@ _WRITERS: dict[Format, Writer] = {
     VIDEO: write_mp4,
     GIF: write_gif,
     ZARR: write_ome_zarr,
+    SEGMENTS: lambda volume, path: write_nrrd(slicer_segmentation(volume), path),
+    STL: lambda volume, path: write_surfaces(volume, path),
+    PLY: lambda volume, path: write_surfaces(volume, path),
 }
 
 
@@ -74,9 +95,10 @@ def check_package(wanted: Format) -> None:
         If it is not.
     """
     if wanted.package and find_spec(wanted.package) is None:
+        what = f'"napari-tomochrome[{wanted.extra}]"' if wanted.extra else wanted.package
         raise OutputError(
             f"{wanted.ending} needs the package {wanted.package}; install it with "
-            f"pip install {wanted.package}, or choose another format"
+            f"pip install {what}, or choose another format"
         )
 
 
@@ -97,6 +119,10 @@ def check_fits(volume: Volume, path: str | os.PathLike[str]) -> None:
         volume's axes are not orthogonal.
     """
     wanted = format_of(path)
+    if wanted in TISSUE_FORMATS and volume.unit != "tissue":
+        raise OutputError(
+            f"{wanted.name} ({wanted.ending}) holds tissue maps only; write another format"
+        )
     if wanted.is_folder:
         if not volume.is_rgba and volume.unit != "HU":
             raise OutputError(
@@ -110,7 +136,13 @@ def check_fits(volume: Volume, path: str | os.PathLike[str]) -> None:
         )
 
 
-def write(volume: Volume, path: str | os.PathLike[str], *, force: bool = False) -> None:
+def write(
+    volume: Volume,
+    path: str | os.PathLike[str],
+    *,
+    study: SourceStudy | None = None,
+    force: bool = False,
+) -> None:
     """Write a volume in the format given by the ending of ``path``, atomically.
 
     Parameters
@@ -125,7 +157,12 @@ def write(volume: Volume, path: str | os.PathLike[str], *, force: bool = False) 
         ``.nii.gz`` or ``.nii`` (RGBA32, RGB24 if lit opaque, or scalar), ``.nrrd``,
         ``.png`` (contact sheet), ``.mp4`` or ``.gif`` (cine of all slices; these three RGBA only),
         ``.zarr`` (OME-Zarr), or a folder ending in ``/`` (DICOM: Secondary
-        Capture for RGBA, CT for Hounsfield units).
+        Capture for RGBA, CT for Hounsfield units). Tissue maps also ``.seg.nrrd`` (3D Slicer),
+        ``.dcm`` (DICOM Segmentation), ``.stl`` and ``.ply`` (surfaces); beside a tissue map in
+        NIfTI lies a JSON of names.
+    study
+        What `tomochrome.io.source_study` returned for the scan, if the Secondary Capture or the
+        DICOM Segmentation is to join its study, with the identity of the patient.
     force
         Replace an existing output.
 
@@ -137,13 +174,48 @@ def write(volume: Volume, path: str | os.PathLike[str], *, force: bool = False) 
         If the task was cancelled.
     """
     check_fits(volume, path)
-    if format_of(path).is_folder:
-        (write_capture if volume.is_rgba else write_series)(volume, Path(path), force=force)
+    output = format_of(path)
+    if output.is_folder:
+        if volume.is_rgba:
+            write_capture(volume, Path(path), study=study, force=force)
+        else:
+            write_series(volume, Path(path), force=force)
         return
-    writer = _WRITERS[format_of(path)]
     target = check_output(path, force=force)
-    masks = companions(volume, target)
-    with write_group([target, *masks], force=force) as (temporary, *places):
-        writer(volume, temporary)
+    if output == SEGMENTATION:
+        write_segmentation(volume, target, study=study, force=force)
+        return
+    others = companions(volume, target)
+    with write_group([target, *others], force=force) as (temporary, *places):
+        _WRITERS[output](volume, temporary)
         for place in places:
-            _WRITERS[format_of(place)](mask_volume(volume), place)
+            if place.suffix == ".json":
+                place.write_text(names_json(str(volume.provenance.extra["palette"])), "utf-8")
+            else:
+                write_mask(volume, place)
+
+
+def write_mask(volume: Volume, path: Path) -> None:
+    """Write the mask of restored voxels of a volume."""
+    (write_nrrd if path.suffix == ".nrrd" else write_nifti)(mask_volume(volume), path)
+
+
+def companions(volume: Volume, path: str | os.PathLike[str]) -> list[Path]:
+    """Return the files that `write` creates beside ``path`` for a volume.
+
+    Parameters
+    ----------
+    volume
+        The volume to write.
+    path
+        Its path, as `write` takes it.
+
+    Returns
+    -------
+    list of Path
+        The mask of restored voxels, and the JSON of names beside a tissue map in NIfTI.
+    """
+    mask = None if volume.restored is None else mask_path(path)
+    is_tissue_map = volume.unit == "tissue" and "palette" in volume.provenance.extra
+    names = names_path(Path(path)) if is_tissue_map else None
+    return [other for other in (mask, names) if other is not None]

@@ -19,7 +19,7 @@ from tomochrome._napari.layers.volume_layers import LayerSource, LayerTuple, sou
 from tomochrome.errors import Cancelled, OutputError
 from tomochrome.formats import DICOM, GIF, NIFTI, NRRD, SHEET, VIDEO, ZARR, Format
 from tomochrome.geometry import reorient_like
-from tomochrome.io.restored_mask import companions
+from tomochrome.io.writing import companions
 from tomochrome.runtime import write_group
 from tomochrome.volume import Volume
 

@@ -30,14 +30,17 @@ from pydicom.valuerep import format_number_as_ds
 from tomochrome.color.hatch import hatched
 from tomochrome.errors import OutputError
 from tomochrome.geometry.affine import decompose, is_orthogonal
+from tomochrome.geometry.orient import orientation_letters
 from tomochrome.io.dicom.segmentation import FILE as SEGMENTATION
 from tomochrome.io.dicom.segmentation import write_segmentation
+from tomochrome.io.dicom.source_study import SourceStudy
 from tomochrome.io.dicom.warning_capture import captured_warnings
 from tomochrome.runtime import check, check_writable, clear_leftovers, report, write_whole
 from tomochrome.volume import RESTORED, ScannerWindow, Volume
 
 ANONYMOUS: Final = "TOMOCHROME^ANONYMOUS"
 _INTERCEPT: Final = -1024
+_SERIES_STEP: Final = 1000  #: added to the number of the series whose study a new one joins
 _MIN_J2K: Final = 32  # OpenJPEG uses six resolution levels, each half the size of the last
 _MAX_PIXELS: Final = 65535  # Rows and Columns are 16-bit unsigned integers
 _PADDING: Final = (-2000, -32768)
@@ -206,8 +209,16 @@ def check_slices(volume: Volume) -> None:
         )
 
 
-def base_dataset(volume: Volume, sop_class: UID, series_uid: str | None, modality: str) -> Dataset:
+def base_dataset(
+    volume: Volume,
+    sop_class: UID,
+    series_uid: str | None,
+    modality: str,
+    study: SourceStudy | None = None,
+) -> Dataset:
     """Return the elements of patient, study, series and frame of reference (PS3.3 A.3, A.8).
+
+    They are anonymous, and the study is a new one, unless a study is given.
 
     Raises
     ------
@@ -232,8 +243,12 @@ def base_dataset(volume: Volume, sop_class: UID, series_uid: str | None, modalit
     dataset.PositionReferenceIndicator = ""
     for keyword in ("StudyDate", "StudyTime", "AccessionNumber", "ReferringPhysicianName"):
         setattr(dataset, keyword, "")
-    dataset.StudyID = dataset.PatientPosition = ""
+    dataset.StudyID = dataset.PatientPosition = dataset.Laterality = ""
     dataset.SeriesNumber = 1
+    if study is not None:
+        del dataset.PatientIdentityRemoved, dataset.DeidentificationMethod
+        dataset.update(study.elements)
+        dataset.SeriesNumber = study.series_number + _SERIES_STEP
     return dataset
 
 
@@ -258,7 +273,7 @@ def save_slices(
         for z in range(depth):
             check()
             report(z, depth, "writing slices")
-            dataset = _slice_dataset(template, volume, z)
+            dataset = slice_dataset(template, volume, z)
             set_pixels(dataset, z)
             dataset.save_as(temporary / f"{z + 1:04d}.dcm", enforce_file_format=True)
             del dataset.PixelData
@@ -269,8 +284,18 @@ def save_slices(
     return target
 
 
-def _slice_dataset(template: Dataset, volume: Volume, z: int) -> Dataset:
-    """Return the data set of one slice with its image plane (PS3.3 C.7.6.2), without pixels."""
+def slice_dataset(template: Dataset, volume: Volume, z: int) -> Dataset:
+    """Return the data set of one slice with its image plane (PS3.3 C.7.6.2), without pixels.
+
+    Parameters
+    ----------
+    template
+        The elements that all slices have in common.
+    volume
+        The volume.
+    z
+        Index of the slice.
+    """
     dataset = Dataset()
     dataset.update(template)
     dataset.SOPInstanceUID = generate_uid(prefix=None)
@@ -344,7 +369,12 @@ def _compress(dataset: Dataset) -> None:
 
 
 def write_capture(
-    volume: Volume, folder: str | os.PathLike[str], *, description: str = "", force: bool = False
+    volume: Volume,
+    folder: str | os.PathLike[str],
+    *,
+    description: str = "",
+    study: SourceStudy | None = None,
+    force: bool = False,
 ) -> Path:
     """Write RGBA as RGB Secondary Capture images over black, one file for each slice.
 
@@ -359,6 +389,10 @@ def write_capture(
         Folder to create; its parent must exist.
     description
         SeriesDescription.
+    study
+        What `tomochrome.io.source_study` returned for the scan, if the series is to join its
+        study: patient, study and frame of reference are those of the scan then. By default the
+        series is anonymous.
     force
         Replace an existing folder that contains nothing but ``.dcm`` files.
 
@@ -377,13 +411,15 @@ def write_capture(
     target = check_folder(Path(folder), force=force)
     if not volume.is_rgba:
         raise OutputError("only a color volume can be written as Secondary Capture; light it first")
-    template = base_dataset(volume, SecondaryCaptureImageStorage, None, "OT")
+    template = base_dataset(volume, SecondaryCaptureImageStorage, None, "OT", study)
     extra = volume.provenance.extra
     title = f"Tomochrome color, hatched: {RESTORED}" if volume.restored is not None else ""
     title = title or "Tomochrome color, not for diagnosis"
     template.SeriesDescription = (description or title)[:64]
     template.ImageType = ["DERIVED", "SECONDARY"]
     template.ConversionType = "WSD"
+    _, directions, _ = decompose(volume.affine)
+    template.PatientOrientation = [orientation_letters(directions[:, axis]) for axis in (2, 1)]
     template.ImageComments = str(extra.get("description", "not for diagnosis"))
     if "not for diagnosis" not in template.ImageComments:
         template.ImageComments += ", not for diagnosis"

@@ -51,7 +51,8 @@ def write_segmentation(mask: NDArray[np.bool_], slices: Sequence[Dataset], path:
     first, marked = slices[0], np.flatnonzero(mask.any(axis=(1, 2))).tolist()
     dataset = Dataset()
     for keyword in _COPIED:
-        setattr(dataset, keyword, first.get(keyword))
+        if keyword in first:
+            setattr(dataset, keyword, first.get(keyword))
     now = datetime.now()
     _set(
         dataset, SOPClassUID=SegmentationStorage, SOPInstanceUID=generate_uid(prefix=None),
