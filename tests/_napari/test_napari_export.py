@@ -15,7 +15,7 @@ from tomochrome._napari.export import export_panel as export_module
 from tomochrome._napari.export.export_panel import ExportPanel
 from tomochrome._napari.layers.volume_layers import source_of
 from tomochrome.errors import ExistsError
-from tomochrome.formats import DICOM, FORMATS, NIFTI, NRRD, SHEET
+from tomochrome.formats import DICOM, FORMATS, NIFTI, NRRD, SHEET, TISSUE_FORMATS
 
 pytestmark = pytest.mark.gui
 
@@ -71,6 +71,15 @@ def test_the_maps_of_a_colored_layer(exporting, panel, qtbot, tmp_path):
         run(exporting, qtbot)
         saved = np.asarray(io.read(tmp_path / f"{part}.nrrd").voxels)
         np.testing.assert_allclose(saved, values, atol=1e-6)
+
+
+@pytest.mark.parametrize("output", TISSUE_FORMATS, ids=lambda f: f.name)
+def test_the_tissue_map_as_segmentation_and_surfaces(exporting, panel, qtbot, tmp_path, output):
+    choose(exporting, "tissue map", output)
+    exporting.view.path.setText(str(tmp_path / "t"))
+    assert run(exporting, qtbot) == f"Saved {tmp_path / 't'}{output.ending}"
+    assert (tmp_path / f"t{output.ending}").stat().st_size > 1000
+    assert not exporting.view.join.isVisibleTo(exporting)  # the scan is no DICOM series
 
 
 def test_the_grey_scan_as_a_ct_series(exporting, panel, qtbot, tmp_path, small_ct):

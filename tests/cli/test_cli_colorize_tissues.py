@@ -6,6 +6,7 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+import pydicom
 import pytest
 from cli_cases import Run, make_series
 
@@ -55,3 +56,40 @@ def test_an_unknown_tissue_is_refused_before_the_work(
     assert run.status == 2
     assert "unknown tissue 'gizzard'" in run.err
     assert run.err.count("\n") == 1
+
+
+def test_tissues_for_other_programs(series: Path, tmp_path: Path, capfd: Capture) -> None:
+    color = tmp_path / "color"
+    for number, tissue in enumerate(("t.nii.gz", "t.seg.nrrd", "t.dcm")):
+        words = ("--tissue-map", tmp_path / tissue, "--surfaces", tmp_path / f"{number}.stl")
+        joined = ("--join-study",) if number == 2 else ()
+        more = (*MODEL, "--only", "fat,muscle", *words, *joined, "--force")
+        run = Run(capfd, "colorize", series, "-o", f"{color}/", *more)
+        assert run.status == 0, run.err
+    written = {path.name for path in tmp_path.iterdir()}
+    assert {"t.nii.gz", "t.json", "t.seg.nrrd", "t.dcm", "0.stl", "2.stl"} <= written
+    source = pydicom.dcmread(min(series.iterdir()))
+    for path in (tmp_path / "t.dcm", min(color.iterdir())):
+        assert pydicom.dcmread(path).StudyInstanceUID == source.StudyInstanceUID
+
+
+def test_outputs_of_tissues_that_do_not_fit_are_refused(
+    series: Path, tmp_path: Path, capfd: Capture
+) -> None:
+    for words, told in (
+        (("-o", tmp_path / "a.stl"), "holds tissues, not colors"),
+        (("-o", tmp_path / "a.nii.gz", "--surfaces", tmp_path / "a.obj"), "use the extension .stl"),
+        (("-o", tmp_path / "a.nii.gz", "--join-study"), "--join-study is for DICOM outputs"),
+    ):
+        run = Run(capfd, "colorize", series, *words, *MODEL)
+        assert run.status == 2
+        assert told in run.complaint
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_palette_is_written_as_a_color_table(tmp_path: Path, capfd: Capture) -> None:
+    for name in ("a.ctbl", "a.json"):
+        assert Run(capfd, "palette", "vivid", "-o", tmp_path / name).status == 0
+        assert "vivid" in (tmp_path / name).read_text()
+    assert "must end in" in Run(capfd, "palette", "-o", tmp_path / "a.txt").complaint
+    assert "already exists" in Run(capfd, "palette", "-o", tmp_path / "a.ctbl").complaint

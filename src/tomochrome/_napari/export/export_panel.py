@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from napari.layers import Image
-from qtpy.QtWidgets import QFileDialog, QLineEdit, QPushButton, QWidget
+from qtpy.QtWidgets import QCheckBox, QFileDialog, QLineEdit, QPushButton, QWidget
 from superqt.utils import signals_blocked
 
 from tomochrome import io
@@ -19,8 +19,19 @@ from tomochrome._napari.kit.narrow_widgets import ElidedComboBox, WrappingRow
 from tomochrome._napari.kit.panel_bases import JobPanel, JobView, caution
 from tomochrome._napari.layers.volume_layers import LayerSource, source_of
 from tomochrome.errors import ExistsError, OutputError
-from tomochrome.formats import FORMATS, Format
+from tomochrome.formats import (
+    DICOM,
+    FORMATS,
+    PLY,
+    SEGMENTATION,
+    STL,
+    TISSUE_FORMATS,
+    Format,
+    format_of,
+)
 from tomochrome.geometry import reorient_like
+from tomochrome.io.tissue_segments import only_tissues
+from tomochrome.tissue import Tissue
 from tomochrome.volume import Volume
 
 Part = Literal["layer", "tissue map", "confidence map"]
@@ -49,17 +60,31 @@ class Choice:
         if self.part == "layer" and self.layer.rgb:
             return FORMATS
         hounsfield = self.part == "layer" and self.source.shown.unit == "HU"
-        return tuple(f for f in FORMATS if not f.only_color and (hounsfield or not f.is_folder))
+        plain = tuple(f for f in FORMATS if not f.only_color and (hounsfield or not f.is_folder))
+        return (*plain, *TISSUE_FORMATS) if self.part == "tissue map" else plain
 
-    def volume(self) -> Volume:
-        """Return the volume to write, on the stored grid of the scan."""
+    def can_join(self, output: Format | None) -> bool:
+        """Whether the output can join the study of the scan."""
+        colored = self.part == "tissue map" or self.layer.rgb
+        is_dicom = self.source.stored.provenance.kind.startswith("dicom")
+        return colored and is_dicom and output in (DICOM, SEGMENTATION)
+
+    def volume(self, output: Format | None = None) -> Volume:
+        """Return the volume to write, on the stored grid of the scan.
+
+        Surfaces are those of the tissues that are not hidden.
+        """
         if self.part == "layer":
             meta = {"name": self.layer.name, "metadata": self.layer.metadata}
             return layer_volume(self.layer.data, meta)
         chroma = self.source.chroma
         assert chroma is not None
-        is_tissue = self.part == "tissue map"
-        made = chroma.tissue_volume() if is_tissue else chroma.confidence_volume()
+        if self.part == "confidence map":
+            return reorient_like(chroma.confidence_volume(), self.source.stored)
+        settings = self.layer.data.settings
+        made = chroma.tissue_volume(settings.palette.name)
+        if output in (STL, PLY):
+            made = only_tissues(made, set(Tissue) - set(settings.tissues.hidden))
         return reorient_like(made, self.source.stored)
 
 
@@ -76,11 +101,15 @@ def choices(layers: Sequence[Any]) -> list[Choice]:
     return listed
 
 
-def export(choice: Choice, path: str, *, force: bool = False) -> None:
-    """Write a choice in the format of ``path``, in a worker. Raises as `tomochrome.write`."""
+def export(choice: Choice, path: str, *, force: bool = False, join: bool = False) -> None:
+    """Write a choice in the format of ``path``, in a worker. Raises as `tomochrome.write`.
+
+    With ``join``, a DICOM output joins the study of the scan, with the identity of the patient.
+    """
     io.check_output(path, force=force)
-    volume = choice.volume()
-    io.write(volume, path, force=force)
+    origin = choice.source.stored.provenance
+    study = io.source_study(origin.source, origin.series_uid or None) if join else None
+    io.write(choice.volume(format_of(path)), path, study=study, force=force)
 
 
 class ExportView(JobView):
@@ -95,10 +124,16 @@ class ExportView(JobView):
         self.path = QLineEdit(self)
         self.path.setPlaceholderText("File, or folder for DICOM")
         self.browse = QPushButton("Browse…", self)
-        self.locked = self.content, self.format, self.path, self.browse
+        self.join = QCheckBox("Join the scan's study, with the patient's name", self)
+        self.join.setToolTip(
+            "An archive then shows the result beside the scan. Otherwise it is anonymous."
+        )
+        self.locked = self.content, self.format, self.path, self.browse, self.join
         where = WrappingRow((self.path, 1), self.browse)
         fields = form(("Content", self.content), ("Format", self.format), ("Save as", where))
-        self.fill(parent, caution(self), fields, self.buttons, self.progress, self.message)
+        self.fill(
+            parent, caution(self), fields, self.join, self.buttons, self.progress, self.message
+        )
 
 
 class ExportPanel(JobPanel):
@@ -176,7 +211,8 @@ class ExportPanel(JobPanel):
 
     def _format_changed(self, _: object = None) -> None:
         """Replace the extension of the destination by that of the format."""
-        text, chosen = self.view.path.text().strip(), self.chosen_format
+        text, chosen, choice = self.view.path.text().strip(), self.chosen_format, self.choice
+        self.view.join.setVisible(choice is not None and choice.can_join(chosen))
         if text and chosen is not None:
             self.view.path.setText(chosen.complete(_without_ending(text)))
 
@@ -217,8 +253,9 @@ class ExportPanel(JobPanel):
         exists = Path(path).exists()
         if exists and not may_replace(path):
             return
+        join = self.view.join.isChecked() and choice.can_join(chosen)
         self.start(
-            lambda: export(choice, path, force=exists),
+            lambda: export(choice, path, force=exists, join=join),
             lambda _: self.view.message.say(f"Saved {path}", "good"),
         )
 
@@ -246,7 +283,7 @@ class ExportPanel(JobPanel):
 def _without_ending(text: str) -> str:
     """Return a path without the extension of an output format."""
     text = text.rstrip("/")
-    for output in FORMATS:
+    for output in (*TISSUE_FORMATS, *FORMATS):
         for ending in output.endings:
             if text.lower().endswith(ending):
                 return text[: -len(ending)]

@@ -16,7 +16,7 @@ from typing import Any, Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 from pydicom import Dataset
-from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, RLELossless, generate_uid
+from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 
 from tomochrome import __version__
 from tomochrome.color.chroma import Chroma
@@ -220,7 +220,8 @@ def _dataset(
             device_serial_number="0",
             content_label="TISSUES",
             content_description="Tissues by a model, not for diagnosis",
-            transfer_syntax_uid=ExplicitVRLittleEndian if kind == "binary" else RLELossless,
+            # not RLE: GDCM's encoder ends the process on frames with an odd number of bytes
+            transfer_syntax_uid=ExplicitVRLittleEndian,
             series_description="Tomochrome tissues, not for diagnosis",
         )
     _set_references(made, study, per_frame=placed is not None)
