@@ -11,7 +11,7 @@ from .colorization.hints import apply_hints
 from .colorization.photograph_coloring import colorize_photograph
 from .compare import checkerboard
 from .errors import TomochromeError
-from .io import find, read, write
+from .io import ColoredScan, find, open_colored, read, save_colored, write
 from .registration.pairwise import Registration, register
 from .restoration.defects import Restoration
 from .restoration.scan_restoration import restore
@@ -22,6 +22,7 @@ __version__: str
 
 __all__ = [
     "Chroma",
+    "ColoredScan",
     "ColoringReport",
     "ColoringRequest",
     "Lighting",
@@ -40,8 +41,10 @@ __all__ = [
     "find",
     "light",
     "models",
+    "open_colored",
     "read",
     "register",
     "restore",
+    "save_colored",
     "write",
 ]

@@ -72,6 +72,12 @@ ZARR: Final = Format((".zarr",), "OME-Zarr", "OME-Zarr for web viewers", package
 DICOM: Final = Format((FOLDER,), "DICOM series", "DICOM")
 FORMATS: Final = (NIFTI, NRRD, SHEET, VIDEO, GIF, ZARR, DICOM)
 
+COLORED_SCAN: Final = Format(
+    (".tomochrome",), "Colored scan, to open again", "a colored scan that opens again",
+    only_color=True,
+)  # fmt: skip
+"""A scan with its colors; beyond `FORMATS`, because it needs both."""
+
 SEGMENTS: Final = Format((".seg.nrrd",), "Segmentation for 3D Slicer", "for 3D Slicer")
 SEGMENTATION: Final = Format(
     (".dcm",), "DICOM Segmentation", "DICOM Segmentation",
@@ -97,7 +103,7 @@ def format_of(path: str | os.PathLike[str]) -> Format:
     if text.endswith(("/", os.sep)):
         return DICOM
     name = Path(text).name.lower()
-    for entry in (*TISSUE_FORMATS, *FORMATS):
+    for entry in (*TISSUE_FORMATS, COLORED_SCAN, *FORMATS):
         if any(name.endswith(ending) and name != ending for ending in entry.endings):
             return entry
     files = [entry.ending for entry in FORMATS if not entry.is_folder]
@@ -116,5 +122,7 @@ def extensions_help(*, color: bool = False) -> str:
         Whether the command writes colored volumes only.
     """
     files = [f"{entry.ending} ({entry.detail})" for entry in FORMATS if not entry.is_folder]
+    if color:
+        files.append(f"{COLORED_SCAN.ending} ({COLORED_SCAN.detail})")
     kind = "a DICOM Secondary Capture series" if color else "a DICOM series"
     return f"{', '.join(files)}, or OUT/, a folder ending in / ({kind})"

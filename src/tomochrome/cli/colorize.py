@@ -9,6 +9,7 @@ from tomochrome.cli.files import check_inputs, read_reference
 from tomochrome.cli.session import Outcome, Session, size, took
 from tomochrome.colorization import file_coloring
 from tomochrome.formats import extensions_help
+from tomochrome.io import is_colored_scan
 from tomochrome.io.dicom.tissue_segmentation import SEGMENTATION_KINDS
 
 
@@ -25,6 +26,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="treat values of an unknown unit as Hounsfield units",
     )
     options.add_model(parser)
+    # without it, a file that was saved with its colors keeps them
+    parser.set_defaults(model=None)
     options.add_reference(parser)
     options.add_hints(parser)
     options.add_lighting(parser)
@@ -61,8 +64,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, session: Session) -> Outcome:
     """Color one volume after checking the input."""
-    request = options.request_of(args)
     check_inputs([args.path])
+    if args.model is None:
+        is_saved = is_colored_scan(args.path)
+        args.model = file_coloring.SAVED_MODEL if is_saved else file_coloring.ColoringRequest.model
+    request = options.request_of(args)
     check_inputs([args.hints], args.output)
     hints = file_coloring.Hints.of(args.hints, args.hint)
     outputs = file_coloring.Outputs(

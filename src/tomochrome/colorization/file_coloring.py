@@ -15,19 +15,28 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from tomochrome.errors import OptionError, OutputError
-from tomochrome.formats import DICOM, PLY, SEGMENTATION, STL, TISSUE_FORMATS, format_of
+from tomochrome.formats import (
+    COLORED_SCAN,
+    DICOM,
+    PLY,
+    SEGMENTATION,
+    STL,
+    TISSUE_FORMATS,
+    format_of,
+)
 from tomochrome.notices import Notice
 from tomochrome.runtime.whole_files import is_inside, write_group
 from tomochrome.tissue import Tissue
 
 if TYPE_CHECKING:
-    from tomochrome.color import Chroma, TissueSelection
+    from tomochrome.color import Lighting, TissueSelection
     from tomochrome.colorization.reference_photograph import Reference
-    from tomochrome.io import SourceStudy
+    from tomochrome.io import ColoredScan, SourceStudy
     from tomochrome.io.dicom.tissue_segmentation import SegmentationKind
     from tomochrome.volume import Volume
 
 NO_MODEL = "none"  #: name of the model for coloring from hints only
+SAVED_MODEL = "saved"  #: name of the model for the colors that a colored scan was saved with
 _MAP_ENDINGS = (".nii.gz", ".nii", ".nrrd")
 _TISSUE_ENDINGS = (*_MAP_ENDINGS, *SEGMENTATION.endings)
 _SURFACE_ENDINGS = (*STL.endings, *PLY.endings)
@@ -142,7 +151,9 @@ class ColoringRequest:
     Attributes
     ----------
     model
-        Name of an installed model, path of a bundle folder, or `NO_MODEL`.
+        Name of an installed model, path of a bundle folder, `NO_MODEL`, or `SAVED_MODEL`: the
+        colors of a file that `tomochrome.save_colored` wrote, where other fields that are left at
+        their defaults are those of the file, too.
     window
         As for `tomochrome.windowing.parse_window`.
     palette
@@ -229,6 +240,10 @@ class ColoringRequest:
             alpha=alpha_curve(self.alpha),
             tissues=self.tissues,
         )
+        if self.model == SAVED_MODEL:  # checked when the file was read
+            if with_reference:
+                raise OptionError("the saved colors use no photograph; omit --reference")
+            return
         names_tissues, name = hints is None or hints.are_tissues, "hints"
         if self.model != NO_MODEL:
             card = find_model(self.model)
@@ -246,6 +261,38 @@ class ColoringRequest:
                 raise OptionError(no_tissues_message(name, "cannot show or hide some of them"))
         if self.device not in ("auto", "cpu"):
             choose_device(self.device)
+
+    def lighting(self, volume: Volume, saved: Lighting | None = None) -> Lighting:
+        """Return the lighting of a scan.
+
+        Parameters
+        ----------
+        volume
+            The scan, whose content the window may depend on.
+        saved
+            Settings that apply where a field has its default value; None if there are none.
+
+        Returns
+        -------
+        Lighting
+            Window, palette and the other settings.
+        """
+        from tomochrome.color import Lighting
+        from tomochrome.windowing import parse_window
+
+        fields: dict[str, Any] = {
+            "saturation": self.saturation, "min_confidence": self.min_confidence,
+            "palette": self.palette, "alpha": self.alpha,
+        }  # fmt: skip
+        given = {k: v for k, v in fields.items() if saved is None or v != getattr(_DEFAULTS, k)}
+        if saved is None or self.window != _DEFAULTS.window:
+            given["window"] = parse_window(self.window, volume)
+        if saved is None or not self.tissues.is_all:
+            given["tissues"] = self.tissues
+        return Lighting(**given) if saved is None else saved.replace(**given)
+
+
+_DEFAULTS = ColoringRequest()
 
 
 @dataclass(frozen=True)
@@ -313,12 +360,10 @@ def colorize_file(
     Cancelled
         If the user cancelled.
     """
-    from tomochrome.color import light
     from tomochrome.color.lighting import mean_chroma
     from tomochrome.colorization.predict import colorize
-    from tomochrome.io import read, source_study
+    from tomochrome.io import ColoredScan, open_colored, read, source_study
     from tomochrome.io.dicom.dicom_write import check_slices
-    from tomochrome.windowing import parse_window
 
     source = source if isinstance(source, Source) else Source(Path(source))
     outputs = outputs if isinstance(outputs, Outputs) else Outputs(outputs)
@@ -332,14 +377,20 @@ def colorize_file(
     seconds: dict[str, float] = {}
     start = time.perf_counter()
     with _stage("read", seconds):
-        volume = read(source.path, series=source.series, as_stored=source.raw, strict=source.strict)
+        study = source_study(source.path, source.series) if outputs.join_study else None
+        saved = open_colored(source.path) if request.model == SAVED_MODEL else None
+        volume = (
+            read(source.path, series=source.series, as_stored=source.raw, strict=source.strict)
+            if saved is None
+            else saved.volume
+        )
         if any(format_of(name).is_folder for name in (outputs.color, *outputs.copies)):
             check_slices(volume)
-        window = parse_window(request.window, volume)
+        settings = request.lighting(volume, None if saved is None else saved.settings)
         strokes = None if hints is None else read(hints.path)
     with _stage("predict", seconds):
-        chroma = None
-        if request.model != NO_MODEL:
+        chroma = None if saved is None else saved.chroma
+        if request.model not in (NO_MODEL, SAVED_MODEL):
             chroma = colorize(
                 volume,
                 request.model,
@@ -362,27 +413,18 @@ def colorize_file(
             )
         assert chroma is not None  # `ColoringRequest.check` requires a model or hints
     with _stage("light", seconds):
-        image = light(
-            volume,
-            chroma,
-            window,
-            saturation=request.saturation,
-            min_confidence=request.min_confidence,
-            palette=request.palette,
-            alpha=request.alpha,
-            tissues=request.tissues,
-        )
+        scan = ColoredScan(volume, chroma, settings)
+        image = scan.image
         mean = mean_chroma(image, chroma)
     with _stage("write", seconds):
-        study = source_study(source.path, source.series) if outputs.join_study else None
-        _write_all(outputs, image, chroma, request, study)
+        _write_all(outputs, scan, study)
     seconds["total"] = time.perf_counter() - start
     return ColoringReport(
         input=str(source.path),
         output=outputs.color,
         model=chroma.model,
         device=str(chroma.provenance.extra.get("device", "cpu")),
-        window={"center": window.center, "width": window.width},
+        window={"center": settings.window.center, "width": settings.window.width},
         shape=volume.shape,
         seconds={name: round(value, 3) for name, value in seconds.items()},
         mean_chroma=mean,
@@ -393,37 +435,48 @@ def colorize_file(
 
 def _write_all(
     outputs: Outputs,
-    image: Volume,
-    chroma: Chroma,
-    request: ColoringRequest,
+    scan: ColoredScan,
     study: SourceStudy | None,
 ) -> None:
     """Write all outputs; all move to their paths once all are complete."""
-    from tomochrome.io import write, write_segmentation, write_surfaces
+    from tomochrome.io import save_colored, write, write_segmentation, write_surfaces
     from tomochrome.io.tissue_segments import names_path
     from tomochrome.io.writing import companions
+
+    image, chroma = scan.image, scan.chroma
+    palette = scan.settings.palette.name
+
+    def write_color(place: str) -> None:
+        if format_of(place) == COLORED_SCAN:
+            save_colored(scan, place)
+        else:
+            write(image, place, study=study)
 
     def write_tissue(place: str) -> None:
         if format_of(place) == SEGMENTATION:
             kind = outputs.segmentation
-            write_segmentation(chroma, place, kind=kind, palette=request.palette, study=study)
+            write_segmentation(chroma, place, kind=kind, palette=palette, study=study)
         else:
-            write(chroma.tissue_volume(request.palette), place)
+            write(chroma.tissue_volume(palette), place)
 
     def write_shown(place: str) -> None:
-        hidden = request.tissues.hidden
-        shown = [tissue for tissue in Tissue if tissue not in hidden]
-        write_surfaces(chroma.tissue_volume(request.palette), place, only=shown)
+        shown = set(Tissue) - scan.settings.tissues.hidden
+        write_surfaces(chroma.tissue_volume(palette), place, only=shown)
 
     colors = (outputs.color, *outputs.copies)
     writers: list[tuple[str | None, Callable[[str], object]]] = [
-        *((name, lambda place: write(image, place, study=study)) for name in colors),
+        *((name, write_color) for name in colors),
         (outputs.tissue, write_tissue),
         (outputs.confidence, lambda place: write(chroma.confidence_volume(), place)),
         (outputs.surfaces, write_shown),
     ]
     used = [(name, writer) for name, writer in writers if name is not None]
-    beside = [other for name in colors for other in companions(image, name)]
+    beside = [
+        other
+        for name in colors
+        if format_of(name) != COLORED_SCAN
+        for other in companions(image, name)
+    ]
     if outputs.tissue is not None and (names := names_path(Path(outputs.tissue))) is not None:
         beside.append(names)
     with write_group([*(name for name, _ in used), *beside], force=outputs.force) as places:

@@ -1,3 +1,4 @@
+from .colored_scan import ColoredScan, is_colored_scan, open_colored, save_colored
 from .dicom.source_study import SourceStudy, source_study
 from .dicom.tissue_segmentation import write_segmentation
 from .listing import find
@@ -7,6 +8,7 @@ from .surfaces import surface, write_surfaces
 from .writing import check_fits, check_output, write
 
 __all__ = [
+    "ColoredScan",
     "Found",
     "Item",
     "Skipped",
@@ -14,7 +16,10 @@ __all__ = [
     "check_fits",
     "check_output",
     "find",
+    "is_colored_scan",
+    "open_colored",
     "read",
+    "save_colored",
     "source_study",
     "surface",
     "write",

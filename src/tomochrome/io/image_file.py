@@ -77,6 +77,8 @@ class ImageFile:
         Whether vectors are in RAS mm instead of LPS mm.
     pairs
         Key/value pairs that the writing program added, such as ``description``.
+    whole
+        Reads the volume of a format that stores more of it than voxels, in place of ``read``.
     """
 
     path: Path
@@ -95,6 +97,7 @@ class ImageFile:
     meaning: str = ""
     ras_vectors: bool = False
     pairs: Mapping[str, str] = field(default_factory=dict)
+    whole: Callable[[], Volume] | None = None
 
     @property
     def label(self) -> str:
@@ -185,6 +188,9 @@ def _in_sentences(image: ImageFile) -> Iterator[None]:
 
 
 def _volumes(image: ImageFile, parts: list[Part]) -> Generator[Volume]:
+    if image.whole is not None:
+        yield image.whole()
+        return
     where = display_path(image.path)
     is_color = image.channels in (3, 4) and image.dtype == np.uint8
     if image.channels != 1 and not is_color:

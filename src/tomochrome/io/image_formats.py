@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 _PICTURES = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"BM", b"II*\x00", b"MM\x00*")
 _HEAD = 512
+COLORED_HEADER = b"tomochrome.json"
+"""Name of the first file in the archive of a colored scan (`tomochrome.io.colored_scan`)."""
+_LOCAL_HEADER = 30  # bytes before this name, APPNOTE 4.3.7
 
 
 @dataclass(frozen=True)
@@ -92,6 +95,17 @@ def _open_itk(path: Path, kind: str) -> ImageFile:
     return open_itk(path, kind)
 
 
+def _is_colored(head: bytes, _name: str) -> bool:
+    is_zip = head.startswith(b"PK\x03\x04")
+    return is_zip and head[_LOCAL_HEADER:].startswith(COLORED_HEADER)
+
+
+def _open_colored(path: Path) -> ImageFile:
+    from tomochrome.io.colored_scan import open_scan_file
+
+    return open_scan_file(path)
+
+
 _FORMATS: dict[str, ImageFormat] = {}
 register(
     ImageFormat(
@@ -99,6 +113,7 @@ register(
     )
 )
 register(ImageFormat("nifti", _is_nifti, _open_nifti))
+register(ImageFormat("colored-scan", _is_colored, _open_colored))
 register(
     ImageFormat(
         "metaimage",

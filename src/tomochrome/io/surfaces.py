@@ -51,10 +51,12 @@ def surface(volume: Volume, tissues: Iterable[Tissue | int]) -> Mesh:
     tuple
         Points (n, 3) in LPS mm and triangles (m, 3); both empty if there is no such voxel.
     """
-    from vtkmodules.util.numpy_support import numpy_to_vtk, vtk_to_numpy
+    from vtkmodules.util import numpy_support
     from vtkmodules.vtkCommonDataModel import vtkImageData
     from vtkmodules.vtkFiltersCore import vtkFlyingEdges3D, vtkWindowedSincPolyDataFilter
 
+    to_vtk: Any = numpy_support.numpy_to_vtk
+    to_numpy: Any = numpy_support.vtk_to_numpy
     mask = np.isin(volume.voxels, [int(t) for t in tissues])
     found = ndimage.find_objects(mask.astype(np.uint8))
     if not found or found[0] is None:
@@ -68,7 +70,7 @@ def surface(volume: Volume, tissues: Iterable[Tissue | int]) -> Mesh:
     check()
     image = vtkImageData()
     image.SetDimensions(*soft.shape[::-1])
-    image.GetPointData().SetScalars(numpy_to_vtk(soft.ravel(), deep=True))
+    image.GetPointData().SetScalars(to_vtk(soft.ravel(), deep=True))
     edges = vtkFlyingEdges3D()
     edges.SetInputData(image)
     edges.SetValue(0, 0.5)
@@ -83,9 +85,9 @@ def surface(volume: Volume, tissues: Iterable[Tissue | int]) -> Mesh:
     smooth.Update()
     check()
     made = smooth.GetOutput()
-    index = vtk_to_numpy(made.GetPoints().GetData())[:, ::-1] + start  # z, y, x
+    index = to_numpy(made.GetPoints().GetData())[:, ::-1] + start  # z, y, x
     places = index @ volume.affine[:3, :3].T + volume.affine[:3, 3]
-    faces = vtk_to_numpy(made.GetPolys().GetConnectivityArray()).reshape(-1, 3)
+    faces = to_numpy(made.GetPolys().GetConnectivityArray()).reshape(-1, 3)
     return places.astype(np.float32), _outward(places, faces.astype(np.int32))
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from tomochrome.errors import OutputError
 from tomochrome.formats import (
+    COLORED_SCAN,
     GIF,
     NIFTI,
     NRRD,
@@ -39,7 +40,7 @@ from tomochrome.io.tissue_segments import names_json, names_path, slicer_segment
 from tomochrome.runtime import check_writable, write_group
 from tomochrome.volume import Volume
 
-Writer = Callable[..., None]
+Writer = Callable[..., object]
 
 _WRITERS: dict[Format, Writer] = {
     NIFTI: write_nifti,
@@ -119,6 +120,10 @@ def check_fits(volume: Volume, path: str | os.PathLike[str]) -> None:
         volume's axes are not orthogonal.
     """
     wanted = format_of(path)
+    if wanted == COLORED_SCAN:
+        raise OutputError(
+            f"{wanted.ending} holds a scan with its colors; write it with tomochrome.save_colored"
+        )
     if wanted in TISSUE_FORMATS and volume.unit != "tissue":
         raise OutputError(
             f"{wanted.name} ({wanted.ending}) holds tissue maps only; write another format"

@@ -110,6 +110,7 @@ def write_segmentation(
         if not segments:
             raise OutputError("none of the chosen tissues occurs in the tissue map")
     report(0, 3, "writing the segmentation")
+    pixels: NDArray[Any]
     if kind == "fractional" and chroma is not None:
         pixels = _probabilities(chroma, segments)
     else:
@@ -153,7 +154,7 @@ def _probabilities(chroma: Chroma, segments: list[Segment]) -> NDArray[np.float3
     return values
 
 
-class _CheckedPixels(np.ndarray):  # type: ignore[type-arg]
+class _CheckedPixels(np.ndarray[Any, Any]):
     """Pixels that call `check` when a frame is taken: highdicom has no callback for that."""
 
     def __getitem__(self, index: Any) -> Any:
