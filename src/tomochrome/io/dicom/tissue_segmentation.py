@@ -9,6 +9,7 @@ import io
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -18,7 +19,6 @@ from numpy.typing import NDArray
 from pydicom import Dataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 
-from tomochrome import __version__
 from tomochrome.color.chroma import Chroma
 from tomochrome.color.codes import Mixtures
 from tomochrome.errors import OutputError
@@ -34,6 +34,7 @@ from tomochrome.volume import Volume
 SegmentationKind = Literal["binary", "labelmap", "fractional"]
 SEGMENTATION_KINDS: Final = ("binary", "labelmap", "fractional")
 MAX_FRACTIONAL_BYTES: Final = 4 << 30
+_VERSION: Final = version("napari-tomochrome")
 _SERIES_STEP: Final = 2000  #: added to the number of the source series
 
 
@@ -217,7 +218,7 @@ def _dataset(
             instance_number=1,
             manufacturer="Tomochrome",
             manufacturer_model_name="Tomochrome",
-            software_versions=__version__,
+            software_versions=_VERSION,
             device_serial_number="0",
             content_label="TISSUES",
             content_description="Tissues by a model, not for diagnosis",
@@ -245,7 +246,7 @@ def _description(segment: Segment, number: int, volume: Volume) -> Any:
         algorithm_identification=hd.AlgorithmIdentificationSequence(
             name=f"tomochrome colorize, model {model}"[:64],
             family=Code("123109", "DCM", "Artificial Intelligence"),
-            version=__version__,
+            version=_VERSION,
         ),
         display_color=hd.color.CIELabColor.from_rgb(*segment.rgb),
     )
