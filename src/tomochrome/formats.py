@@ -78,6 +78,9 @@ COLORED_SCAN: Final = Format(
 )  # fmt: skip
 """A scan with its colors; beyond `FORMATS`, because it needs both."""
 
+COLORED_HEADER: Final = "tomochrome.json"  #: the first file in the archive of a colored scan
+COLORED_KIND: Final = "colored-scan"  #: its kind in a listing
+
 SEGMENTS: Final = Format((".seg.nrrd",), "Segmentation for 3D Slicer", "for 3D Slicer")
 SEGMENTATION: Final = Format(
     (".dcm",), "DICOM Segmentation", "DICOM Segmentation",

@@ -1,6 +1,7 @@
-from .colored_scan import ColoredScan, is_colored_scan, open_colored, save_colored
+from .colored_scan import ColoredScan, open_colored, save_colored
 from .dicom.source_study import SourceStudy, source_study
 from .dicom.tissue_segmentation import write_segmentation
+from .image_formats import is_colored_scan
 from .listing import find
 from .reading import read
 from .series_item import Found, Item, Skipped

@@ -29,17 +29,15 @@ from tomochrome.color.lighting import Lighting, light
 from tomochrome.color.palettes import Palette, palette, palette_names
 from tomochrome.color.selection import TissueSelection
 from tomochrome.errors import FileError, TomochromeError
+from tomochrome.formats import COLORED_HEADER, COLORED_KIND
 from tomochrome.io.archive import display_path
 from tomochrome.io.image_file import MAX_VOLUME_BYTES, ImageFile, check_claims, damaged
-from tomochrome.io.image_formats import COLORED_HEADER, sniff
 from tomochrome.notices import Notice
 from tomochrome.runtime import check, check_writable, report, write_whole
 from tomochrome.tissue import Tissue
 from tomochrome.volume import Provenance, ScannerWindow, Verdict, Volume
 from tomochrome.windowing import Window
 
-HEADER: Final = COLORED_HEADER.decode()
-KIND: Final = "colored-scan"
 _FORMAT: Final = 1
 _MAX_HEADER: Final = 4 << 20
 _PIECE: Final = 1 << 20  # a few milliseconds: between two calls of `check`
@@ -75,14 +73,6 @@ class ColoredScan:
         """Return the colored volume in other light: RGBA (z, y, x, 4)."""
         fields = {name: getattr(settings, name) for name in Lighting.__dataclass_fields__}
         return light(self.volume, self.chroma, **fields)
-
-
-def is_colored_scan(path: str | os.PathLike[str]) -> bool:
-    """Whether a file was written by `save_colored`, by its first bytes."""
-    try:
-        return Path(path).is_file() and sniff(Path(path)) == KIND
-    except OSError:
-        return False
 
 
 def save_colored(scan: ColoredScan, path: str | os.PathLike[str], *, force: bool = False) -> Path:
@@ -134,7 +124,7 @@ def save_colored(scan: ColoredScan, path: str | os.PathLike[str], *, force: bool
         zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive,
     ):
         text = json.dumps(header, indent=1, allow_nan=False)
-        archive.writestr(HEADER, text, zipfile.ZIP_STORED)
+        archive.writestr(COLORED_HEADER, text, zipfile.ZIP_STORED)
         done = 0
         for name, array in present.items():
             with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
@@ -239,7 +229,7 @@ def open_colored(path: str | os.PathLike[str]) -> ColoredScan:
             table = Mixtures(arrays["weights"], float(colors["contrast"]), arrays.get("shade"))
         made = Chroma(
             arrays["code"], arrays["confidence"], table, volume.affine, str(colors["model"]),
-            Provenance(kind=KIND, warnings=_warnings(colors)),
+            Provenance(kind=COLORED_KIND, warnings=_warnings(colors)),
         )  # fmt: skip
         return ColoredScan(volume, made, _settings(header["settings"]))
 
@@ -250,7 +240,7 @@ def open_scan_file(path: Path) -> ImageFile:
     with _opened(path) as (archive, header):
         shape, dtype = _array_header(archive, "voxels", where)
         return ImageFile(
-            path, KIND, dtype, shape, _affine(header), lambda *_: iter(()),
+            path, COLORED_KIND, dtype, shape, _affine(header), lambda *_: iter(()),
             whole=lambda: open_colored(path).volume,
         )  # fmt: skip
 
@@ -261,7 +251,7 @@ def _opened(path: Path) -> Iterator[tuple[zipfile.ZipFile, Mapping[str, Any]]]:
     where = display_path(path)
     try:
         with zipfile.ZipFile(path) as archive:
-            info = archive.getinfo(HEADER)
+            info = archive.getinfo(COLORED_HEADER)
             if info.file_size > _MAX_HEADER:
                 raise damaged(where, _NAME)
             header = json.loads(archive.read(info))
@@ -341,7 +331,7 @@ def _provenance(header: Mapping[str, Any], where: str) -> Provenance:
     if scan["verdict"] not in get_args(Verdict):
         raise ValueError(scan["verdict"])
     return Provenance(
-        source=where, kind=KIND, modality=str(scan["modality"]), title=str(scan["title"]),
+        source=where, kind=COLORED_KIND, modality=str(scan["modality"]), title=str(scan["title"]),
         windows=tuple(
             ScannerWindow(str(w["name"]), float(w["center"]), float(w["width"]), str(w["function"]))
             for w in scan["windows"]

@@ -6,6 +6,7 @@ then support it.
 
 from __future__ import annotations
 
+import os
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tomochrome.formats import COLORED_HEADER, COLORED_KIND
 from tomochrome.io.archive import file_error
 
 if TYPE_CHECKING:
@@ -20,8 +22,6 @@ if TYPE_CHECKING:
 
 _PICTURES = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"BM", b"II*\x00", b"MM\x00*")
 _HEAD = 512
-COLORED_HEADER = b"tomochrome.json"
-"""Name of the first file in the archive of a colored scan (`tomochrome.io.colored_scan`)."""
 _LOCAL_HEADER = 30  # bytes before this name, APPNOTE 4.3.7
 
 
@@ -97,7 +97,7 @@ def _open_itk(path: Path, kind: str) -> ImageFile:
 
 def _is_colored(head: bytes, _name: str) -> bool:
     is_zip = head.startswith(b"PK\x03\x04")
-    return is_zip and head[_LOCAL_HEADER:].startswith(COLORED_HEADER)
+    return is_zip and head[_LOCAL_HEADER:].startswith(COLORED_HEADER.encode())
 
 
 def _open_colored(path: Path) -> ImageFile:
@@ -113,7 +113,7 @@ register(
     )
 )
 register(ImageFormat("nifti", _is_nifti, _open_nifti))
-register(ImageFormat("colored-scan", _is_colored, _open_colored))
+register(ImageFormat(COLORED_KIND, _is_colored, _open_colored))
 register(
     ImageFormat(
         "metaimage",
@@ -133,6 +133,14 @@ def sniff(path: Path) -> str:
     """
     with path.open("rb") as file:
         return judge(file.read(_HEAD), path.name)
+
+
+def is_colored_scan(path: str | os.PathLike[str]) -> bool:
+    """Whether a file was written by `tomochrome.save_colored`, by its first bytes."""
+    try:
+        return Path(path).is_file() and sniff(Path(path)) == COLORED_KIND
+    except OSError:
+        return False
 
 
 def judge(head: bytes, name: str) -> str:
