@@ -6,7 +6,7 @@ from .listing import find
 from .reading import read
 from .series_item import Found, Item, Skipped
 from .surfaces import surface, write_surfaces
-from .writing import check_fits, check_output, write
+from .writing import check_fits, check_output, companions, write
 
 __all__ = [
     "ColoredScan",
@@ -16,6 +16,7 @@ __all__ = [
     "SourceStudy",
     "check_fits",
     "check_output",
+    "companions",
     "find",
     "is_colored_scan",
     "open_colored",

@@ -19,7 +19,6 @@ from tomochrome._napari.layers.volume_layers import LayerSource, LayerTuple, sou
 from tomochrome.errors import Cancelled, OutputError
 from tomochrome.formats import DICOM, GIF, NIFTI, NRRD, SHEET, VIDEO, ZARR, Format
 from tomochrome.geometry import reorient_like
-from tomochrome.io.writing import companions
 from tomochrome.runtime import write_group
 from tomochrome.volume import Volume
 
@@ -87,7 +86,7 @@ def write_each(
             io.check_output(path, force=True)
         sources = {path: source_of(meta.get("metadata", {})) for path, (_, meta) in parts.items()}
         masks = [
-            m for path, s in sources.items() if s is not None for m in companions(s.shown, path)
+            m for path, s in sources.items() if s is not None for m in io.companions(s.shown, path)
         ]
         with write_group([*parts, *masks], force=True) as places:
             for place, (data, meta) in zip(places, parts.values(), strict=False):
