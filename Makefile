@@ -89,6 +89,7 @@ bench: $(STAMP)
 
 pictures: $(STAMP)
 	$(BIN)/python docs/make_pictures.py
+	$(BIN)/python docs/make_page_picture.py
 	$(BIN)/python docs/make_hints_picture.py
 	$(XVFB) $(BIN)/python docs/make_widget_picture.py
 	$(XVFB) $(BIN)/python docs/make_picker_picture.py

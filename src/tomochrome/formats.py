@@ -69,8 +69,12 @@ SHEET: Final = Format((".png",), "Contact sheet", "a contact sheet", only_color=
 VIDEO: Final = Format((".mp4",), "Video", "a video of all slices", only_color=True, package="av")
 GIF: Final = Format((".gif",), "Animated GIF", "an animation of all slices", only_color=True)
 ZARR: Final = Format((".zarr",), "OME-Zarr", "OME-Zarr for web viewers", package="zarr")
+PAGE: Final = Format(
+    (".html", ".htm"), "Web page", "a page for web browsers", only_color=True,
+    package="jinja2", extra="page",
+)  # fmt: skip
 DICOM: Final = Format((FOLDER,), "DICOM series", "DICOM")
-FORMATS: Final = (NIFTI, NRRD, SHEET, VIDEO, GIF, ZARR, DICOM)
+FORMATS: Final = (NIFTI, NRRD, SHEET, VIDEO, GIF, PAGE, ZARR, DICOM)
 
 COLORED_SCAN: Final = Format(
     (".tomochrome",), "Colored scan, to open again", "a colored scan that opens again",

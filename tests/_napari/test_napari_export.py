@@ -15,7 +15,7 @@ from tomochrome._napari.export import export_panel as export_module
 from tomochrome._napari.export.export_panel import ExportPanel
 from tomochrome._napari.layers.volume_layers import source_of
 from tomochrome.errors import ExistsError
-from tomochrome.formats import DICOM, FORMATS, NIFTI, NRRD, SHEET, TISSUE_FORMATS
+from tomochrome.formats import DICOM, FORMATS, NIFTI, NRRD, PAGE, SHEET, TISSUE_FORMATS
 
 pytestmark = pytest.mark.gui
 
@@ -189,3 +189,12 @@ def test_without_a_scan_it_says_so(window, qtbot):
     assert not export.view.run.isEnabled()
     assert "nothing to export" in export.view.message.text()
     export.release()
+
+
+def test_a_page_has_the_values_and_the_tissues_of_the_scan(exporting, panel, qtbot, tmp_path):
+    choose(exporting, "layer", PAGE)
+    exporting.view.path.setText(str(tmp_path / "case"))
+    assert run(exporting, qtbot) == f"Saved {tmp_path / 'case.html'}"
+    text = (tmp_path / "case.html").read_text(encoding="utf-8")
+    assert '"values": [-1022.5' in text and "Window" in text
+    assert panel.coloring.layer.name not in text  # which may be that of a patient's file

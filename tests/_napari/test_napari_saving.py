@@ -91,8 +91,8 @@ def test_the_default_filter_and_a_name_without_ending(
 def test_every_filter_of_the_plugin_completes_the_name(window, layers, monkeypatch, tmp_path, kind):
     _, writers = file_extensions_string_for_layers([layers[kind]])
     ours = [i for i, w in enumerate(writers) if w.plugin_name == "napari-tomochrome"]
-    assert len(ours) == {"ct": 8, "color": 8, "labels": 4}[kind]
-    pictures = {".png", ".mp4", ".gif"}  # of colored volumes only
+    assert len(ours) == {"ct": 9, "color": 9, "labels": 4}[kind]
+    pictures = {".png", ".mp4", ".gif", ".html"}  # of colored volumes only
     for index in ours:
         choose_in_dialog(monkeypatch, tmp_path / f"Thorax 1.5 mm {index}", index)
         said = save(window, layers[kind])

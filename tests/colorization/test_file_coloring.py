@@ -11,7 +11,7 @@ import pytest
 import tomochrome as tc
 from tomochrome.cli import main
 from tomochrome.colorization.file_coloring import Outputs, Source
-from tomochrome.errors import OptionError, OutputError
+from tomochrome.errors import ModelError, OptionError, OutputError
 from tomochrome.volume import Volume
 
 Drawn = tuple[Volume, dict[str, np.ndarray]]
@@ -51,3 +51,36 @@ def test_nothing_is_written_when_something_is_wrong(scan: Path, tmp_path: Path) 
     with pytest.raises(OutputError, match="is the input"):
         tc.colorize_file(str(scan), str(scan), REQUEST)
     assert list(tmp_path.iterdir()) == [scan]
+
+
+def test_a_page_compares_models(scan: Path, tmp_path: Path) -> None:
+    out = tmp_path / "case.html"
+    source = Source(scan, as_hu=True)
+    report = tc.colorize_file(source, str(out), REQUEST, compare=("transfer-function", "unet"))
+    assert report.output == str(out)
+    text = out.read_text(encoding="utf-8")
+    assert text.count("<summary>Model: ") == 2 and 'title="60/160 HU"' in text
+    assert [path.name for path in tmp_path.iterdir() if path != scan] == ["case.html"]
+
+
+def test_models_are_compared_on_pages_only(scan: Path, tmp_path: Path) -> None:
+    with pytest.raises(OptionError, match=r"give an output that ends in \.html"):
+        tc.colorize_file(scan, str(tmp_path / "a.nii.gz"), REQUEST, compare=())
+    with pytest.raises(ModelError, match="unknown model 'nobody'"):
+        tc.colorize_file(scan, str(tmp_path / "a.html"), REQUEST, compare=("nobody",))
+    with pytest.raises(OptionError, match="takes its colors from a photograph"):
+        tc.colorize_file(scan, str(tmp_path / "a.html"), REQUEST, compare=("exemplar",))
+    assert list(tmp_path.iterdir()) == [scan]
+
+
+def test_a_model_that_fails_is_left_out_of_the_page(
+    scan: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object, **__: object) -> None:
+        raise ModelError("it is broken")
+
+    monkeypatch.setattr("tomochrome.colorization.case_coloring.colorize", fails)
+    out = tmp_path / "case.html"
+    report = tc.colorize_file(Source(scan, as_hu=True), str(out), REQUEST, compare=("unet",))
+    assert "the model 'unet' was skipped: it is broken" in map(str, report.warnings)
+    assert out.read_text(encoding="utf-8").count("<summary>Model: ") == 1

@@ -58,6 +58,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--confidence-map", metavar="FILE.nii.gz", help="also write the model's confidence, 0 to 1"
     )
+    parser.add_argument(
+        "--compare",
+        metavar="MODEL,...",
+        nargs="?",
+        type=options.names,
+        const=(),
+        help="on a page (.html), show further models side by side; without names, all installed "
+        "ones (give the option after PATH)",
+    )
     options.add_computing(parser)
     options.add_force(parser)
 
@@ -85,7 +94,9 @@ def run(args: argparse.Namespace, session: Session) -> Outcome:
     source = file_coloring.Source(
         args.path, series=args.series, raw=args.raw, strict=args.strict, as_hu=args.as_hu
     )
-    report = file_coloring.colorize_file(source, outputs, request, hints=hints, reference=reference)
+    report = file_coloring.colorize_file(
+        source, outputs, request, hints=hints, reference=reference, compare=args.compare
+    )
     for warning in report.warnings:
         session.warn(warning)
     text = (

@@ -9,12 +9,15 @@ from typing import Any
 from tomochrome.cli import options
 from tomochrome.cli.files import check_inputs, read_reference
 from tomochrome.cli.session import Outcome, Session
+from tomochrome.color import Lighting
 from tomochrome.color.palettes import palette
 from tomochrome.colorization.side_by_side import models_to_compare
-from tomochrome.errors import Cancelled, TomochromeError
-from tomochrome.evaluate.color_page import color_page
+from tomochrome.errors import Cancelled, OptionError, TomochromeError
+from tomochrome.evaluate.color_page import ColorPage
 from tomochrome.evaluate.model_evaluation import Coloring, Truth, TruthFiles
+from tomochrome.formats import PAGE
 from tomochrome.io import read
+from tomochrome.io.writing import check_package
 from tomochrome.runtime import check_writable, write_whole
 
 
@@ -33,9 +36,11 @@ def add_parser(kinds: Any) -> None:
     color.add_argument(
         "truth",
         metavar="TISSUES",
+        nargs="?",
         type=options.some_path,
         help="tissue map on the same grid: indices as in 'tomochrome palette', 255 is unknown; or "
-        "a photograph of a slice (PNG, JPEG, TIFF) with the same rows and columns",
+        "a photograph of a slice (PNG, JPEG, TIFF) with the same rows and columns; may be omitted "
+        "with --page, which then only compares the models",
     )
     options.add_values(
         color,
@@ -73,7 +78,8 @@ def add_parser(kinds: Any) -> None:
             "--page",
             "FILE.html",
             options.some_path,
-            "also write a page with images of some slices, all metrics and reliability diagrams",
+            "also write a web page: all slices in grey, the truth and each model, all metrics and "
+            "reliability diagrams",
         ),
     )
     options.add_force(color)
@@ -83,46 +89,62 @@ def add_parser(kinds: Any) -> None:
 
 def run(args: argparse.Namespace, session: Session) -> Outcome:
     """Color with each model and evaluate it."""
-    check_inputs([args.path, args.truth, args.mask], args.page)
-    if args.page is not None:
-        check_writable(args.page, force=args.force)
+    _check(args)
     palette(args.palette)
     reference = read_reference(args)
     cards = models_to_compare(args.model or (), with_reference=reference is not None)
     volume = read(args.path)
     coloring = Coloring(args.palette, args.device, args.threads, reference)
-    truth = Truth.read(TruthFiles(args.truth, args.mask, args.slice), volume, coloring)
+    truth = page = None
+    if args.truth is not None:
+        truth = Truth.read(TruthFiles(args.truth, args.mask, args.slice), volume, coloring)
+    if args.page is not None:
+        settings = Lighting.of(volume, palette=args.palette)
+        page = ColorPage(volume, None if truth is None else truth.truth, settings)
     scores = []
-    rows: list[dict[str, Any]] = []
+    done = 0
     failures: list[tuple[str, TomochromeError]] = []
     for card in cards:
         try:
             chroma, seconds = coloring.of(volume, card)
-            scores.append(truth.score(volume, chroma, seconds))
-            if args.page is not None:
-                rows = rows or truth.pictures(volume)
-                truth.add_pictures(rows, volume, chroma)
+            if truth is not None:
+                scores.append(truth.score(volume, chroma, seconds))
+            if page is not None:
+                page.add(chroma)
+            done += 1
         except Cancelled:
             raise
         except TomochromeError as error:
             failures.append((card.name, error))
-    if not scores:
+    if not done:
         raise failures[0][1]
     for name, failure in failures:
         session.warn(f"the model '{name}' was skipped: {failure}")
-    if args.page is not None:
-        page = color_page(rows, [score["figures"] for score in scores])
+    if page is not None:
         with write_whole(args.page, force=args.force) as place:
-            place.write_text(page, encoding="utf-8")
+            page.write(place, [score["figures"] for score in scores])
     data = {
         "input": str(args.path),
-        "truth": str(args.truth),
+        "truth": None if args.truth is None else str(args.truth),
         "palette": args.palette,
         "scores": scores,
         "page": None if args.page is None else str(args.page),
         "warnings": session.warnings,
     }
-    return Outcome(data, _summary(scores))
+    return Outcome(data, _summary(scores) or f"{args.page}\n  not for diagnosis")
+
+
+def _check(args: argparse.Namespace) -> None:
+    """Check inputs and output before the work begins."""
+    check_inputs([args.path, args.truth, args.mask], args.page)
+    if args.page is not None:
+        check_package(PAGE)
+        check_writable(args.page, force=args.force)
+    elif args.truth is None:
+        raise OptionError(
+            "give the tissue map or the photograph to compare with, or --page FILE.html for a "
+            "page that compares the models only"
+        )
 
 
 def _summary(scores: Sequence[Mapping[str, Any]]) -> str:

@@ -46,7 +46,7 @@ def names(text: str) -> tuple[str, ...]:
     """Parse names separated by commas."""
     given = tuple(name.strip() for name in text.split(",") if name.strip())
     if not given:
-        raise argparse.ArgumentTypeError("give at least one tissue")
+        raise argparse.ArgumentTypeError("give at least one name")
     return given
 
 

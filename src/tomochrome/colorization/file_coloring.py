@@ -18,6 +18,7 @@ from tomochrome.errors import OptionError, OutputError
 from tomochrome.formats import (
     COLORED_SCAN,
     DICOM,
+    PAGE,
     PLY,
     SEGMENTATION,
     STL,
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from tomochrome.colorization.reference_photograph import Reference
     from tomochrome.io import ColoredScan, SourceStudy
     from tomochrome.io.dicom.tissue_segmentation import SegmentationKind
+    from tomochrome.io.page import CasePage
     from tomochrome.volume import Volume
 
 NO_MODEL = "none"  #: name of the model for coloring from hints only
@@ -97,6 +99,11 @@ class Outputs:
     segmentation: SegmentationKind = "binary"  #: of a tissue map in DICOM
     join_study: bool = False  #: DICOM outputs keep the identity and the study of the input
 
+    @property
+    def colored(self) -> tuple[str, ...]:
+        """Paths of the colored volume and its copies."""
+        return self.color, *self.copies
+
     def check(self, source: Path) -> None:
         """Check the outputs before the work begins.
 
@@ -106,7 +113,7 @@ class Outputs:
         from tomochrome.io import check_output
 
         others = self._maps()
-        names = [self.color, *self.copies, *others]
+        names = [*self.colored, *others]
         for number, name in enumerate(names):
             if format_of(name) in TISSUE_FORMATS and name not in others:
                 raise OutputError(
@@ -328,6 +335,7 @@ def colorize_file(
     *,
     hints: Hints | None = None,
     reference: Reference | None = None,
+    compare: Sequence[str] | None = None,
 ) -> ColoringReport:
     """Read a volume, color it and write all outputs, or none if one of them fails.
 
@@ -343,6 +351,9 @@ def colorize_file(
         The user's strokes, with the meanings of their labels.
     reference
         The photograph whose colors the model ``"exemplar"`` transfers.
+    compare
+        Further models that a page (``.html``) shows beside that of the request; an empty sequence
+        for all installed ones that can be run. None for no comparison.
 
     Returns
     -------
@@ -374,6 +385,13 @@ def colorize_file(
         hints=hints,
         with_reference=reference is not None,
     )
+    pages = [name for name in outputs.colored if format_of(name) == PAGE]
+    check_compared(pages, compare, reference)
+    options: dict[str, Any] = {
+        "device": request.device,
+        "threads": request.threads,
+        "force": source.as_hu,
+    }
     seconds: dict[str, float] = {}
     start = time.perf_counter()
     with _stage("read", seconds):
@@ -384,21 +402,14 @@ def colorize_file(
             if saved is None
             else saved.volume
         )
-        if any(format_of(name).is_folder for name in (outputs.color, *outputs.copies)):
+        if any(format_of(name).is_folder for name in outputs.colored):
             check_slices(volume)
         settings = request.lighting(volume, None if saved is None else saved.settings)
         strokes = None if hints is None else read(hints.path)
     with _stage("predict", seconds):
         chroma = None if saved is None else saved.chroma
         if request.model not in (NO_MODEL, SAVED_MODEL):
-            chroma = colorize(
-                volume,
-                request.model,
-                force=source.as_hu,
-                device=request.device,
-                threads=request.threads,
-                reference=reference,
-            )
+            chroma = colorize(volume, request.model, reference=reference, **options)
         if hints is not None and strokes is not None:
             from tomochrome.colorization.hints import apply_hints
 
@@ -412,12 +423,13 @@ def colorize_file(
                 force=source.as_hu,
             )
         assert chroma is not None  # `ColoringRequest.check` requires a model or hints
-    with _stage("light", seconds):
         scan = ColoredScan(volume, chroma, settings)
+        page, skipped = _page(scan, compare, reference, options) if pages else (None, [])
+    with _stage("light", seconds):
         image = scan.image
         mean = mean_chroma(image, chroma)
     with _stage("write", seconds):
-        _write_all(outputs, scan, study)
+        _write_all(outputs, scan, study, page)
     seconds["total"] = time.perf_counter() - start
     return ColoringReport(
         input=str(source.path),
@@ -429,14 +441,60 @@ def colorize_file(
         seconds={name: round(value, 3) for name, value in seconds.items()},
         mean_chroma=mean,
         mean_confidence=chroma.mean_confidence,
-        warnings=image.provenance.warnings,
+        warnings=(*image.provenance.warnings, *skipped),
     )
+
+
+def check_compared(
+    pages: Sequence[str], compare: Sequence[str] | None, reference: Reference | None
+) -> None:
+    """Check the models to compare before the work begins.
+
+    Parameters
+    ----------
+    pages
+        The outputs that are pages.
+    compare, reference
+        As for `colorize_file`.
+
+    Raises
+    ------
+    OptionError
+        If no output is a page, or a model needs a photograph and there is none.
+    ModelError
+        If a model is unknown.
+    """
+    if compare is None:
+        return
+    if not pages:
+        raise OptionError(
+            "--compare shows models side by side on a page; give an output that ends in .html"
+        )
+    from tomochrome.colorization.case_coloring import compared_models
+
+    compared_models(compare, reference)
+
+
+def _page(
+    scan: ColoredScan,
+    compare: Sequence[str] | None,
+    reference: Reference | None,
+    options: dict[str, Any],
+) -> tuple[CasePage, list[Notice]]:
+    """Return the page of a scan, with the models to compare, and a warning for each that failed."""
+    from tomochrome.colorization.case_coloring import add_models, case_page
+
+    page = case_page(scan.volume, scan.chroma, scan.settings)
+    if compare is None:
+        return page, []
+    return page, add_models(page, compare, reference=reference, **options)
 
 
 def _write_all(
     outputs: Outputs,
     scan: ColoredScan,
     study: SourceStudy | None,
+    page: CasePage | None,
 ) -> None:
     """Write all outputs; all move to their paths once all are complete."""
     from tomochrome.io import save_colored, write, write_segmentation, write_surfaces
@@ -449,6 +507,8 @@ def _write_all(
     def write_color(place: str) -> None:
         if format_of(place) == COLORED_SCAN:
             save_colored(scan, place)
+        elif page is not None and format_of(place) == PAGE:
+            page.write(Path(place))
         else:
             write(image, place, study=study)
 
@@ -463,9 +523,8 @@ def _write_all(
         shown = set(Tissue) - scan.settings.tissues.hidden
         write_surfaces(chroma.tissue_volume(palette), place, only=shown)
 
-    colors = (outputs.color, *outputs.copies)
     writers: list[tuple[str | None, Callable[[str], object]]] = [
-        *((name, write_color) for name in colors),
+        *((name, write_color) for name in outputs.colored),
         (outputs.tissue, write_tissue),
         (outputs.confidence, lambda place: write(chroma.confidence_volume(), place)),
         (outputs.surfaces, write_shown),
@@ -473,7 +532,7 @@ def _write_all(
     used = [(name, writer) for name, writer in writers if name is not None]
     beside = [
         other
-        for name in colors
+        for name in outputs.colored
         if format_of(name) != COLORED_SCAN
         for other in companions(image, name)
     ]

@@ -1,24 +1,24 @@
-"""An HTML page that compares colorings with the truth: images, figures, reliability diagrams."""
+"""A page that compares colorings with each other, and with the truth where there is one."""
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Mapping, Sequence
-from html import escape
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tomochrome.color import Lighting
 from tomochrome.color.chroma import Chroma
-from tomochrome.color.convert import lab_to_srgb8
-from tomochrome.color.hatch import hatched
-from tomochrome.color.palettes import Palette
+from tomochrome.color.codes import FreeColors, Mixtures
+from tomochrome.colorization.case_coloring import add_coloring
+from tomochrome.colorization.side_by_side import upright_slice
 from tomochrome.evaluate.color_truth import ColorTruth
-from tomochrome.windowing import Window, luminance, parse_window
+from tomochrome.io.page import CasePage
+from tomochrome.tissue import N_TISSUES
+from tomochrome.volume import Volume
 
-_SLICES = 4
 _SIDE = 120  # size of a reliability diagram in pixels
 _COLUMNS = (
     ("ciede2000", "CIEDE2000", 1),
@@ -31,115 +31,95 @@ _COLUMNS = (
     ("flicker", "flicker", 2),
     ("seconds_per_slice", "s/slice", 3),
 )
-_STYLE = (
-    "body{font-family:sans-serif;margin:2em}td,th{padding:.2em .7em;text-align:right}"
-    "th:first-child,td:first-child{text-align:left}figure{display:inline-block;margin:.3em}"
-    "figcaption{font-size:.8em}img{image-rendering:pixelated;max-width:20em}"
-)
-
-Picture = NDArray[np.uint8]
 
 
-def shown_slices(truth: ColorTruth) -> list[int]:
-    """Return the indices of at most four slices to show, evenly spread over those with truth."""
-    known = [k for k, index in enumerate(truth.index) if truth.known[index].any()]
-    places = np.linspace(0, len(known) - 1, min(_SLICES, len(known)) + 2)[1:-1]
-    return sorted({known[round(place)] for place in places}) if known else []
-
-
-def grey_and_truth(
-    hu: NDArray[Any],
-    truth: ColorTruth,
-    window: str | Window = "soft-tissue",
-    restored: NDArray[np.bool_] | None = None,
-) -> list[dict[str, Picture]]:
-    """Return the images ``grey`` and ``truth`` of each shown slice, uint8 (y, x, 3).
+def truth_chroma(truth: ColorTruth, affine: NDArray[np.float64]) -> Chroma:
+    """Return the true colors as a coloring with confidence 1; unknown colors are grey.
 
     Parameters
     ----------
-    hu
-        (z, y, x) in HU.
     truth
-        The true colors on its grid; unknown colors are shown in grey.
-    window
-        Window of both images.
-    restored
-        Voxels that were restored (`Volume.restored`), which are hatched.
+        The true colors.
+    affine
+        Of their grid, as in `Volume`.
     """
-    window = parse_window(window)
-    rows = []
-    for k in shown_slices(truth):
-        light, index = luminance(hu[k], window), truth.index[k]
-        ab = np.where(truth.known[index][..., None], truth.colors[index], 0.0)
-        pictures = {"grey": _lit(light, ab * 0.0), "truth": _lit(light, ab)}
-        rows.append({name: hatched(p, _at(restored, k)) for name, p in pictures.items()})
-    return rows
+    certain = np.full(truth.index.shape, 255, np.uint8)
+    if truth.tissues:
+        known = truth.known[:N_TISSUES][:, None]
+        weights = np.vstack([np.eye(N_TISSUES) * known, np.zeros(N_TISSUES)]).astype(np.float32)
+        weights[0, 0] = 1.0
+        code = np.minimum(truth.index, N_TISSUES).astype(np.uint16)
+        return Chroma(code, certain, Mixtures(weights), affine)
+    colors = np.vstack([np.zeros((1, 2)), np.where(truth.known[:, None], truth.colors, 0.0)])
+    code = (truth.index + 1).astype(np.uint32)
+    return Chroma(code, certain, FreeColors(colors.astype(np.float32)), affine)
 
 
-def add_model(
-    rows: Sequence[dict[str, Picture]],
-    chroma: Chroma,
-    hu: NDArray[Any],
-    truth: ColorTruth,
-    palette_name: str | Palette = "natural",
-    window: str | Window = "soft-tissue",
-    restored: NDArray[np.bool_] | None = None,
-) -> None:
-    """Add the images of one coloring, under its model's name, to those of `grey_and_truth`."""
-    window = parse_window(window)
-    for row, k in zip(rows, shown_slices(truth), strict=True):
-        picture = _lit(luminance(hu[k], window), chroma.ab(palette_name, k))
-        row[chroma.model] = hatched(picture, _at(restored, k))
-
-
-def _at(restored: NDArray[np.bool_] | None, k: int) -> NDArray[np.bool_] | None:
-    return None if restored is None else restored[k]
-
-
-def color_page(rows: Sequence[Mapping[str, Picture]], figures: Sequence[Mapping[str, Any]]) -> str:
-    """Return a self-contained HTML page with embedded images and no scripts.
+class ColorPage:
+    """The page of a scan with colorings by several models, and the truth if it is known.
 
     Parameters
     ----------
-    rows
-        Images by title, for each slice.
-    figures
-        `ColorFigures` of each model as plain data.
-
-    Returns
-    -------
-    str
-        The page; it contains no file names and no patient data.
+    volume
+        CT in HU.
+    truth
+        Its true colors, or None.
+    settings
+        As for `CasePage`.
     """
-    heads = "".join(f"<th>{escape(head)}</th>" for _, head, _ in _COLUMNS)
-    lines = "".join(
-        f"<tr><td>{escape(str(each['model']))}</td>"
-        + "".join(f"<td>{_cell(each, name, digits)}</td>" for name, _, digits in _COLUMNS)
-        + "</tr>"
-        for each in figures
-    )
-    pictures = "".join(
-        "<div>"
-        + "".join(_figure(f'<img alt="" src="{_embedded(row[name])}">', name) for name in row)
-        + "</div>"
-        for row in rows
-    )
-    diagrams = "".join(
-        _figure(_diagram(each["calibration"]), str(each["model"]))
-        for each in figures
-        if each.get("calibration")
-    )
-    if diagrams:
-        diagrams = f"<h2>Share of correct tissues against confidence</h2><div>{diagrams}</div>"
-    return (
-        '<!DOCTYPE html><html lang="en"><head><meta charset="utf-8">'
-        f"<title>Tomochrome: color comparison</title><style>{_STYLE}</style></head><body>"
-        "<h1>Color comparison</h1><p><strong>Not for diagnosis.</strong> Made by Tomochrome. "
-        "In brackets: 95 % bootstrap interval over slices. All images have the L* of the CT; "
-        "hatching marks voxels that were restored, not measured.</p>"
-        f"<table><tr><th>model</th>{heads}</tr>{lines}</table>"
-        f"<h2>Slices</h2>{pictures}{diagrams}</body></html>\n"
-    )
+
+    def __init__(
+        self, volume: Volume, truth: ColorTruth | None = None, settings: Lighting | None = None
+    ) -> None:
+        self.page, self.start = CasePage(volume, settings), None
+        if truth is not None:
+            self.page.add(truth_chroma(truth, volume.affine), "Truth")
+            self.start = _first_slice(volume, truth)
+
+    def add(self, chroma: Chroma) -> None:
+        """Add the coloring of a model.
+
+        Parameters
+        ----------
+        chroma
+            On the grid of the scan.
+        """
+        add_coloring(self.page, chroma)
+
+    def write(self, path: Path, figures: Sequence[Mapping[str, Any]] = ()) -> None:
+        """Write the page; it contains no file names and no patient data.
+
+        Parameters
+        ----------
+        path
+            Where; use `tomochrome.runtime.write_whole`.
+        figures
+            `ColorFigures` of each model as plain data; none without a truth.
+        """
+        self.page.write(
+            path,
+            "comparison.html",
+            self.start,
+            heads=[head for _, head, _ in _COLUMNS],
+            lines=[
+                (str(each["model"]), [_cell(each, name, digits) for name, _, digits in _COLUMNS])
+                for each in figures
+            ],
+            diagrams=[
+                (str(each["model"]), _bars(each["calibration"]))
+                for each in figures
+                if each.get("calibration")
+            ],
+            side=_SIDE,
+        )
+
+
+def _first_slice(volume: Volume, truth: ColorTruth) -> int:
+    """Return the axial slice, from the feet, in the middle of those with a known color."""
+    places = np.argwhere(truth.known[truth.index])
+    center = np.median(places, axis=0) if len(places) else np.array(volume.shape) // 2
+    z, y, x = (int(n) for n in center)
+    return upright_slice(volume, (z, y, x))
 
 
 def _cell(figures: Mapping[str, Any], name: str, digits: int) -> str:
@@ -153,32 +133,10 @@ def _cell(figures: Mapping[str, Any], name: str, digits: int) -> str:
     return f"{text} [{ends[0]:.{digits}f}, {ends[1]:.{digits}f}]"
 
 
-def _figure(inside: str, caption: str) -> str:
-    return f"<figure>{inside}<figcaption>{escape(caption)}</figcaption></figure>"
-
-
-def _diagram(calibration: Mapping[str, Any]) -> str:
-    """Return the reliability diagram as SVG: bars of the accuracy, and the diagonal."""
-    bars = "".join(
-        f'<rect x="{_SIDE * each["low"]:.1f}" y="{_SIDE * (1 - each["right"]):.1f}" '
-        f'width="{_SIDE * (each["high"] - each["low"]):.1f}" '
-        f'height="{_SIDE * each["right"]:.1f}" fill="#69c" stroke="#fff"/>'
+def _bars(calibration: Mapping[str, Any]) -> list[tuple[float, float, float]]:
+    """Return the left end, width and height of each bar of a reliability diagram."""
+    return [
+        (_SIDE * each["low"], _SIDE * (each["high"] - each["low"]), _SIDE * each["right"])
         for each in calibration["bins"]
         if each["right"] is not None
-    )
-    return (
-        f'<svg width="{_SIDE}" height="{_SIDE}" viewBox="0 0 {_SIDE} {_SIDE}">{bars}'
-        f'<path d="M0 {_SIDE}L{_SIDE} 0M0 0V{_SIDE}H{_SIDE}" stroke="#333" fill="none"/></svg>'
-    )
-
-
-def _lit(light: NDArray[np.float32], ab: NDArray[Any]) -> Picture:
-    return lab_to_srgb8(np.concatenate([light[..., None], ab], axis=-1).astype(np.float32))
-
-
-def _embedded(picture: Picture) -> str:
-    from PIL import Image
-
-    stream = io.BytesIO()
-    Image.fromarray(picture).save(stream, "PNG", optimize=True)
-    return f"data:image/png;base64,{base64.b64encode(stream.getvalue()).decode('ascii')}"
+    ]

@@ -24,7 +24,6 @@ from tomochrome.errors import (
     OptionError,
     TomochromeError,
 )
-from tomochrome.evaluate.color_page import add_model, grey_and_truth
 from tomochrome.evaluate.color_scores import score_color
 from tomochrome.evaluate.color_truth import ColorTruth
 from tomochrome.evaluate.coloring_figures import ColorFigures, Tally, color_figures
@@ -182,27 +181,6 @@ class Truth:
         hu = np.asarray(volume.voxels)
         figures = color_figures(chroma, hu, self.truth, self.palette).to_json()
         return {**score, "figures": {**figures, "seconds_per_slice": round(seconds, 4)}}
-
-    def pictures(self, volume: Volume) -> list[dict[str, Any]]:
-        """Return the grey and the reference images of some slices."""
-        hu = np.asarray(volume.voxels)
-        return grey_and_truth(hu, self.truth, restored=volume.restored)
-
-    def add_pictures(self, rows: list[dict[str, Any]], volume: Volume, chroma: Chroma) -> None:
-        """Add the images of a coloring to the rows of `pictures`, if there are any.
-
-        Parameters
-        ----------
-        rows
-            Changed in place.
-        volume
-            The CT.
-        chroma
-            The coloring.
-        """
-        if rows:
-            hu = np.asarray(volume.voxels)
-            add_model(rows, chroma, hu, self.truth, self.palette, restored=volume.restored)
 
 
 def _read_tissues(path: Path, volume: Volume) -> NDArray[np.uint8]:

@@ -13,6 +13,7 @@ from tomochrome.formats import (
     GIF,
     NIFTI,
     NRRD,
+    PAGE,
     PLY,
     SEGMENTATION,
     SEGMENTS,
@@ -33,6 +34,7 @@ from tomochrome.io.dicom.dicom_write import (
 from tomochrome.io.dicom.source_study import SourceStudy
 from tomochrome.io.dicom.tissue_segmentation import write_segmentation
 from tomochrome.io.image_write import check_store, write_nifti, write_nrrd, write_ome_zarr
+from tomochrome.io.page import write_color_page
 from tomochrome.io.restored_mask import mask_path, mask_volume
 from tomochrome.io.slice_pictures import write_contact_sheet, write_gif, write_mp4
 from tomochrome.io.surfaces import write_surfaces
@@ -48,6 +50,7 @@ _WRITERS: dict[Format, Writer] = {
     SHEET: write_contact_sheet,
     VIDEO: write_mp4,
     GIF: write_gif,
+    PAGE: write_color_page,
     ZARR: write_ome_zarr,
     SEGMENTS: lambda volume, path: write_nrrd(slicer_segmentation(volume), path),
     STL: lambda volume, path: write_surfaces(volume, path),
@@ -161,6 +164,8 @@ def write(
     path
         ``.nii.gz`` or ``.nii`` (RGBA32, RGB24 if lit opaque, or scalar), ``.nrrd``,
         ``.png`` (contact sheet), ``.mp4`` or ``.gif`` (cine of all slices; these three RGBA only),
+        ``.html`` (page for web browsers: RGBA only, so without HU and tissues, which
+        `tomochrome.colorize_file` adds),
         ``.zarr`` (OME-Zarr), or a folder ending in ``/`` (DICOM: Secondary
         Capture for RGBA, CT for Hounsfield units). Tissue maps also ``.seg.nrrd`` (3D Slicer),
         ``.dcm`` (DICOM Segmentation), ``.stl`` and ``.ply`` (surfaces); beside a tissue map in

@@ -12,7 +12,7 @@ from qtpy.QtWidgets import QCheckBox, QFileDialog, QLineEdit, QPushButton, QWidg
 from superqt.utils import signals_blocked
 
 from tomochrome import io
-from tomochrome._napari.export.layer_writers import layer_volume, may_replace
+from tomochrome._napari.export.layer_writers import layer_volume, may_replace, save_layer
 from tomochrome._napari.kit.controls import form
 from tomochrome._napari.kit.events import Connections
 from tomochrome._napari.kit.narrow_widgets import ElidedComboBox, WrappingRow
@@ -22,6 +22,7 @@ from tomochrome.errors import ExistsError, OutputError
 from tomochrome.formats import (
     DICOM,
     FORMATS,
+    PAGE,
     PLY,
     SEGMENTATION,
     STL,
@@ -107,6 +108,10 @@ def export(choice: Choice, path: str, *, force: bool = False, join: bool = False
     With ``join``, a DICOM output joins the study of the scan, with the identity of the patient.
     """
     io.check_output(path, force=force)
+    if format_of(path) == PAGE:
+        meta = {"name": choice.layer.name, "metadata": choice.layer.metadata}
+        save_layer(path, choice.layer.data, meta, force=force)
+        return
     origin = choice.source.stored.provenance
     study = io.source_study(origin.source, origin.series_uid or None) if join else None
     io.write(choice.volume(format_of(path)), path, study=study, force=force)

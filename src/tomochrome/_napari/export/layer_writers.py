@@ -17,9 +17,20 @@ from tomochrome import color, io
 from tomochrome._napari.kit.jobs import run_waiting
 from tomochrome._napari.layers.volume_layers import LayerSource, LayerTuple, source_of, world_affine
 from tomochrome.errors import Cancelled, OutputError
-from tomochrome.formats import DICOM, GIF, NIFTI, NRRD, SHEET, VIDEO, ZARR, Format
+from tomochrome.formats import (
+    DICOM,
+    GIF,
+    NIFTI,
+    NRRD,
+    PAGE,
+    SHEET,
+    VIDEO,
+    ZARR,
+    Format,
+    format_of,
+)
 from tomochrome.geometry import reorient_like
-from tomochrome.runtime import write_group
+from tomochrome.runtime import write_group, write_whole
 from tomochrome.volume import Volume
 
 _UNSAFE = str.maketrans(dict.fromkeys('/\\:*?"<>|', "_"))
@@ -44,6 +55,7 @@ write_nrrd = partial(write_layer, NRRD)
 write_sheet = partial(write_layer, SHEET)
 write_video = partial(write_layer, VIDEO)
 write_gif = partial(write_layer, GIF)
+write_page = partial(write_layer, PAGE)
 write_zarr = partial(write_layer, ZARR)
 write_dicom = partial(write_layer, DICOM)
 
@@ -90,9 +102,8 @@ def write_each(
         ]
         with write_group([*parts, *masks], force=True) as places:
             for place, (data, meta) in zip(places, parts.values(), strict=False):
-                volume = layer_volume(data, meta, grids)
                 end = "/" if output.is_folder else ""
-                io.write(volume, f"{place}{end}")
+                save_layer(f"{place}{end}", data, meta, grids)
 
     try:
         run_waiting(work, f"Saving {', '.join(Path(path).name for path in parts)}")
@@ -125,6 +136,28 @@ def open_grids() -> list[tuple[Any, LayerSource]]:
     viewer = current_viewer()
     layers = [(x, source_of(x.metadata)) for x in (() if viewer is None else viewer.layers)]
     return [(layer, source) for layer, source in layers if source is not None]
+
+
+def save_layer(
+    path: str,
+    data: Any,
+    meta: Mapping[str, Any],
+    grids: Sequence[tuple[Any, LayerSource]] = (),
+    *,
+    force: bool = False,
+) -> None:
+    """Write what a layer shows in the format of ``path``; a page of a coloring has its HU, too.
+
+    ``grids`` is as for `layer_volume`. Raises as that and as `tomochrome.write`.
+    """
+    source = source_of(meta.get("metadata", {}))
+    if format_of(path) != PAGE or source is None or not isinstance(data, color.LitVolume):
+        io.write(layer_volume(data, meta, grids), path, force=force)
+        return
+    from tomochrome.colorization.case_coloring import case_page  # imports pydicom
+
+    with write_whole(path, force=force) as place:
+        case_page(source.shown, data.chroma, data.settings).write(place)
 
 
 def layer_volume(

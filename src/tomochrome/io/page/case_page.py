@@ -1,0 +1,354 @@
+"""A page with all slices of a CT, lit in the browser, in grey and in the colors of models."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from tomochrome.bundles import ModelCard
+from tomochrome.color.chroma import Chroma
+from tomochrome.color.convert import lab_to_srgb8, srgb_to_lab
+from tomochrome.color.hatch import LEGEND, hatched
+from tomochrome.color.lighting import Lighting
+from tomochrome.color.space import GREY_L
+from tomochrome.color.table import GREY_EDGES
+from tomochrome.geometry.orient import closest_axial, edge_letters
+from tomochrome.io.dicom.dicom_write import over_black
+from tomochrome.io.page.page_planes import (
+    CONFIDENCE_LEVELS,
+    ColorPlanes,
+    ValueScale,
+    as_text,
+    grey_levels,
+    marks_of,
+    packed,
+)
+from tomochrome.io.slice_pictures import DARK, bar_mm
+from tomochrome.runtime import check, report
+from tomochrome.tissue import Tissue
+from tomochrome.volume import Volume
+from tomochrome.windowing import PRESETS, Window, describe_window
+
+MAX_BYTES: Final = 25_000_000  #: mail servers refuse more
+SCALES: Final = (ValueScale(1, 4), ValueScale(2, 8), ValueScale(4, 16))
+MAX_FULL_SIDE: Final = 256  # of slices whose colors are stored for every pixel
+_SAMPLE: Final = 6  # slices whose size is measured to choose the scale
+_RESERVE: Final = 400_000  # bytes for all except the slices
+_MARGIN: Final = 0.03  # of the field of view around the body
+_TEMPLATES: Final = Path(__file__).parent / "templates"
+
+
+@dataclass(frozen=True, eq=False)
+class PageColoring:
+    """One coloring of the scan, as the page shows it.
+
+    Parameters
+    ----------
+    title
+        Display name.
+    planes
+        Colors of all slices.
+    card
+        The card of its model; None if it has none.
+    names_tissues
+        Whether its colors are those of tissues.
+    """
+
+    title: str
+    planes: ColorPlanes
+    card: ModelCard | None = None
+    names_tissues: bool = False
+
+
+class CasePage:
+    """A page of one scan; colorings are added one after another, so that none is kept in full.
+
+    Parameters
+    ----------
+    volume
+        CT in HU, or a colored volume (RGBA), whose luminance then replaces the HU.
+    settings
+        Window shown first, palette, saturation, confidence and tissues; the opacity is not used.
+
+    Examples
+    --------
+    >>> page = CasePage(volume, Lighting.of(volume))                   # doctest: +SKIP
+    >>> page.add(tc.colorize(volume), "Tissue network")                # doctest: +SKIP
+    >>> with write_whole("case.html") as place:                        # doctest: +SKIP
+    ...     page.write(place)
+    """
+
+    def __init__(self, volume: Volume, settings: Lighting | None = None) -> None:
+        self.volume = closest_axial(volume)
+        self.settings = settings or (Lighting() if volume.is_rgba else Lighting.of(volume))
+        self.step = 2 if max(self.volume.shape[1:]) > MAX_FULL_SIDE else 1
+        self.colorings: list[PageColoring] = []
+        self._body = np.zeros(self.volume.shape[1:], bool)
+        if volume.is_rgba:
+            self._add_colors()
+
+    def add(self, chroma: Chroma, title: str, card: ModelCard | None = None) -> None:
+        """Add a coloring.
+
+        Parameters
+        ----------
+        chroma
+            On the grid of the volume.
+        title
+            Display name.
+        card
+            The card of its model, which the page quotes.
+
+        Raises
+        ------
+        GeometryError
+            If it is on another grid.
+        OptionError
+            If the settings select tissues, but the coloring has none.
+        """
+        check()
+        chroma = chroma.on_grid(self.volume)
+        planes = ColorPlanes.of_chroma(chroma, self.settings, self.step)
+        self._body |= (chroma.code > 0).any(axis=0)
+        self.colorings.append(PageColoring(title, planes, card, chroma.has_tissues))
+
+    def _add_colors(self) -> None:
+        """Add the colors of an RGBA volume."""
+
+        def lab() -> Iterator[NDArray[np.float32]]:
+            for k in range(self.volume.shape[0]):
+                check()
+                pixels = self._pixels(k)
+                np.logical_or(self._body, pixels.max(axis=-1) > DARK, out=self._body)
+                yield srgb_to_lab(pixels)
+
+        title = str(self.volume.provenance.extra.get("model") or "Color")
+        self.colorings.append(PageColoring(title, ColorPlanes.of_lab(lab(), self.step)))
+
+    def _pixels(self, k: int) -> NDArray[np.uint8]:
+        return over_black(np.asarray(self.volume.voxels[k]))
+
+    # Content
+
+    def codes(self, k: int, scale: ValueScale) -> NDArray[np.uint16]:
+        """Return the codes of a slice: of HU, or the grey level of the luminance of RGBA."""
+        if self.volume.is_rgba:
+            L = srgb_to_lab(self._pixels(k))[..., 0]
+            return np.searchsorted(GREY_EDGES, L).astype(np.uint16)
+        return scale.codes(np.asarray(self.volume.voxels[k]))
+
+    @property
+    def field(self) -> tuple[slice, slice]:
+        """Rows and columns that are shown: the body and restored voxels, with a margin."""
+        body = self._body
+        if self.volume.restored is not None:
+            body = body | self.volume.restored.any(axis=0)
+        ends = []
+        for axis in (1, 0):
+            length = body.shape[1 - axis]
+            places = np.flatnonzero(body.sum(axis=axis) > 3)
+            first, last = (int(places[0]), int(places[-1])) if places.size else (0, length - 1)
+            margin = max(2, round(_MARGIN * length))
+            start = max(0, first - margin) // self.step * self.step
+            ends.append(slice(start, min(length, last + 1 + margin)))
+        return ends[0], ends[1]
+
+    def slice_text(self, k: int, scale: ValueScale, field: tuple[slice, slice]) -> str:
+        """Return the data of a slice."""
+        check()
+        coarse = tuple(slice(s.start // self.step, -(-s.stop // self.step)) for s in field)
+        masks = self.volume.outside, self.volume.restored
+        marks = marks_of(*(None if mask is None else mask[k] for mask in masks))
+        planes = [coloring.planes for coloring in self.colorings]
+        colors = [(each.index[k][coarse], each.confidence[k][coarse]) for each in planes]
+        codes = self.codes(k, scale)[field]
+        return packed(codes, None if marks is None else marks[field], colors)
+
+    def choose(self, field: tuple[slice, slice]) -> tuple[ValueScale, list[int]]:
+        """Return the finest scale with which the page is small enough, and the slices in it.
+
+        If the coarsest is not enough, every n-th slice is left. Slices run from head to feet.
+        """
+        count = self.volume.shape[0]
+        order = list(range(count - 1, -1, -1))
+        sample = np.unique(np.linspace(0, count - 1, min(_SAMPLE, count)).round().astype(int))
+        budget = MAX_BYTES - _RESERVE - 100_000 * len(self.colorings)
+        scale, mean = SCALES[0], 0.0
+        for scale in SCALES[: 1 if self.volume.is_rgba else None]:
+            sizes = [len(self.slice_text(int(k), scale, field)) for k in sample]
+            # the larger of mean and estimated quantile: neighbors of a large slice are large
+            mean = 0.5 * (float(np.mean(sizes)) + max(sizes))
+            if mean * count <= budget:
+                return scale, order
+        return scale, order[:: max(1, -(-int(mean * count) // budget))]
+
+    def picture(self, k: int, field: tuple[slice, slice]) -> Image.Image:
+        """Return a slice as the first coloring shows it, for browsers without scripts."""
+        scale, step = SCALES[0], self.step
+        codes, (rows, columns) = self.codes(k, scale), self.volume.shape[1:]
+        levels = codes if self.volume.is_rgba else self._levels(scale, self.settings.window)[codes]
+        L = GREY_L[levels].astype(np.float32)[..., None]
+        planes = self.colorings[0].planes
+        ab = planes.rows[planes.index[k], 1:].astype(np.float32)
+        ab = ab.repeat(step, axis=0).repeat(step, axis=1)[:rows, :columns]
+        pixels = lab_to_srgb8(np.concatenate([L, ab], axis=-1))
+        mask = self.volume.restored
+        return Image.fromarray(
+            np.ascontiguousarray(hatched(pixels, None if mask is None else mask[k])[field])
+        )
+
+    def _levels(self, scale: ValueScale, window: Window) -> NDArray[np.uint8]:
+        return grey_levels(scale.centers, window)
+
+    def _windows(self, scale: ValueScale) -> list[dict[str, Any]]:
+        """Return the windows on offer, the one of the settings first."""
+        if self.volume.is_rgba:
+            level = as_text(np.arange(256, dtype=np.uint8).tobytes())
+            return [{"title": "As colored", "text": "", "levels": level}]
+        first = self.settings.window
+        others = [w for w in PRESETS.values() if describe_window(w) != describe_window(first)]
+        return [
+            {
+                "title": (window.name or "Own").replace("-", " ").capitalize(),
+                "text": describe_window(window),
+                "levels": as_text(self._levels(scale, window).tobytes()),
+            }
+            for window in (first, *others)
+        ]
+
+    # Page
+
+    def write(
+        self, path: Path, template: str = "case.html", start: int | None = None, **context: Any
+    ) -> None:
+        """Write the page.
+
+        Parameters
+        ----------
+        path
+            Where; use `tomochrome.runtime.write_whole`.
+        template
+            Name of the template.
+        start
+            Index along z (from the feet) of the slice that is shown first; by default the middle.
+        **context
+            Further variables of the template.
+
+        Raises
+        ------
+        Cancelled
+            If the user cancelled.
+        """
+        from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+        field = self.field
+        scale, order = self.choose(field)
+        if start is None:
+            start = self.volume.shape[0] // 2
+        first = int(np.abs(np.array(order) - start).argmin())
+        loader = FileSystemLoader(_TEMPLATES)
+        environment = Environment(autoescape=True, loader=loader, undefined=StrictUndefined)
+        environment.trim_blocks = environment.lstrip_blocks = True
+
+        def slices() -> Iterator[str]:
+            for done, k in enumerate(order, start=1):
+                yield self.slice_text(k, scale, field)
+                report(done, len(order), "writing slices")
+
+        buffer = io.BytesIO()
+        self.picture(order[first], field).save(buffer, "WEBP", quality=88, method=4)
+        still = as_text(buffer.getvalue())
+        variables = {**self._context(scale, order, field), "still": still, "slices": slices()}
+        variables["data"]["first"] = first
+        with path.open("w", encoding="utf-8", newline="\n") as file:
+            for part in environment.get_template(template).generate({**variables, **context}):
+                file.write(part)
+
+    def _context(
+        self, scale: ValueScale, order: list[int], field: tuple[slice, slice]
+    ) -> dict[str, Any]:
+        volume, rows, columns = self.volume, *(s.stop - s.start for s in field)
+        spacing = volume.spacing
+        width_mm = columns * spacing[2]
+        return {
+            "data": {
+                "rows": rows,
+                "columns": columns,
+                "step": self.step,
+                "positions": [self._position(k) for k in order],
+                "values": None if volume.is_rgba else scale.centers.tolist(),
+                "windows": self._windows(scale),
+                "confidences": CONFIDENCE_LEVELS - 1,
+                "marks": volume.restored is not None or volume.outside is not None,
+                "colorings": [
+                    {
+                        "title": coloring.title,
+                        "tissues": coloring.names_tissues,
+                        "rows": as_text(coloring.planes.rows.tobytes()),
+                    }
+                    for coloring in self.colorings
+                ],
+                "tissues": [
+                    {"title": tissue.title, "color": f"rgb{tuple(int(v) for v in color)}"}
+                    for tissue, color in zip(Tissue, self.settings.palette.rgb, strict=True)
+                ],
+            },
+            "letters": edge_letters(volume.affine[:3, 2], -volume.affine[:3, 1]),
+            "width_mm": width_mm,
+            "height_mm": rows * spacing[1],
+            "bar_mm": bar_mm(1.0, round(width_mm)),
+            "spacing": spacing,
+            "scale": None if volume.is_rgba else scale,
+            "left_out": volume.shape[0] - len(order),
+            "count": volume.shape[0],
+            "colorings": self.colorings,
+            "models": [(c.title, model_facts(c.card)) for c in self.colorings if c.card],
+            "hatching": "" if volume.restored is None else LEGEND,
+            "has_outside": volume.outside is not None,
+            "verdict": volume.provenance.verdict,
+            "notices": [_without_names(str(notice)) for notice in volume.provenance.warnings],
+        }
+
+    def _position(self, k: int) -> float:
+        """Return the LPS z of the center of a slice in mm."""
+        center = self.volume.affine @ (k, *((n - 1) / 2 for n in self.volume.shape[1:]), 1)
+        return round(float(center[2]), 1)
+
+
+def _without_names(text: str) -> str:
+    """Return a notice without quoted names, which may be those of files or patients."""
+    text = re.sub(r"'[^']*'", "'…'", text)
+    return text[:1].upper() + text[1:]
+
+
+def write_color_page(volume: Volume, path: Path) -> None:
+    """Write a page of a colored volume (RGBA): grey and color, without HU and tissues."""
+    CasePage(volume).write(path)
+
+
+def model_facts(card: ModelCard) -> Mapping[str, str]:
+    """Return what a page says about a model: lines by title, without empty ones."""
+    facts = {
+        "What it does": card.description,
+        "Trained on": card.trained_on,
+        "Intended use": str(card.metadata.get("intended_use") or ""),
+        "Scores": "; ".join(f"{_plain(key)}: {_plain(each)}" for key, each in card.scores.items()),
+        "License": card.license,
+        "Weights (SHA-256)": card.weights_sha256,
+    }
+    return {name: text for name, text in facts.items() if text}
+
+
+def _plain(value: Any) -> str:
+    """Return a score, or a mapping of them, as text."""
+    if isinstance(value, Mapping):
+        return ", ".join(f"{_plain(name)} {_plain(part)}" for name, part in value.items())
+    return str(value).replace("_", " ")

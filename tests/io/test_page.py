@@ -1,0 +1,206 @@
+"""Pages of scans: compact, exact, the same for every way of storing a scan, and nameless."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+import zlib
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+from page_cases import CONFIDENCE, drawn, written
+
+from marker_cases import STORED, marked, stored_as
+from tomochrome.color import Lighting
+from tomochrome.color.hatch import hatch_lines
+from tomochrome.errors import Cancelled, OutputError
+from tomochrome.io import check_output, write
+from tomochrome.io.page import CasePage, case_page
+from tomochrome.io.page.page_planes import DARK_LINE, FINE_HU, LIGHT_LINE, OUTSIDE, ValueScale
+from tomochrome.notices import Notice
+from tomochrome.runtime.task import Task, running
+from tomochrome.tissue import Tissue
+from tomochrome.volume import Provenance, Volume, default_affine
+
+VOLUME, CHROMA = drawn()
+
+
+class Parts(HTMLParser):
+    """The tags of a page, and the text of its scripts."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.scripts: dict[str, list[str]] = {}
+        self._open = ""
+        self.text = path.read_text(encoding="utf-8")
+        self.feed(self.text)
+        self.data = json.loads(self.scripts["data"][0])
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag == "script":
+            self._open = str(dict(attrs).get("id") or dict(attrs).get("class") or "code")
+
+    def handle_endtag(self, tag: str) -> None:
+        self._open = "" if tag == "script" else self._open
+
+    def handle_data(self, data: str) -> None:
+        if self._open:
+            self.scripts.setdefault(self._open, []).append(data)
+
+    def slice(self, k: int) -> dict[str, np.ndarray]:
+        """Decode a slice pixel by pixel, as it is described in the module."""
+        data = self.data
+        raw = np.frombuffer(zlib.decompress(base64.b64decode(self.scripts["slice"][k])), np.uint8)
+        rows, columns, step = data["rows"], data["columns"], data["step"]
+        count = rows * columns
+        coded = (raw[:count].astype(int) | raw[count : 2 * count].astype(int) << 8).reshape(
+            rows, columns
+        )
+        values = np.zeros((rows + 1, columns + 1), int)
+        for y in range(rows):
+            for x in range(columns):
+                error = coded[y, x] >> 1 if coded[y, x] % 2 == 0 else -(coded[y, x] + 1 >> 1)
+                values[y + 1, x + 1] = (values[y + 1, x] + values[y, x + 1]) // 2 + error
+        decoded = {"value": values[1:, 1:]}
+        raw = raw[2 * count :]
+        if data["marks"]:
+            decoded["marks"], raw = raw[:count].reshape(rows, columns), raw[count:]
+        shape = -(-rows // step), -(-columns // step)
+        size = shape[0] * shape[1]
+        index = raw[:size].astype(int) | raw[size : 2 * size].astype(int) << 8
+        table = np.frombuffer(base64.b64decode(data["colorings"][0]["rows"]), np.int16)
+        decoded["color"] = table.reshape(-1, 3)[index].reshape(*shape, 3)
+        decoded["confidence"] = raw[2 * size : 3 * size].reshape(shape)
+        return decoded
+
+
+def test_a_page_holds_values_tissues_and_confidences(tmp_path: Path) -> None:
+    parts = Parts(written(tmp_path / "a.html", VOLUME, CHROMA))
+    hu = np.array(parts.data["values"])
+    assert len(parts.scripts["slice"]) == VOLUME.shape[0]
+    for k in (0, 4):
+        decoded, z = parts.slice(k), VOLUME.shape[0] - 1 - k
+        told, true = hu[decoded["value"]], np.asarray(VOLUME.voxels[z])
+        fine = (true >= FINE_HU[0]) & (true < FINE_HU[1])
+        assert (told == true)[fine].all() and np.abs(told - true).max() <= 1.5
+        np.testing.assert_array_equal(decoded["color"][..., 0], CHROMA.code[z])
+        np.testing.assert_allclose(decoded["color"][..., 1:], CHROMA.ab(slices=z), atol=0.5)
+        assert (decoded["confidence"] == round(CONFIDENCE / 255 * 15)).all()
+        assert parts.data["positions"][k] == 100 + 5 * z
+
+
+@pytest.mark.parametrize("scale", case_page.SCALES)
+def test_a_code_stands_for_the_values_near_its_center(scale: ValueScale) -> None:
+    hu = np.arange(-1100, 3200)
+    error = np.abs(scale.centers[scale.codes(hu)] - np.clip(hu, -1024, 3071))
+    fine = (hu >= FINE_HU[0]) & (hu < FINE_HU[1])
+    assert error[fine].max() == (scale.fine - 1) / 2
+    assert error.max() == (scale.coarse - 1) / 2
+    assert scale.centers[scale.codes(np.array([np.nan, 1e9]))].tolist() == pytest.approx(
+        [-1024, 3071], abs=scale.coarse / 2
+    )
+
+
+def test_large_slices_store_color_at_half_the_resolution(tmp_path: Path) -> None:
+    hu = np.full((1, 301, 290), 40, np.int16)
+    code = np.full(hu.shape, Tissue.MUSCLE, np.uint16)
+    code[:, :, 145:] = Tissue.LIVER
+    affine = default_affine((1.0, 1.0, 1.0))
+    chroma = replace(CHROMA, code=code, confidence=np.full(hu.shape, 99, np.uint8), affine=affine)
+    parts = Parts(written(tmp_path / "a.html", Volume(hu, affine), chroma))
+    assert parts.data["step"] == 2
+    decoded = parts.slice(0)
+    assert decoded["value"].shape == (301, 290) and decoded["color"].shape == (151, 145, 3)
+    np.testing.assert_array_equal(decoded["color"][..., 0], code[0, ::2, ::2])
+
+
+def test_every_way_of_storing_a_scan_gives_the_same_page(tmp_path: Path) -> None:
+    write(marked(), tmp_path / "upright.html")
+    expected = (tmp_path / "upright.html").read_bytes()
+    for order, flips in STORED:
+        write(stored_as(marked(), order, flips), tmp_path / "a.html", force=True)
+        assert (tmp_path / "a.html").read_bytes() == expected, (order, flips)
+
+
+def test_restored_and_unmeasured_voxels_are_marked(tmp_path: Path) -> None:
+    restored, outside = np.zeros(VOLUME.shape, bool), np.zeros(VOLUME.shape, bool)
+    restored[2, 20:40, 20:50] = True
+    outside[:, :3] = True
+    volume = replace(VOLUME, restored=restored, outside=outside)
+    parts = Parts(written(tmp_path / "a.html", volume, CHROMA))
+    marks = parts.slice(VOLUME.shape[0] - 1 - 2)["marks"]
+    light, dark = hatch_lines(restored[2])
+    assert ((marks == LIGHT_LINE) == light).all() and ((marks == DARK_LINE) == dark).all()
+    assert ((marks > OUTSIDE) == restored[2]).all() and (marks[:3] == OUTSIDE).all()
+    assert "Hatched: restored, not measured" in parts.text
+
+
+def test_a_page_is_small_enough_for_mail(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """First the steps of HU become coarser, then slices are left out, which the page says."""
+    whole = written(tmp_path / "a.html", VOLUME, CHROMA)
+    size = sum(map(len, Parts(whole).scripts["slice"]))
+    reserve = 400_000 + 100_000
+    monkeypatch.setattr(case_page, "MAX_BYTES", reserve + int(0.9 * size))
+    parts = Parts(written(tmp_path / "b.html", VOLUME, CHROMA))
+    assert len(parts.scripts["slice"]) == VOLUME.shape[0]
+    assert sum(map(len, parts.scripts["slice"])) <= 0.9 * size
+    assert "In steps of 2 HU" in parts.text or "In steps of 4 HU" in parts.text
+    monkeypatch.setattr(case_page, "MAX_BYTES", reserve + int(0.3 * size))
+    parts = Parts(written(tmp_path / "c.html", VOLUME, CHROMA))
+    shown = len(parts.scripts["slice"])
+    assert 0 < shown < VOLUME.shape[0]
+    assert f"{VOLUME.shape[0] - shown} slices were left out" in parts.text
+
+
+def test_nothing_is_loaded_and_nobody_is_named(tmp_path: Path) -> None:
+    notice = Notice("damaged", "warning", "slices whose header is cut off: 1 of 6, 'DOE_JANE.dcm'")
+    about = Provenance(source="/scans/DOE_JANE", title="DOE_JANE", warnings=(notice,))
+    volume = replace(VOLUME, provenance=about)
+    parts = Parts(written(tmp_path / "a.html", volume, CHROMA))
+    assert "DOE" not in parts.text and "Slices whose header is cut off: 1 of 6" in parts.text
+    assert not re.search(r"https?:|url\(|@import", parts.text)
+    for tag, attributes in parts.tags:
+        assert str(attributes.get("src", "data:")).startswith("data:"), tag
+        assert str(attributes.get("href", "data:")).startswith("data:"), tag
+    (policy,) = (a["content"] for _, a in parts.tags if a.get("http-equiv"))
+    assert str(policy).startswith("default-src 'none'")
+    assert "Not for diagnosis" in parts.text
+    lines = [line for line in parts.text.splitlines() if "slice" not in line]
+    assert sum("<script>" in line for line in lines) == 1
+
+
+def test_settings_are_those_of_the_coloring(tmp_path: Path) -> None:
+    settings = Lighting(window="bone", palette="vivid", saturation=0.5, tissues="liver")
+    page = CasePage(VOLUME, settings)
+    page.add(CHROMA, "Model")
+    page.write(tmp_path / "a.html")
+    parts = Parts(tmp_path / "a.html")
+    color = parts.slice(0)["color"]
+    liver = color[..., 0] == Tissue.LIVER
+    expected = CHROMA.ab("vivid", VOLUME.shape[0] - 1)[liver] * 0.5
+    np.testing.assert_allclose(color[liver][:, 1:], expected, atol=0.5)
+    assert not color[~liver][:, 1:].any()
+    assert parts.data["windows"][0]["text"] == "400/1800"
+
+
+def test_it_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def progress(done: int, total: int, stage: str) -> None:
+        if stage == "writing slices" and done == 3:
+            task.cancel()
+
+    task = Task(progress)
+    with running(task), pytest.raises(Cancelled):
+        write(marked(), tmp_path / "a.html")
+    assert list(tmp_path.iterdir()) == []
+    write(marked(), tmp_path / "a.htm")
+    with pytest.raises(OutputError, match="already exists"):
+        write(marked(), tmp_path / "a.htm")
+    monkeypatch.setattr("tomochrome.io.writing.find_spec", lambda _: None)
+    with pytest.raises(OutputError, match=r"\.html needs the package jinja2; install it with"):
+        check_output(tmp_path / "b.html")
