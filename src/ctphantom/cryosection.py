@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ctphantom.compiling import run_in_threads
 from ctphantom.interface import PhantomError, Progress, silent
 from ctphantom.materials import color_table, texture_table
-from ctphantom.render import gaussian, texture_tile
+from ctphantom.rendered_ct import gaussian, texture_tile
 from ctphantom.render_kernels import Blur, Mottle, photograph
 from ctphantom.structures import N_STRUCTURES, Structure
 

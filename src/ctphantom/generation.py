@@ -313,7 +313,7 @@ def make_patient(
     PhantomError
         If an option is invalid.
     """
-    from ctphantom.render import Scanner, render_ct
+    from ctphantom.rendered_ct import Scanner, render_ct
 
     if phase not in PHASES:
         raise PhantomError(

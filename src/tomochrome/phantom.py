@@ -300,7 +300,7 @@ def render_hu(
     ndarray
         HU, int16 (z, y, x).
     """
-    from ctphantom.render import Scanner, render_ct  # compiles
+    from ctphantom.rendered_ct import Scanner, render_ct  # compiles
 
     return render_ct(
         structures, spacing, rng=rng, hu=sample_hu(None, rng), scanner=Scanner(noise=noise),

@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 
 from ctphantom import PhantomError
 from ctphantom.materials import hu_table
-from ctphantom.render import Scanner, render_ct
+from ctphantom.rendered_ct import Scanner, render_ct
 from ctphantom.structures import N_STRUCTURES, Structure
 
 S = Structure

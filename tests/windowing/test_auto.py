@@ -13,7 +13,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from ctphantom.render import render_ct
+from ctphantom.rendered_ct import render_ct
 from tomochrome.color import Lighting
 from tomochrome.errors import OptionError
 from tomochrome.geometry.orient import reorient

@@ -1,0 +1,209 @@
+"""Presets of 3D pictures: which tissues are seen, by their probability and their Hounsfield units."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Final
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from tomochrome.color.alpha import opening_curve
+from tomochrome.color.selection import tissue_of
+from tomochrome.errors import OptionError
+from tomochrome.tissue import Tissue
+
+AUTO: Final = "auto"
+"""Chooses a preset by the region of the body."""
+
+_T = Tissue
+_ANY: Final = ((-2000.0, 1.0),)
+
+
+@dataclass(frozen=True)
+class Part:
+    """Tissues with one opacity curve.
+
+    Parameters
+    ----------
+    tissues
+        Their probabilities are added.
+    curve
+        (HU, opacity of a layer of 1 mm), ascending in HU.
+    color
+        The tissue in whose color they are drawn; None for their own colors.
+    """
+
+    tissues: tuple[Tissue, ...]
+    curve: tuple[tuple[float, float], ...] = _ANY
+    color: Tissue | None = None
+
+
+@dataclass(frozen=True)
+class RenderPreset:
+    """A selection of tissues for a 3D picture.
+
+    Parameters
+    ----------
+    name
+        Name of the preset.
+    parts
+        What is seen.
+    about
+        Short description for the user.
+    min_ml
+        Isolated pieces with less volume than this, in milliliters, are not drawn.
+    skin
+        Whether the outermost layer has the color of skin, whatever the model takes it for.
+    """
+
+    name: str
+    parts: tuple[Part, ...]
+    about: str
+    min_ml: float = 0.5
+    skin: bool = False
+
+    @property
+    def tissues(self) -> tuple[Tissue, ...]:
+        """All tissues that are seen."""
+        return tuple(sorted({tissue for part in self.parts for tissue in part.tissues}))
+
+    def without(self, names: Iterable[str | Tissue]) -> RenderPreset:
+        """Return the preset without some tissues.
+
+        Raises
+        ------
+        OptionError
+            If a tissue is unknown, or none is left.
+        """
+        hidden = set(map(tissue_of, names))
+        parts = tuple(
+            replace(part, tissues=rest)
+            for part in self.parts
+            if (rest := tuple(tissue for tissue in part.tissues if tissue not in hidden))
+        )
+        if not parts:
+            raise OptionError(f"all tissues of the preset '{self.name}' are hidden; hide fewer")
+        return replace(self, parts=parts)
+
+
+_BONE: Final = Part((_T.CORTICAL_BONE, _T.MARROW), ((110, 0), (220, 1)), _T.CORTICAL_BONE)
+_CARTILAGE: Final = Part((_T.CARTILAGE,), ((40, 0), (100, 1)))
+_METAL: Final = Part((_T.FOREIGN_BODY,), ((500, 0), (1000, 1)))
+_LUNG_VESSELS: Final = Part((_T.LUNG,), ((-680, 0), (-500, 0.35), (-300, 0.9)), _T.VESSEL)
+_SOLID: Final = tuple(
+    tissue
+    for tissue in Tissue
+    if tissue not in (_T.AIR, _T.LUNG, _T.AIRWAY, _T.FAT, _T.SKIN, _T.CORTICAL_BONE, _T.MARROW)
+)
+_ORGANS: Final = (
+    *(_T.LIVER, _T.SPLEEN, _T.KIDNEY, _T.PANCREAS, _T.ADRENAL, _T.GALLBLADDER, _T.STOMACH),
+    *(_T.BOWEL, _T.BLADDER, _T.REPRODUCTIVE, _T.HEART, _T.VESSEL, _T.BRAIN, _T.EYE),
+)
+
+RENDER_PRESETS: Final[dict[str, RenderPreset]] = {
+    preset.name: preset
+    for preset in (
+        RenderPreset(
+            "skin",
+            (Part(tuple(t for t in Tissue if t != _T.AIR), ((-550, 0), (-200, 1))),),
+            "the surface of the body",
+            min_ml=20.0, skin=True,
+        ),
+        RenderPreset(
+            "muscle",
+            (Part(_SOLID, ((-40, 0), (20, 1))), _BONE),
+            "muscles, with bone and organs where no muscle covers them",
+            min_ml=5.0,
+        ),
+        RenderPreset("bone", (_BONE, _CARTILAGE, _METAL), "the skeleton with its cartilage"),
+        RenderPreset(
+            "bone-vessels",
+            (_BONE, _METAL, Part((_T.VESSEL, _T.HEART), ((110, 0), (190, 1)))),
+            "the skeleton, and heart and vessels filled with contrast agent",
+        ),
+        RenderPreset(
+            "heart-vessels",
+            (Part((_T.HEART, _T.VESSEL), ((-30, 0), (20, 1))), _LUNG_VESSELS),
+            "heart and vessels, with those of the lungs",
+            min_ml=1.0,
+        ),
+        RenderPreset(
+            "organs",
+            (Part(_ORGANS, ((-60, 0), (0, 1))),),
+            "organs and large vessels, without muscle, bone, fat and skin",
+            min_ml=1.5,
+        ),
+        RenderPreset(
+            "lungs-vessels",
+            (
+                Part((_T.LUNG,), ((-1000, 0.02), (-700, 0.045), (-500, 0.05))),
+                _LUNG_VESSELS,
+                Part((_T.HEART, _T.VESSEL), ((-30, 0), (20, 1))),
+                Part((_T.AIRWAY,), ((-1000, 0.12), (-600, 0.3))),
+            ),
+            "transparent lungs with their vessels and airways, and the heart",
+            min_ml=1.0,
+        ),
+        RenderPreset(
+            "brain",
+            (Part((_T.BRAIN, _T.SPINAL_CORD, _T.EYE), ((-20, 0), (15, 1))),),
+            "brain and eyes, without the skull",
+            min_ml=2.0,
+        ),
+    )
+}  # fmt: skip
+"""Presets by name."""
+
+
+def render_preset(
+    name: str | RenderPreset = AUTO,
+    *,
+    only: Iterable[str | Tissue] = (),
+    hide: Iterable[str | Tissue] = (),
+    shares: ArrayLike | None = None,
+) -> RenderPreset:
+    """Return a preset, or one that shows some tissues only.
+
+    Parameters
+    ----------
+    name
+        Name of a preset, or ``"auto"``; a `RenderPreset` is used unchanged.
+    only
+        Tissues that alone are shown, instead of those of a preset.
+    hide
+        Tissues that are not shown.
+    shares
+        Fraction of each tissue in the body, see `Chroma.tissue_shares`, for ``"auto"``.
+
+    Returns
+    -------
+    RenderPreset
+        For ``"auto"``, ``organs`` if those of the abdomen fill the most of the scan, otherwise
+        ``bone-vessels``.
+
+    Raises
+    ------
+    OptionError
+        If a preset or a tissue is unknown, or nothing is left to show.
+    """
+    if not isinstance(name, RenderPreset):
+        if name not in (AUTO, *RENDER_PRESETS):
+            choices = ", ".join((AUTO, *RENDER_PRESETS))
+            raise OptionError(f"unknown preset '{name}': choose one of {choices}")
+        if name == AUTO:
+            organs = shares is not None and opening_curve(shares).name == "organs"
+            name = "organs" if organs else "bone-vessels"
+        name = RENDER_PRESETS[name]
+    chosen = tuple(map(tissue_of, only))
+    if chosen:
+        label = ", ".join(tissue.label for tissue in chosen)
+        name = RenderPreset(label, (Part(chosen),), f"only {label}")
+    return name.without(hide)
+
+
+def visible_share(preset: RenderPreset, weights: ArrayLike) -> np.ndarray:
+    """Return the probability that a code is of a tissue of the preset, float32 (codes,)."""
+    table = np.asarray(weights, np.float32)
+    return np.asarray(table[:, list(preset.tissues)].sum(axis=1), np.float32)
