@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from ctphantom.compiling import run_in_threads
 from ctphantom.interface import PhantomError, Progress, silent
 from ctphantom.materials import color_table, texture_table
-from ctphantom.rendered_ct import gaussian, texture_tile
 from ctphantom.render_kernels import Blur, Mottle, photograph
+from ctphantom.rendered_ct import gaussian, texture_tile
 from ctphantom.structures import N_STRUCTURES, Structure
 
 _GEL = (Structure.OUTSIDE_AIR, Structure.BLANKET, Structure.COUCH, Structure.COUCH_FOAM)

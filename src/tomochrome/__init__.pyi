@@ -13,6 +13,7 @@ from .compare import checkerboard
 from .errors import TomochromeError
 from .io import ColoredScan, find, open_colored, read, save_colored, write
 from .registration.pairwise import Registration, register
+from .rendering.cinematic import render
 from .restoration.defects import Restoration
 from .restoration.scan_restoration import restore
 from .transform import Transform
@@ -44,6 +45,7 @@ __all__ = [
     "open_colored",
     "read",
     "register",
+    "render",
     "restore",
     "save_colored",
     "write",

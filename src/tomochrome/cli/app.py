@@ -26,7 +26,7 @@ from tomochrome.runtime.whole_files import system_reason
 
 _NEGATIVE = re.compile(r"-[.\d]")
 #: Options whose value may begin with a minus sign without being a plain number.
-_NUMBERS = ("--window", "--levels", "--offset-mm")
+_NUMBERS = ("--window", "--levels", "--offset-mm", "--view")
 DONE, DEFECT, BAD_INPUT, CANCELLED = 0, 1, 2, 130
 
 #: Subcommands with their summaries in ``tomochrome --help``. Only the module of the command that
@@ -36,6 +36,7 @@ COMMANDS: Mapping[str, str] = {
     "info": "list all series and volumes found, with geometry and a verdict",
     "models": "list the installed models with their training data and scores, or compare them",
     "colorize": "color a CT series and write it to a file",
+    "render": "color a CT series and draw it in 3D, as a picture or a film",
     "photograph": "color grey photographs of sections",
     "palette": "list tissues with their colors and the source of each color",
     "restore": "find and fill the defects of a scan; what was restored stays marked",

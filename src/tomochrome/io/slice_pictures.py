@@ -333,28 +333,64 @@ def write_gif(volume: Volume, path: Path) -> None:
     square pixels, over black, with orientation letters, position, scale bar and caption. Each
     frame has its own 256 colors. The volume is RGBA.
     """
-    drawn = (frame.quantize(256) for frame in frames(volume, GIF_SIDE))
-    first, comment = next(drawn), caption(volume).encode()
+    save_gif(frames(volume, GIF_SIDE), path, caption(volume))
+
+
+def save_gif(pictures: Iterable[Image.Image], path: Path, comment: str, ms: int = FRAME_MS) -> None:
+    """Write images as an animated GIF that repeats, each with its own 256 colors.
+
+    Parameters
+    ----------
+    pictures
+        RGB images of one size.
+    path
+        The file.
+    comment
+        Stored in the file.
+    ms
+        Duration of a frame, a multiple of 10 ms.
+    """
+    drawn = (picture.quantize(256) for picture in pictures)
+    first = next(drawn)
     first.save(
-        path, format="GIF", save_all=True, append_images=drawn, duration=FRAME_MS, loop=0,
-        comment=comment,
+        path, format="GIF", save_all=True, append_images=drawn, duration=ms, loop=0,
+        comment=comment.encode(),
     )  # fmt: skip
 
 
 def write_mp4(volume: Volume, path: Path) -> None:
     """Write all axial slices as an H.264 video, drawn as by `write_gif`.
 
+    The volume is RGBA.
+    """
+    save_mp4(frames(volume, VIDEO_SIDE), path, caption(volume))
+
+
+def save_mp4(pictures: Iterable[Image.Image], path: Path, comment: str, ms: int = FRAME_MS) -> None:
+    """Write images as an H.264 video.
+
     Colors are stored as Rec. 709 with chroma at half resolution (4:2:0), the only sampling that
-    all players support. It needs the package av. The volume is RGBA.
+    all players support. It needs the package av.
+
+    Parameters
+    ----------
+    pictures
+        RGB images of one size with even sides.
+    path
+        The file.
+    comment
+        Stored in the file.
+    ms
+        Duration of a frame.
     """
     import av
     from av.video.reformatter import ColorRange, Colorspace
 
-    drawn = frames(volume, VIDEO_SIDE)
+    drawn = iter(pictures)
     first = next(drawn)
     with av.open(str(path), "w", format="mp4", options={"movflags": "faststart"}) as container:
-        container.metadata["comment"] = caption(volume)
-        stream: Any = container.add_stream("libx264", Fraction(1000, FRAME_MS))
+        container.metadata["comment"] = comment
+        stream: Any = container.add_stream("libx264", Fraction(1000, ms))
         stream.width, stream.height = first.size
         stream.pix_fmt = "yuv420p"
         stream.options = {"crf": _QUALITY}

@@ -13,6 +13,7 @@ from scipy.ndimage import find_objects, gaussian_filter, label, uniform_filter
 from tomochrome.color.chroma import Chroma
 from tomochrome.color.codes import Codes, Mixtures
 from tomochrome.color.palettes import Palette
+from tomochrome.color.photograph_look import Texture
 from tomochrome.color.space import srgb8_of_lab
 from tomochrome.errors import OptionError
 from tomochrome.geometry.affine import apply
@@ -27,12 +28,16 @@ _AIR_HU: Final = -1000.0
 _FINEST: Final = 0.75  #: voxel of the picture, as a fraction of the scan's smallest spacing
 _MARGIN: Final = 3  #: voxels around what is seen
 _MIN_SHARE: Final = 0.3  #: probability from which a voxel belongs to what is seen
-_SOFTNESS: Final = 0.7  #: standard deviation of the Gaussian of a tissue's edge, in voxels of the scan
+_SOFTNESS: Final = (
+    0.7  #: standard deviation of the Gaussian of a tissue's edge, in voxels of the scan
+)
 _EDGE: Final = (0.25, 0.75)  #: smoothed probability between which a tissue fades in
 _SURFACE: Final = 0.8  #: standard deviation of the last smoothing, in voxels of the picture
 _SKIN_MM: Final = 3.0  #: depth of the skin
 _SEEN: Final = 0.3  #: opacity from which a voxel counts as part of a piece
-_REACH: Final = 4.0  #: how far a Gaussian reaches, in standard deviations
+_PAINT: Final = 0.85  #: share of a part's own color, if it has one
+_TEXTURE: Final = 0.25  #: largest relative change of sRGB by the texture
+_CONTRAST: Final = 2.0  #: exponent of the probabilities in colors
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,6 +96,7 @@ def body_field(
     colors: Palette,
     *,
     saturation: float = 1.0,
+    texture: Texture | None = None,
     most_voxels: int = 1 << 24,
 ) -> BodyField:
     """Compute what a 3D picture shows.
@@ -107,6 +113,8 @@ def body_field(
         Palette; in 3D, its L* is used as well.
     saturation
         Factor on the chroma.
+    texture
+        Deviation of the HU from those of each tissue, which makes voxels lighter or darker.
     most_voxels
         Maximum number of voxels of the result.
 
@@ -131,20 +139,33 @@ def body_field(
     report(0, steps, "preparing the picture")
     like, box = _grid(upright, chroma.code, share >= _MIN_SHARE, most_voxels, preset)
     hu, code = _sampled(upright, chroma, like, box)
-    sigma = _SOFTNESS * np.asarray(upright.spacing) / np.linalg.norm(like.affine[:3, 0])
+    spacing = float(np.linalg.norm(like.affine[:3, 0]))
+    scale = np.asarray(upright.spacing) / spacing, 1.0 / spacing
     opacity = np.zeros(like.shape, np.float32)
+    paints: dict[Tissue, NDArray[np.bool_]] = {}
     for number, part in enumerate(preset.parts):
         report(2 + 2 * number, steps, "preparing the picture")
-        np.maximum(opacity, _opacity(part, table.weights, code, hu, sigma), out=opacity)
+        own = _opacity(part, table.weights, code, hu, scale)
+        if part.color is not None:
+            paints[part.color] = paints.get(part.color, False) | (own > opacity)
+        np.maximum(opacity, own, out=opacity)
     check()
     opacity = gaussian_filter(opacity, _SURFACE, mode="constant", truncate=2.5)
-    _remove_pieces(opacity, preset.min_ml, float(np.linalg.norm(like.affine[:3, 0])))
-    if not opacity.max() > _SEEN / 10:
+    _remove_pieces(opacity, preset, spacing)
+    if not opacity.any():
         raise _nothing(preset)
     report(steps - 2, steps, "preparing the picture")
-    color = _colors(preset, table, colors, saturation, code, opacity)
+    shown = colors_of(colors, saturation)
+    color = _colors(preset, table, shown, code, opacity)
+    for tissue, where in paints.items():
+        check()
+        _paint(color, shown[tissue], _PAINT * _blurred(where.astype(np.float32)))
+    if texture is not None:
+        _add_texture(color, texture, hu, code)
     if preset.skin:
-        _paint_skin(color, opacity, colors, saturation, float(np.linalg.norm(like.affine[:3, 0])))
+        width = 2 * max(1, round(_SKIN_MM / spacing)) + 1
+        depth = uniform_filter(np.minimum(opacity, 1.0), width, mode="constant")
+        _paint(color, shown[Tissue.SKIN], np.clip(8.0 * (0.95 - depth), 0.0, 1.0))
     report(steps, steps, "preparing the picture")
     return BodyField(opacity, color, like.affine)
 
@@ -156,7 +177,7 @@ def _nothing(preset: RenderPreset) -> OptionError:
     )
 
 
-Box = tuple[slice, slice, slice]
+Box = tuple[slice, ...]
 
 
 def _grid(
@@ -170,20 +191,19 @@ def _grid(
     boxes = find_objects(mask)
     if not boxes or boxes[0] is None:
         raise _nothing(preset)
-    z, y, x = (
+    box = tuple(
         slice(max(0, part.start - _MARGIN), min(n, part.stop + _MARGIN))
         for part, n in zip(boxes[0], code.shape, strict=True)
     )
-    shape = (z.stop - z.start, y.stop - y.start, x.stop - x.start)
-    affine = volume.affine.copy()
-    affine[:3, 3] = apply(affine, (z.start, y.start, x.start))
+    shape = tuple(part.stop - part.start for part in box)
+    affine = _moved(volume.affine, box)
     size = math.prod(n * s for n, s in zip(shape, volume.spacing, strict=True))
     spacing = max(_FINEST * min(volume.spacing), (size / most) ** (1 / 3))
-    shape, affine = spacing_grid(shape, affine, np.full(3, spacing))
+    shape, affine = spacing_grid(shape, affine, np.full(3, spacing))  # type: ignore[arg-type]
     # A layer of air around it, so that the body is closed where the scan ends.
     affine[:3, 3] = apply(affine, (-1.0, -1.0, -1.0))
-    padded = (shape[0] + 2, shape[1] + 2, shape[2] + 2)
-    return Volume(np.broadcast_to(np.uint8(0), padded), affine), (z, y, x)
+    padded = tuple(n + 2 for n in shape)
+    return Volume(np.broadcast_to(np.uint8(0), padded), affine), box
 
 
 def _sampled(
@@ -213,87 +233,100 @@ def _opacity(
     weights: NDArray[np.float32],
     code: Codes,
     hu: NDArray[np.float32],
-    sigma: NDArray[np.float64],
+    scale: tuple[NDArray[np.float64], float],
 ) -> NDArray[np.float32]:
-    """Return the opacity of a part: its smoothed probability times its curve over HU."""
+    """Return the opacity of a part: its smoothed probability times its curve over HU.
+
+    ``scale`` is the spacing of the scan, and a millimeter, in voxels of the picture.
+    """
     check()
+    voxel, millimeter = scale
     member = weights[:, list(part.tissues)].sum(axis=1, dtype=np.float32)[code]
+    low, high = _EDGE
     if len(part.tissues) >= len(Tissue) - 1:  # the whole body: HU alone decide on its surface
         member = uniform_filter(member, 5, mode="constant")
-        member = np.clip(8.0 * member, 0.0, 1.0)
+        low, high = 0.0, 0.12
+    elif part.depth_mm:
+        member = gaussian_filter(member, part.depth_mm * millimeter, mode="nearest", truncate=2.0)
+        low, high = 0.8, 0.95
     else:
-        member = gaussian_filter(member, sigma, mode="nearest", truncate=2.5)
-        member = np.clip((member - _EDGE[0]) / (_EDGE[1] - _EDGE[0]), 0.0, 1.0)
+        member = gaussian_filter(member, _SOFTNESS * voxel, mode="nearest", truncate=2.5)
     check()
     hus, opacity = np.asarray(part.curve, np.float64).T
-    for plane, values in zip(member, hu, strict=True):
-        plane *= np.interp(values, hus, opacity).astype(np.float32)
+    values = gaussian_filter(hu, part.softness * voxel, mode="nearest", truncate=2.5)
+    for plane, row in zip(member, values, strict=True):
+        plane[:] = np.clip((plane - low) / (high - low), 0.0, 1.0) * np.interp(row, hus, opacity)
     return member
 
 
-def _remove_pieces(opacity: NDArray[np.float32], min_ml: float, spacing: float) -> None:
-    """Make isolated pieces transparent whose volume is below ``min_ml``."""
-    pieces, count = label(opacity > _SEEN)
+def _remove_pieces(opacity: NDArray[np.float32], preset: RenderPreset, spacing: float) -> None:
+    """Make isolated pieces transparent that are smaller than those of the preset."""
+    pieces, count = label(opacity > _SEEN * preset.faintest)
     check()
-    if count == 0:
-        return
     volumes = np.bincount(pieces.ravel()) * (spacing**3 / 1000.0)
-    small = volumes < min(min_ml, 0.5 * volumes[1:].max())
-    small[0] = False
-    if small.any():
-        # what is faint around a piece goes with it
-        near = uniform_filter(small[pieces].astype(np.float32), 5, mode="constant") > 0
-        opacity[near & (pieces == 0)] *= 0.0
-        opacity[small[pieces]] = 0.0
+    kept = volumes >= preset.min_ml
+    kept[0] = False
+    if count and not kept.any():  # such as a single small organ
+        kept[1 + volumes[1:].argmax()] = True
+    near = uniform_filter(kept[pieces].astype(np.float32), 5, mode="constant") > 1e-4
+    opacity[~near | ~(kept[pieces] | (pieces == 0))] = 0.0
+
+
+def colors_of(colors: Palette, saturation: float) -> NDArray[np.float64]:
+    """Return CIELAB of each tissue with a factor on the chroma, shape (`N_TISSUES`, 3)."""
+    return colors.lab * np.array([1.0, saturation, saturation])
 
 
 def _colors(
     preset: RenderPreset,
     table: Mixtures,
-    colors: Palette,
-    saturation: float,
+    shown: NDArray[np.float64],
     code: Codes,
     opacity: NDArray[np.float32],
 ) -> NDArray[np.uint8]:
     """Return sRGB; what is transparent gets the color of the tissue beside it."""
-    drawn = table.weights.astype(np.float64)
-    for part in preset.parts:
-        if part.color is not None:
-            for tissue in part.tissues:
-                if tissue != part.color:
-                    drawn[:, part.color] += 0.8 * drawn[:, tissue]
-                    drawn[:, tissue] *= 0.2
-    hidden = [tissue for tissue in Tissue if tissue not in preset.tissues]
-    own = [part.color for part in preset.parts if part.color is not None]
-    drawn[:, [tissue for tissue in hidden if tissue not in own]] = 0.0
-    share = drawn.sum(axis=1)
-    lab = drawn @ colors.lab.astype(np.float64) / np.maximum(share, 1e-3)[:, None]
-    lab[:, 1:] *= saturation
+    drawn = np.zeros(table.weights.shape)
+    tissues = list(preset.tissues)
+    drawn[:, tissues] = table.weights[:, tissues]
+    share = np.clip(drawn.sum(axis=1), 0.0, 1.0).astype(np.float32)
+    drawn **= _CONTRAST
+    lab = drawn @ shown / np.maximum(drawn.sum(axis=1), 1e-6)[:, None]
     rgb = srgb8_of_lab(lab).astype(np.float32)
-    strength = (np.clip(share, 0.0, 1.0).astype(np.float32) ** 2)[code] * (opacity + 1e-3)
-    total = np.maximum(_blurred(strength), 1e-12)
+    strength = (share**2)[code] * (opacity + 1e-3)
+    around = np.maximum(_blurred(strength), 1e-12)
     result = np.empty((*code.shape, 3), np.uint8)
     for channel in range(3):
         check()
-        result[..., channel] = _blurred(rgb[:, channel][code] * strength) / total
+        result[..., channel] = _blurred(rgb[:, channel][code] * strength) / around
     return result
+
+
+def _paint(color: NDArray[np.uint8], lab: NDArray[np.float64], share: NDArray[np.float32]) -> None:
+    """Mix a color (L*, a*, b*) into voxels."""
+    for channel, value in enumerate(srgb8_of_lab(lab)):
+        color[..., channel] = color[..., channel] * (1.0 - share) + float(value) * share
+
+
+def _add_texture(
+    color: NDArray[np.uint8], texture: Texture, hu: NDArray[np.float32], code: Codes
+) -> None:
+    """Make voxels lighter or darker as their HU deviate from those of their tissue.
+
+    At surfaces the HU are those of a mixture: the texture there is that of the voxels beside.
+    """
+    deviation, inside = np.empty_like(hu), np.empty_like(hu)
+    for z, (row, codes) in enumerate(zip(hu, code, strict=True)):
+        deviation[z] = texture(row, codes)
+        inside[z] = (1.0 - deviation[z] ** 2) ** 2 + 1e-4
+    check()
+    gain = _blurred(deviation * inside)
+    gain *= np.float32(_TEXTURE) / _blurred(inside)
+    for channel in range(3):
+        check()
+        changed = color[..., channel] * (1.0 + gain)
+        color[..., channel] = np.clip(changed, 0, 255, out=changed)
 
 
 def _blurred(values: NDArray[np.float32]) -> NDArray[np.float32]:
     once = uniform_filter(values, 3, mode="nearest")
     return np.asarray(uniform_filter(once, 3, mode="nearest"))
-
-
-def _paint_skin(
-    color: NDArray[np.uint8],
-    opacity: NDArray[np.float32],
-    colors: Palette,
-    saturation: float,
-    spacing: float,
-) -> None:
-    """Give the outermost millimeters of the body the color of skin."""
-    width = 2 * max(1, round(_SKIN_MM / spacing)) + 1
-    check()
-    depth = uniform_filter(np.minimum(opacity, 1.0), width, mode="constant")
-    lab = colors.lab[Tissue.SKIN] * np.array([1.0, saturation, saturation])
-    color[depth < 0.9] = srgb8_of_lab(lab)

@@ -119,6 +119,6 @@ class Camera:
         return float(max(wide.max(), high.max()))
 
     def at(self, center: Vector, distance: float) -> Camera:
-        """Return the camera at a distance in mm from a point, which is a little above the middle."""
+        """Return the camera at a distance in mm from a point, shown a little above the middle."""
         low = _RAISED * 2 * self.slope * distance * self.up
         return Camera(center - distance * self.forward - low, self.forward, self.up, self.slope)

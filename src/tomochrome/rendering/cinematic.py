@@ -12,7 +12,14 @@ from scipy.ndimage import binary_dilation, distance_transform_cdt
 
 from tomochrome.color.chroma import Chroma
 from tomochrome.color.lighting import check_scalar
-from tomochrome.color.palettes import palette
+from tomochrome.color.palettes import Palette, palette
+from tomochrome.color.photograph_look import (
+    NOT_FROM_SCANNER,
+    Look,
+    Texture,
+    check_look,
+    photograph_palette,
+)
 from tomochrome.color.space import LINEAR_OF_8BIT
 from tomochrome.errors import OptionError
 from tomochrome.geometry.affine import apply
@@ -31,7 +38,7 @@ MAX_FRAMES: Final = 720
 FRAMES: Final = 60
 _BAND: Final = 1 << 15  #: rays between two calls of `check`
 _KEY: Final = (-0.6, 0.85, -1.0)  #: towards the main light: right, up and forward of the camera
-_STRENGTH: Final = (1.45, 0.75, 0.25, 0.07)  #: of main, ambient and camera light, and highlights
+_STRENGTH: Final = (1.25, 0.5, 0.25, 0.06)  #: of main, ambient and camera light, and highlights
 _GLOW: Final = (0.020, 0.023, 0.028)  #: linear light of the background in the middle
 _DIM: Final = 0.004  #: the same in the corners
 _AXES: Final = "xyz"
@@ -77,6 +84,9 @@ class RenderRequest:
         Name of a palette.
     saturation
         Factor on the chroma, 0 to 1.
+    look
+        ``"standard"``, with the lightness of the palette, or ``"photograph"``, with the lightness
+        that tissues have to the eye and the texture of the CT.
     """
 
     view: str | tuple[float, float] = "front"
@@ -88,6 +98,7 @@ class RenderRequest:
     size: tuple[int, int] = (1000, 1000)
     palette: str = "natural"
     saturation: float = 1.0
+    look: Look = "standard"
 
     def check(self) -> None:
         """Check the settings before the work begins.
@@ -101,6 +112,7 @@ class RenderRequest:
         render_preset(self.preset, only=self.only, hide=self.hide)
         parse_cut(self.cut)
         palette(self.palette)
+        check_look(self.look)
         if self.quality not in _EFFORTS:
             raise OptionError(f"the quality must be draft or final, not '{self.quality}'")
         if not all(MIN_SIDE <= side <= MAX_SIDE for side in self.size):
@@ -181,12 +193,17 @@ class Stage:
         self.preset = _preset_of(chroma, request)
         self._effort = _EFFORTS[request.quality]
         self._model = chroma.model or "an unnamed model"
+        colors: Palette = palette(request.palette)
+        texture = None
+        if request.look == "photograph":
+            colors, texture = photograph_palette(colors), Texture.of(volume, chroma)
         body = body_field(
             volume,
             chroma,
             self.preset,
-            palette(request.palette),
+            colors,
             saturation=request.saturation,
+            texture=texture,
             most_voxels=self._effort.voxels,
         )
         self._set_body(_cut_open(body, request))
@@ -265,7 +282,7 @@ class Stage:
             "Tomochrome",
             f"color by model {self._model}",
             self.preset.about,
-            "lightness not from the scanner",
+            NOT_FROM_SCANNER,
             "not for diagnosis",
         )
 
@@ -324,7 +341,9 @@ def _developed(light: NDArray[np.float32]) -> NDArray[np.uint8]:
     height, width = light.shape[:2]
     y, x = np.linspace(-1, 1, height)[:, None], np.linspace(-1, 1, width)[None, :]
     glow = np.exp(-1.2 * (x**2 + y**2))[..., None] * np.asarray(_GLOW) + _DIM
-    color = light[..., :3] * (1.0 + 0.15 * light[..., :3]) / (1.0 + 0.4 * light[..., :3])
+    # One factor for all channels keeps the hue of bright surfaces.
+    brightest = light[..., :3].max(axis=-1, keepdims=True)
+    color = light[..., :3] * (1.0 + 0.12 * brightest) / (1.0 + 0.3 * brightest)
     color = np.clip(color + (1.0 - light[..., 3:]) * glow, 0.0, 1.0)
     encoded = np.where(color <= 0.0031308, 12.92 * color, 1.055 * color ** (1 / 2.4) - 0.055)
     return np.asarray(np.rint(255.0 * encoded), np.uint8)

@@ -1,4 +1,4 @@
-"""Presets of 3D pictures: which tissues are seen, by their probability and their Hounsfield units."""
+"""Presets of 3D pictures: which tissues are seen, by probability and Hounsfield units."""
 
 from __future__ import annotations
 
@@ -32,12 +32,19 @@ class Part:
     curve
         (HU, opacity of a layer of 1 mm), ascending in HU.
     color
-        The tissue in whose color they are drawn; None for their own colors.
+        The tissue in whose color they are drawn, for the most part; None for their own colors.
+    depth_mm
+        How far below their common surface they are seen: for vessels in the lung, whose surface
+        has the same HU.
+    softness
+        Standard deviation of the Gaussian that smooths the HU, in voxels of the scan.
     """
 
     tissues: tuple[Tissue, ...]
     curve: tuple[tuple[float, float], ...] = _ANY
     color: Tissue | None = None
+    depth_mm: float = 0.0
+    softness: float = 0.5
 
 
 @dataclass(frozen=True)
@@ -63,6 +70,11 @@ class RenderPreset:
     about: str
     min_ml: float = 0.5
     skin: bool = False
+
+    @property
+    def faintest(self) -> float:
+        """The opacity of the most transparent part, where it is most opaque."""
+        return min(max(opacity for _, opacity in part.curve) for part in self.parts)
 
     @property
     def tissues(self) -> tuple[Tissue, ...]:
@@ -91,7 +103,12 @@ class RenderPreset:
 _BONE: Final = Part((_T.CORTICAL_BONE, _T.MARROW), ((110, 0), (220, 1)), _T.CORTICAL_BONE)
 _CARTILAGE: Final = Part((_T.CARTILAGE,), ((40, 0), (100, 1)))
 _METAL: Final = Part((_T.FOREIGN_BODY,), ((500, 0), (1000, 1)))
-_LUNG_VESSELS: Final = Part((_T.LUNG,), ((-680, 0), (-500, 0.35), (-300, 0.9)), _T.VESSEL)
+_LUNG_VESSELS: Final = Part(
+    (_T.LUNG, _T.VESSEL, _T.AIRWAY),
+    ((-680, 0), (-520, 0.4), (-350, 0.9)),
+    color=_T.VESSEL,
+    depth_mm=5.0,
+)
 _SOLID: Final = tuple(
     tissue
     for tissue in Tissue
@@ -107,13 +124,13 @@ RENDER_PRESETS: Final[dict[str, RenderPreset]] = {
     for preset in (
         RenderPreset(
             "skin",
-            (Part(tuple(t for t in Tissue if t != _T.AIR), ((-550, 0), (-200, 1))),),
+            (Part(tuple(t for t in Tissue if t != _T.AIR), ((-550, 0), (-200, 1)), softness=1.2),),
             "the surface of the body",
             min_ml=20.0, skin=True,
         ),
         RenderPreset(
             "muscle",
-            (Part(_SOLID, ((-40, 0), (20, 1))), _BONE),
+            (Part(_SOLID, ((-40, 0), (20, 1)), softness=0.8), _BONE),
             "muscles, with bone and organs where no muscle covers them",
             min_ml=5.0,
         ),
@@ -127,24 +144,24 @@ RENDER_PRESETS: Final[dict[str, RenderPreset]] = {
             "heart-vessels",
             (Part((_T.HEART, _T.VESSEL), ((-30, 0), (20, 1))), _LUNG_VESSELS),
             "heart and vessels, with those of the lungs",
-            min_ml=1.0,
+            min_ml=4.0,
         ),
         RenderPreset(
             "organs",
-            (Part(_ORGANS, ((-60, 0), (0, 1))),),
+            (Part(_ORGANS, ((-60, 0), (0, 1)), softness=0.8),),
             "organs and large vessels, without muscle, bone, fat and skin",
-            min_ml=1.5,
+            min_ml=4.0,
         ),
         RenderPreset(
             "lungs-vessels",
             (
-                Part((_T.LUNG,), ((-1000, 0.02), (-700, 0.045), (-500, 0.05))),
+                Part((_T.LUNG,), ((-1000, 0.008), (-700, 0.02), (-500, 0.02))),
                 _LUNG_VESSELS,
                 Part((_T.HEART, _T.VESSEL), ((-30, 0), (20, 1))),
-                Part((_T.AIRWAY,), ((-1000, 0.12), (-600, 0.3))),
+                Part((_T.AIRWAY,), ((-1000, 0.08), (-600, 0.2)), _T.FLUID),
             ),
             "transparent lungs with their vessels and airways, and the heart",
-            min_ml=1.0,
+            min_ml=15.0,
         ),
         RenderPreset(
             "brain",

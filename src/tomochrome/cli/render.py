@@ -1,0 +1,145 @@
+"""``tomochrome render``: color a scan and draw it in 3D, as a picture or a film."""
+
+from __future__ import annotations
+
+import argparse
+
+from tomochrome.cli import options
+from tomochrome.cli.files import check_inputs
+from tomochrome.cli.session import Outcome, Session, took
+from tomochrome.color.photograph_look import LOOKS
+from tomochrome.colorization.file_coloring import ColoringRequest, Source
+from tomochrome.rendering.camera import VIEWS
+from tomochrome.rendering.cinematic import FRAMES, RenderRequest
+from tomochrome.rendering.render_files import render_file
+from tomochrome.rendering.render_presets import RENDER_PRESETS
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    options.add_paths(parser, path="a CT series, file or folder")
+    options.add_output(
+        parser,
+        "output: .png (a picture), .mp4 or .gif (a film of a turn around the patient)",
+    )
+    options.add_reading(parser)
+    parser.add_argument(
+        "--as-hu",
+        action="store_true",
+        help="treat values of an unknown unit as Hounsfield units",
+    )
+    options.add_model(parser)
+    parser.add_argument(
+        "--view",
+        metavar="NAME|AZIMUTH/ELEVATION",
+        default=RenderRequest.view,
+        help=f"{', '.join(VIEWS)}, or degrees: azimuth from the front to the patient's left, "
+        "elevation upwards, such as 30/15 (default: front); a film begins with it",
+    )
+    parser.add_argument(
+        "--preset",
+        metavar="NAME",
+        default=RenderRequest.preset,
+        help="what is shown: auto (by the region of the body), "
+        + ", ".join(f"{preset.name} ({preset.about})" for preset in RENDER_PRESETS.values()),
+    )
+    for option, text in (
+        ("--only", "show these tissues instead of a preset, see 'tomochrome palette'"),
+        ("--hide", "do not show these"),
+    ):
+        parser.add_argument(option, metavar="TISSUE,...", type=options.names, default=(), help=text)
+    options.add_values(
+        parser,
+        (
+            "--cut",
+            "x|y|z=MM",
+            str,
+            "cut the body open at a position in LPS mm; the part towards the camera is removed",
+        ),
+    )
+    parser.add_argument(
+        "--look",
+        choices=LOOKS,
+        default=RenderRequest.look,
+        help="photograph: lightness as to the eye, with the texture of the CT (default: standard, "
+        "the lightness of the palette)",
+    )
+    parser.add_argument(
+        "--quality",
+        choices=("draft", "final"),
+        default=RenderRequest.quality,
+        help="final has finer voxels, softer shadows and smooth edges (default: final)",
+    )
+    parser.add_argument(
+        "--size",
+        metavar="WxH",
+        type=_size,
+        default=RenderRequest.size,
+        help="width and height in pixels (default: 1000x1000)",
+    )
+    parser.add_argument(
+        "--frames",
+        metavar="N",
+        type=options.count,
+        default=FRAMES,
+        help=f"frames of a film (default: {FRAMES})",
+    )
+    parser.add_argument(
+        "--palette",
+        metavar="NAME",
+        default=RenderRequest.palette,
+        help="colors of the tissues, see 'tomochrome palette' (default: natural)",
+    )
+    parser.add_argument(
+        "--saturation",
+        metavar="0..1",
+        type=options.fraction,
+        default=RenderRequest.saturation,
+        help="0 is grey, 1 the colors of the palette (default: 1)",
+    )
+    options.add_computing(parser)
+    options.add_force(parser)
+
+
+def _size(text: str) -> tuple[int, int]:
+    width, x, height = text.lower().partition("x")
+    if not x:
+        raise argparse.ArgumentTypeError(f"must be WIDTHxHEIGHT such as 1200x900, not '{text}'")
+    return options.count(width), options.count(height)
+
+
+def run(args: argparse.Namespace, session: Session) -> Outcome:
+    """Draw one scan after checking the input."""
+    check_inputs([args.path], args.output)
+    request = RenderRequest(
+        view=args.view,
+        preset=args.preset,
+        only=args.only,
+        hide=args.hide,
+        cut=args.cut,
+        look=args.look,
+        quality=args.quality,
+        size=args.size,
+        palette=args.palette,
+        saturation=args.saturation,
+    )
+    report = render_file(
+        Source(args.path, args.series, raw=args.raw, strict=args.strict, as_hu=args.as_hu),
+        args.output,
+        request,
+        coloring=ColoringRequest(model=args.model, device=args.device, threads=args.threads),
+        frames=args.frames,
+        force=args.force,
+    )
+    for warning in report.warnings:
+        session.warn(warning)
+    width, height = report.size
+    many = f"{report.frames} frames, " if report.frames > 1 else ""
+    text = (
+        f"{report.output}\n"
+        f"  {many}{width} x {height} pixels, preset '{report.preset}', "
+        f"model '{report.model}' on {report.device}\n"
+        f"  {took(report.seconds)}\n"
+        f"  colored by a model, lightness not from the scanner: not for diagnosis"
+    )
+    return Outcome({**report.to_json(), "warnings": list(session.warnings)}, text)

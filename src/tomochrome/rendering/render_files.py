@@ -1,0 +1,259 @@
+"""Files with 3D pictures of a scan: a picture (PNG) or a turn around the patient (MP4, GIF)."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from PIL import Image, ImageDraw, ImageFont
+from PIL.PngImagePlugin import PngInfo
+
+from tomochrome.colorization.file_coloring import ColoringRequest, Source
+from tomochrome.colorization.predict import colorize
+from tomochrome.errors import OutputError
+from tomochrome.formats import GIF, SHEET, VIDEO, format_of
+from tomochrome.io import check_output, read
+from tomochrome.io.slice_pictures import GREY, draw_letters, save_gif, save_mp4
+from tomochrome.notices import Notice
+from tomochrome.rendering.camera import parse_view
+from tomochrome.rendering.cinematic import (
+    FRAMES,
+    Picture3D,
+    RenderRequest,
+    Stage,
+    check_frames,
+    turn,
+)
+from tomochrome.runtime import quietly, report, write_whole
+
+_LINE: Final = 1.5  #: height of a line of the caption, in heights of the font
+_TURN_SECONDS: Final = 6.0
+_SEPARATOR: Final = "  ·  "
+
+
+def annotated(picture: Picture3D) -> Image.Image:
+    """Return a picture with its orientation letters and its caption.
+
+    Parameters
+    ----------
+    picture
+        The picture.
+
+    Returns
+    -------
+    PIL.Image.Image
+        RGB, of the same size.
+    """
+    image = Image.fromarray(picture.pixels)
+    draw = ImageDraw.Draw(image)
+    width, height = image.size
+    font: Any = ImageFont.load_default(max(9, min(16, round(width / 50))))
+    lines = [""]
+    for number, part in enumerate(picture.caption):
+        joined = f"{lines[-1]}{_SEPARATOR if number else ''}{part}"
+        if lines[-1] and font.getlength(joined) > width - 16:
+            lines.append(part)
+        else:
+            lines[-1] = joined
+    step = _LINE * font.size
+    top = height - step * len(lines) - 6
+    for number, line in enumerate(lines):
+        draw.text((width / 2, top + step * number), line, fill=GREY, font=font, anchor="mt")
+    draw_letters(draw, picture.letters, (0, 0, width, int(top)))
+    return image
+
+
+def save_picture(picture: Picture3D, path: str | os.PathLike[str], *, force: bool = False) -> None:
+    """Write a picture with letters and caption as PNG.
+
+    Parameters
+    ----------
+    picture
+        The picture.
+    path
+        A file that ends in ``.png``.
+    force
+        Replace an existing file.
+
+    Raises
+    ------
+    OutputError
+        If the file exists (without ``force``) or cannot be written.
+    """
+    check_render_output(path, force=force, film=False)
+    with write_whole(path, force=force) as place:
+        _save_png(picture, place)
+
+
+def _save_png(picture: Picture3D, path: Path) -> None:
+    info = PngInfo()
+    info.add_text("Comment", _SEPARATOR.join(picture.caption))
+    info.add_text("Software", "Tomochrome")
+    annotated(picture).save(path, format="PNG", pnginfo=info)
+
+
+def check_render_output(
+    path: str | os.PathLike[str], *, force: bool = False, film: bool = True
+) -> None:
+    """Check the path of a picture or a film before the work begins.
+
+    Parameters
+    ----------
+    path
+        The path.
+    force
+        Whether an existing file may be replaced.
+    film
+        Whether a film is possible.
+
+    Raises
+    ------
+    OutputError
+        If the ending is another one, the package for videos is missing, or the file cannot be
+        written.
+    """
+    name = os.fspath(path)
+    endings = [SHEET.ending, *([VIDEO.ending, GIF.ending] if film else [])]
+    if not name.lower().endswith(tuple(endings)):
+        raise OutputError(
+            f"'{name}' cannot hold a 3D picture; use the extension {' or '.join(endings)}"
+        )
+    check_output(name, force=force)
+
+
+@dataclass(frozen=True)
+class RenderReport:
+    """What one run of `render_file` did; its fields are those of ``render --json``."""
+
+    input: str
+    output: str
+    model: str
+    device: str
+    preset: str
+    look: str
+    view: tuple[float, float]  #: azimuth and elevation in degrees
+    size: tuple[int, int]  #: width and height in pixels
+    frames: int
+    seconds: dict[str, float]  #: of each stage, and in total
+    warnings: tuple[Notice, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the object that ``render --json`` prints; a warning is its text."""
+        return {
+            **asdict(self),
+            "view": list(self.view),
+            "size": list(self.size),
+            "warnings": list(dict.fromkeys(map(str, self.warnings))),
+        }
+
+
+def render_file(
+    source: Source | str | os.PathLike[str],
+    output: str,
+    request: RenderRequest | None = None,
+    *,
+    coloring: ColoringRequest | None = None,
+    frames: int = FRAMES,
+    force: bool = False,
+) -> RenderReport:
+    """Read a scan, color it, and write a picture of it in 3D, or a turn around it.
+
+    Parameters
+    ----------
+    source
+        Path of a CT, or a `Source` with options for reading it.
+    output
+        ``.png`` for a picture, ``.mp4`` or ``.gif`` for a film.
+    request
+        Settings of the picture.
+    coloring
+        Model and device; its other settings are not used.
+    frames
+        Number of frames of a film.
+    force
+        Replace an existing file.
+
+    Returns
+    -------
+    RenderReport
+        Times and warnings.
+
+    Raises
+    ------
+    OptionError, ModelError, DeviceError
+        If a setting is invalid.
+    OutputError
+        If the output cannot be written.
+    TomochromeError
+        If the scan cannot be read or colored, or shows nothing of the preset.
+    Cancelled
+        If the user cancelled.
+    """
+    source = source if isinstance(source, Source) else Source(Path(source))
+    request = RenderRequest() if request is None else request
+    coloring = ColoringRequest() if coloring is None else coloring
+    check_render_output(output, force=force)
+    request.check()
+    check_frames(frames)
+    coloring.check()
+    started = last = time.perf_counter()
+    seconds: dict[str, float] = {}
+
+    def lap(stage: str) -> None:
+        nonlocal last
+        now = time.perf_counter()
+        seconds[stage], last = round(now - last, 3), now
+
+    volume = read(source.path, series=source.series, as_stored=source.raw, strict=source.strict)
+    lap("read")
+    chroma = colorize(
+        volume,
+        coloring.model,
+        force=source.as_hu,
+        device=coloring.device,
+        threads=coloring.threads,
+    )
+    lap("predict")
+    stage = Stage(volume, chroma, request)
+    lap("prepare")
+    is_film = format_of(output) != SHEET
+    with write_whole(output, force=force) as place:
+        if is_film:
+            _save_film(stage, place, frames)
+        else:
+            _save_png(stage.draw(parse_view(request.view)), place)
+    lap("draw")
+    seconds["total"] = round(time.perf_counter() - started, 3)
+    return RenderReport(
+        input=str(source.path),
+        output=output,
+        model=chroma.model,
+        device=str(chroma.provenance.extra.get("device", "cpu")),
+        preset=stage.preset.name,
+        look=request.look,
+        view=parse_view(request.view),
+        size=request.size,
+        frames=frames if is_film else 1,
+        seconds=seconds,
+        warnings=chroma.provenance.warnings,
+    )
+
+
+def _save_film(stage: Stage, path: Path, frames: int) -> None:
+    save = save_gif if format_of(path) == GIF else save_mp4
+    milliseconds = max(20, 10 * round(100 * _TURN_SECONDS / frames))
+    save(_frames(stage, frames), path, _SEPARATOR.join(stage.caption), milliseconds)
+
+
+def _frames(stage: Stage, frames: int) -> Iterator[Image.Image]:
+    pictures = turn(stage, frames)
+    for number in range(frames):
+        with quietly():
+            image = annotated(next(pictures))
+        width, height = (side - side % 2 for side in image.size)  # video requires even sides
+        yield image.crop((0, 0, width, height))
+        report(number + 1, frames, "drawing frames")
