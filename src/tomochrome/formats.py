@@ -10,6 +10,8 @@ from typing import Final
 from tomochrome.errors import OutputError
 
 FOLDER: Final = "/"
+LOOKS: Final = ("standard", "photograph")
+"""Looks of pictures; see `tomochrome.color.photograph_look`."""
 
 
 @dataclass(frozen=True)

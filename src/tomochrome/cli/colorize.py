@@ -31,6 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     options.add_reference(parser)
     options.add_hints(parser)
     options.add_lighting(parser)
+    options.add_look(parser, "the lightness of the scanner; photograph is for pictures only")
     parser.add_argument(
         "--tissue-map",
         metavar="FILE.nii.gz",

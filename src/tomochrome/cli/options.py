@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tomochrome.colorization.file_coloring import ColoringRequest
+from tomochrome.formats import LOOKS
 from tomochrome.runtime.device import DEVICE_NAMES, choose_device
 
 STARTS = ("none", "center", "mass", "rigid", "affine")
@@ -167,7 +168,10 @@ def add_reference(parser: Container) -> None:
 def request_of(args: argparse.Namespace) -> ColoringRequest:
     """Return the model, lighting and device given in the options."""
     return ColoringRequest(
-        **{field.name: getattr(args, field.name) for field in fields(ColoringRequest)}
+        **{
+            field.name: getattr(args, field.name, field.default)
+            for field in fields(ColoringRequest)
+        }
     )
 
 
@@ -255,6 +259,17 @@ def add_tissues(parser: argparse.ArgumentParser) -> None:
         choices=("hide", "dim"),
         default=ColoringRequest.others,
         help="how --only treats the other tissues (default: hide)",
+    )
+
+
+def add_look(parser: Container, standard: str) -> None:
+    """Add ``--look``; ``standard`` describes the lightness without it."""
+    parser.add_argument(
+        "--look",
+        choices=LOOKS,
+        default=ColoringRequest.look,
+        help="photograph: the lightness that tissues have to the eye, with the texture of the CT, "
+        f"for teaching (default: standard, {standard})",
     )
 
 

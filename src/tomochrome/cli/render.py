@@ -7,7 +7,6 @@ import argparse
 from tomochrome.cli import options
 from tomochrome.cli.files import check_inputs
 from tomochrome.cli.session import Outcome, Session, took
-from tomochrome.color.photograph_look import LOOKS
 from tomochrome.colorization.file_coloring import ColoringRequest, Source
 from tomochrome.rendering.camera import VIEWS
 from tomochrome.rendering.cinematic import FRAMES, RenderRequest
@@ -57,13 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             "cut the body open at a position in LPS mm; the part towards the camera is removed",
         ),
     )
-    parser.add_argument(
-        "--look",
-        choices=LOOKS,
-        default=RenderRequest.look,
-        help="photograph: lightness as to the eye, with the texture of the CT (default: standard, "
-        "the lightness of the palette)",
-    )
+    options.add_look(parser, "the lightness of the palette")
     parser.add_argument(
         "--quality",
         choices=("draft", "final"),

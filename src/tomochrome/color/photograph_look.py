@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Final, Literal
+from functools import cache
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,17 +19,16 @@ from tomochrome.color.alpha import AlphaCurve
 from tomochrome.color.chroma import Chroma
 from tomochrome.color.codes import Codes, Mixtures
 from tomochrome.color.lighting import Lighting, check_scalar, code_table, lit_provenance
-from tomochrome.color.palettes import Palette
+from tomochrome.color.palettes import Palette, palette
 from tomochrome.color.relight import relight
 from tomochrome.color.selection import Mode, TissueSelection
 from tomochrome.errors import OptionError
+from tomochrome.formats import LOOKS
 from tomochrome.runtime import check, report
 from tomochrome.tissue import N_TISSUES, Tissue
 from tomochrome.volume import Volume
 from tomochrome.windowing import Window
 
-Look = Literal["standard", "photograph"]
-LOOKS: Final[tuple[Look, ...]] = ("standard", "photograph")
 NOT_FROM_SCANNER: Final = "lightness not from the scanner"
 
 _T = Tissue
@@ -37,6 +37,8 @@ _LIGHTNESS: Final = {
     _T.FAT: 82.0, _T.BRAIN: 78.0, _T.SPINAL_CORD: 76.0, _T.SKIN: 71.0, _T.EYE: 72.0,
     _T.MUSCLE: 43.0, _T.HEART: 41.0, _T.CORTICAL_BONE: 88.0, _T.CARTILAGE: 66.0,
 }  # fmt: skip
+#: (a*, b*) to the eye, for the palette of natural colors: light yellow and cream.
+_CHROMA: Final = {_T.FAT: (7.0, 31.0), _T.BRAIN: (7.5, 12.0), _T.SPINAL_CORD: (6.0, 12.0)}
 _TEXTURE: Final = 9.0  #: L* for one standard deviation of HU
 _SD_HU: Final = (20.0, 150.0)  #: range of the standard deviation
 _MAX_DEVIATION: Final = 1.5  #: of the texture, in standard deviations
@@ -53,9 +55,13 @@ def check_look(look: str) -> None:
         raise OptionError(f"the look must be {' or '.join(LOOKS)}, not '{look}'")
 
 
+@cache
 def photograph_palette(colors: Palette) -> Palette:
     """Return a palette with the lightness that tissues have to the eye."""
     lab = colors.lab.copy()
+    if colors is palette():
+        for tissue, ab in _CHROMA.items():
+            lab[tissue, 1:] = ab
     for tissue, L in _LIGHTNESS.items():
         lab[tissue, 0] = L
     return Palette(f"{colors.name}, photograph", lab, colors.sources, colors.brain_shade)
@@ -106,7 +112,7 @@ def photograph_look(
     *,
     saturation: float = 1.0,
     min_confidence: float = 0.0,
-    palette: str | Palette = "natural",
+    palette_name: str | Palette = "natural",
     alpha: str | AlphaCurve = "body",
     tissues: TissueSelection | str | Iterable[str] | Mapping[str, Mode] | None = None,
 ) -> Volume:
@@ -114,8 +120,10 @@ def photograph_look(
 
     Parameters
     ----------
-    volume, chroma, saturation, min_confidence, palette, alpha, tissues
+    volume, chroma, saturation, min_confidence, alpha, tissues
         As for `tomochrome.light`; there is no window.
+    palette_name
+        Palette or its name.
 
     Returns
     -------
@@ -135,10 +143,10 @@ def photograph_look(
     chroma.require_tissues("has no lightness of tissues for the look of a photograph")
     settings = Lighting.of(
         volume, "soft-tissue", saturation=saturation, min_confidence=min_confidence,
-        palette=palette, alpha=alpha, tissues=tissues,
+        palette=photograph_palette(palette(palette_name)), alpha=alpha, tissues=tissues,
     )  # fmt: skip
     codes, curve = code_table(chroma, settings), settings.alpha
-    lightness = chroma.table.lightness(photograph_palette(settings.palette))
+    lightness = chroma.table.lightness(settings.palette)
     texture = Texture.of(volume, chroma)
     in_lung = chroma.tissue_of_code == Tissue.LUNG
     black, full = (

@@ -18,11 +18,14 @@ from tomochrome.errors import OptionError, OutputError
 from tomochrome.formats import (
     COLORED_SCAN,
     DICOM,
+    GIF,
     PAGE,
     PLY,
     SEGMENTATION,
+    SHEET,
     STL,
     TISSUE_FORMATS,
+    VIDEO,
     format_of,
 )
 from tomochrome.notices import Notice
@@ -177,6 +180,8 @@ class ColoringRequest:
         How ``only`` treats the other tissues.
     device, threads
         As for `tomochrome.colorize`.
+    look
+        ``"standard"``, or ``"photograph"`` for `tomochrome.color.photograph_look`, pictures only.
     """
 
     model: str = "tissue"
@@ -191,6 +196,7 @@ class ColoringRequest:
     dim: tuple[str, ...] = ()
     device: str = "auto"
     threads: int | None = None
+    look: str = "standard"
 
     @property
     def tissues(self) -> TissueSelection:
@@ -234,6 +240,7 @@ class ColoringRequest:
         from tomochrome.color.alpha import alpha_curve
         from tomochrome.color.chroma import no_tissues_message
         from tomochrome.color.palettes import palette
+        from tomochrome.color.photograph_look import check_look
         from tomochrome.colorization.cards import find_model
         from tomochrome.colorization.predictor import check_reference, predictor_class
         from tomochrome.runtime.device import choose_device
@@ -251,6 +258,7 @@ class ColoringRequest:
             if with_reference:
                 raise OptionError("the saved colors use no photograph; omit --reference")
             return
+        check_look(self.look)
         names_tissues, name = hints is None or hints.are_tissues, "hints"
         if self.model != NO_MODEL:
             card = find_model(self.model)
@@ -266,6 +274,8 @@ class ColoringRequest:
                 raise OptionError(no_tissues_message(name, "has no tissue map"))
             if not self.tissues.is_all:
                 raise OptionError(no_tissues_message(name, "cannot show or hide some of them"))
+            if self.look != "standard":
+                raise OptionError(no_tissues_message(name, "has no look of a photograph"))
         if self.device not in ("auto", "cpu"):
             choose_device(self.device)
 
@@ -392,6 +402,8 @@ def colorize_file(
         "threads": request.threads,
         "force": source.as_hu,
     }
+    if request.look != "standard":
+        _check_pictures(outputs, request)
     seconds: dict[str, float] = {}
     start = time.perf_counter()
     with _stage("read", seconds):
@@ -426,10 +438,10 @@ def colorize_file(
         scan = ColoredScan(volume, chroma, settings)
         page, skipped = _page(scan, compare, reference, options) if pages else (None, [])
     with _stage("light", seconds):
-        image = scan.image
+        image = scan.image if request.look == "standard" else _as_photograph(scan)
         mean = mean_chroma(image, chroma)
     with _stage("write", seconds):
-        _write_all(outputs, scan, study, page)
+        _write_all(outputs, scan, image, study, page)
     seconds["total"] = time.perf_counter() - start
     return ColoringReport(
         input=str(source.path),
@@ -493,6 +505,7 @@ def _page(
 def _write_all(
     outputs: Outputs,
     scan: ColoredScan,
+    image: Volume,
     study: SourceStudy | None,
     page: CasePage | None,
 ) -> None:
@@ -501,7 +514,7 @@ def _write_all(
     from tomochrome.io.tissue_segments import names_path
     from tomochrome.io.writing import companions
 
-    image, chroma = scan.image, scan.chroma
+    chroma = scan.chroma
     palette = scan.settings.palette.name
 
     def write_color(place: str) -> None:
@@ -541,6 +554,32 @@ def _write_all(
     with write_group([*(name for name, _ in used), *beside], force=outputs.force) as places:
         for (name, writer), place in zip(used, places, strict=False):
             writer(f"{place}/" if name.endswith(("/", os.sep)) else str(place))
+
+
+def _check_pictures(outputs: Outputs, request: ColoringRequest) -> None:
+    """Raise `OptionError` if a file that programs measure in would get another lightness."""
+    for name in outputs.colored:
+        if format_of(name) not in (SHEET, VIDEO, GIF):
+            raise OptionError(
+                f"the look '{request.look}' is for pictures only: its lightness is not from the "
+                f"scanner; '{name}' must end in .png, .mp4 or .gif"
+            )
+
+
+def _as_photograph(scan: ColoredScan) -> Volume:
+    """Return the colored volume with the look of a photograph."""
+    from tomochrome.color.photograph_look import photograph_look
+
+    settings = scan.settings
+    return photograph_look(
+        scan.volume,
+        scan.chroma,
+        saturation=settings.saturation,
+        min_confidence=settings.min_confidence,
+        palette_name=settings.palette,
+        alpha=settings.alpha,
+        tissues=settings.tissues,
+    )
 
 
 @contextmanager

@@ -15,7 +15,6 @@ from tomochrome.color.lighting import check_scalar
 from tomochrome.color.palettes import Palette, palette
 from tomochrome.color.photograph_look import (
     NOT_FROM_SCANNER,
-    Look,
     Texture,
     check_look,
     photograph_palette,
@@ -36,6 +35,7 @@ Quality = Literal["draft", "final"]
 MIN_SIDE, MAX_SIDE = 64, 4096
 MAX_FRAMES: Final = 720
 FRAMES: Final = 60
+NEEDS_TISSUES: Final = "cannot be drawn in 3D by tissue; choose a model that recognizes tissues"
 _BAND: Final = 1 << 15  #: rays between two calls of `check`
 _KEY: Final = (-0.6, 0.85, -1.0)  #: towards the main light: right, up and forward of the camera
 _STRENGTH: Final = (1.25, 0.5, 0.25, 0.06)  #: of main, ambient and camera light, and highlights
@@ -98,7 +98,7 @@ class RenderRequest:
     size: tuple[int, int] = (1000, 1000)
     palette: str = "natural"
     saturation: float = 1.0
-    look: Look = "standard"
+    look: str = "standard"
 
     def check(self) -> None:
         """Check the settings before the work begins.
@@ -188,7 +188,7 @@ class Stage:
     def __init__(self, volume: Volume, chroma: Chroma, request: RenderRequest) -> None:
         check_scalar(volume)
         request.check()
-        chroma.require_tissues("cannot be rendered in 3D by tissue")
+        chroma.require_tissues(NEEDS_TISSUES)
         self.request = request
         self.preset = _preset_of(chroma, request)
         self._effort = _EFFORTS[request.quality]
@@ -319,8 +319,9 @@ def _emptiness(body: BodyField) -> tuple[NDArray[np.uint8], NDArray[np.float64]]
     else:
         distance = distance_transform_cdt(~reached, "chessboard")
         far = np.minimum(distance, 255).astype(np.uint8)
-    index = np.argwhere(seen if seen.any() else reached) * BLOCK + (BLOCK - 1) / 2
-    return far, apply(body.affine, np.minimum(index, np.array(body.opacity.shape) - 1))
+    first = np.argwhere(seen if seen.any() else reached) * BLOCK
+    ends = np.minimum(np.concatenate([first, first + BLOCK]), np.array(body.opacity.shape) - 1)
+    return far, apply(body.affine, ends)
 
 
 def _cast(scene: Scene, view: View, size: tuple[int, int], samples: int) -> NDArray[np.float32]:

@@ -12,9 +12,12 @@ from typing import Any, Final
 from PIL import Image, ImageDraw, ImageFont
 from PIL.PngImagePlugin import PngInfo
 
+from tomochrome.color.chroma import no_tissues_message
+from tomochrome.colorization.cards import find_model
 from tomochrome.colorization.file_coloring import ColoringRequest, Source
 from tomochrome.colorization.predict import colorize
-from tomochrome.errors import OutputError
+from tomochrome.colorization.predictor import predictor_class
+from tomochrome.errors import OptionError, OutputError
 from tomochrome.formats import GIF, SHEET, VIDEO, format_of
 from tomochrome.io import check_output, read
 from tomochrome.io.slice_pictures import GREY, draw_letters, save_gif, save_mp4
@@ -22,6 +25,7 @@ from tomochrome.notices import Notice
 from tomochrome.rendering.camera import parse_view
 from tomochrome.rendering.cinematic import (
     FRAMES,
+    NEEDS_TISSUES,
     Picture3D,
     RenderRequest,
     Stage,
@@ -199,7 +203,10 @@ def render_file(
     check_render_output(output, force=force)
     request.check()
     check_frames(frames)
+    card = find_model(coloring.model)
     coloring.check()
+    if not predictor_class(card).names_tissues:
+        raise OptionError(no_tissues_message(card.name, NEEDS_TISSUES))
     started = last = time.perf_counter()
     seconds: dict[str, float] = {}
 

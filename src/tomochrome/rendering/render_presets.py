@@ -90,6 +90,8 @@ class RenderPreset:
             If a tissue is unknown, or none is left.
         """
         hidden = set(map(tissue_of, names))
+        if not hidden:
+            return self
         parts = tuple(
             replace(part, tissues=rest)
             for part in self.parts
@@ -216,7 +218,7 @@ def render_preset(
     chosen = tuple(map(tissue_of, only))
     if chosen:
         label = ", ".join(tissue.label for tissue in chosen)
-        name = RenderPreset(label, (Part(chosen),), f"only {label}")
+        name = RenderPreset(label, (Part(chosen),), f"only {label}", min_ml=0.1)
     return name.without(hide)
 
 

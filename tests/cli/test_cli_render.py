@@ -1,0 +1,118 @@
+"""``tomochrome render``: pictures, films, messages and refusals."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from cli_cases import Run, make_series
+from PIL import Image, ImageSequence
+
+from tomochrome.errors import Cancelled
+from tomochrome.rendering import render_files
+
+Capture = pytest.CaptureFixture[str]
+FAST = ("--model", "transfer-function", "--quality", "draft", "--size", "200x161")
+NOTE = "lightness not from the scanner"
+
+
+@pytest.fixture(scope="module")
+def series(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_series(tmp_path_factory.mktemp("input") / "series")
+
+
+def test_json_of_a_picture(series: Path, tmp_path: Path, capfd: Capture) -> None:
+    out = tmp_path / "skin.png"
+    run = Run(capfd, "render", series, "-o", out, *FAST, "--preset=skin", "--view=-30/10", "--json")
+    assert run.status == 0, run.err
+    data = json.loads(run.out)
+    assert set(data) == {
+        *("input", "output", "model", "device", "preset", "look", "view", "size", "frames"),
+        *("seconds", "warnings"),
+    }
+    assert data["view"] == [-30.0, 10.0]
+    assert (data["preset"], data["look"], data["frames"]) == ("skin", "standard", 1)
+    assert set(data["seconds"]) == {"read", "predict", "prepare", "draw", "total"}
+    with Image.open(out) as picture:
+        assert picture.size == (200, 161)
+        assert NOTE in picture.text["Comment"]
+        assert "not for diagnosis" in picture.text["Comment"]
+        assert np.asarray(picture).std() > 15
+
+
+@pytest.mark.parametrize("ending", [".gif", ".mp4"])
+def test_a_film_turns(series: Path, tmp_path: Path, capfd: Capture, ending: str) -> None:
+    if ending == ".mp4":
+        av = pytest.importorskip("av")
+    out = tmp_path / f"turn{ending}"
+    run = Run(capfd, "render", series, "-o", out, *FAST, "--preset=bone", "--frames=3")
+    assert run.status == 0, run.err
+    assert "3 frames, 200 x 161 pixels, preset 'bone'" in run.out
+    if ending == ".mp4":
+        with av.open(str(out)) as film:
+            assert NOTE in film.metadata["comment"]
+            frames = [f.to_ndarray(format="rgb24") for f in film.decode(video=0)]
+    else:
+        with Image.open(out) as film:
+            assert NOTE in film.info["comment"].decode()
+            frames = [np.asarray(f.convert("RGB")) for f in ImageSequence.Iterator(film)]
+    assert len(frames) == 3
+    assert frames[0].shape == (160, 200, 3)
+    assert not np.array_equal(frames[0], frames[1])
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--preset=brain",), "the scan shows nothing of 'brain'"),
+        (("--preset=all",), "unknown preset 'all': choose one of auto, skin"),
+        (("--view=up",), "the view must be front"),
+        (("--only=hair",), "unknown tissue 'hair'"),
+        (("--cut=5",), "the cut must be x=MM"),
+        (("--frames=1",), "a film has 2 to 720 frames"),
+        (("--size=10x10",), "the size must be from 64 to 4096 pixels"),
+        (("--size=10",), "must be WIDTHxHEIGHT"),
+        (("--palette=none",), "unknown palette"),
+        (("--model=nobody",), "unknown model 'nobody'"),
+    ],
+)
+def test_refusals_in_one_sentence(series, tmp_path, capfd, words, message) -> None:
+    out = tmp_path / "out.png"
+    run = Run(capfd, "render", series, "-o", out, *FAST, *words)
+    assert run.status == 2
+    assert message in run.complaint
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_outputs_are_whole_or_not_there(
+    series: Path, tmp_path: Path, capfd: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "turn.gif"
+    out.write_bytes(b"mine")
+    words = ("render", series, "-o", out, *FAST, "--preset=skin", "--frames=3")
+    assert "already exists" in Run(capfd, *words).complaint
+    assert "cannot hold a 3D picture" in Run(capfd, *words[:3], tmp_path / "a.nii.gz").complaint
+
+    def cancelled(*_: object) -> None:
+        raise Cancelled("cancelled by the user")
+
+    monkeypatch.setattr(render_files, "report", cancelled)  # after the first frame
+    run = Run(capfd, *words, "--force")
+    assert run.status == 130
+    assert out.read_bytes() == b"mine"
+    assert [path.name for path in tmp_path.iterdir()] == ["turn.gif"]
+
+
+def test_colorize_has_the_look_for_pictures_only(
+    series: Path, tmp_path: Path, capfd: Capture
+) -> None:
+    words = ("colorize", series, *FAST[:2], "--look=photograph", "-o")
+    run = Run(capfd, *words, tmp_path / "sheet.png")
+    assert run.status == 0, run.err
+    with Image.open(tmp_path / "sheet.png") as sheet:
+        assert NOTE in sheet.text["Comment"]
+    for name in ("color.nii.gz", "dicom/", "color.nrrd"):
+        message = Run(capfd, *words, f"{tmp_path}/{name}").complaint
+        assert "is for pictures only: its lightness is not from the scanner" in message

@@ -1,0 +1,185 @@
+"""3D pictures: never mirrored, nothing outside the patient, and what each setting does."""
+
+from __future__ import annotations
+
+import random
+
+import numpy as np
+import pytest
+from render_cases import DRAFT, MARKERS, body, marked_scan, with_tissues
+
+from marker_cases import NAMED, OFFSETS, STORED, stored_as
+from tomochrome.color import Chroma
+from tomochrome.color.codes import FreeColors
+from tomochrome.errors import Cancelled, InputError, OptionError
+from tomochrome.rendering import RENDER_PRESETS, RenderRequest, render, render_preset, turntable
+from tomochrome.rendering.camera import VIEWS, Camera
+from tomochrome.runtime import Task, running
+from tomochrome.tissue import Tissue
+from tomochrome.volume import Volume
+
+SOME = list(dict.fromkeys([*NAMED.values(), *random.Random(7).sample(STORED, 5)]))
+ONLY = tuple(tissue.label for tissue in MARKERS.values())
+
+
+def markers(pixels: np.ndarray) -> dict[str, np.ndarray]:
+    """Where each marker is in a picture: right and up of the middle, in pixels."""
+    red, green, blue = np.moveaxis(pixels.astype(int), -1, 0)
+    masks = {
+        "L": (red > 70) & (red > 1.9 * green),
+        "A": (green > 50) & (green > 1.08 * red) & (green > 1.4 * blue),
+        "H": (red > 90) & (green > 0.6 * red) & (green < red) & (blue < 0.8 * red),
+    }
+    middle = (np.array(pixels.shape[:2]) - 1) / 2
+    found = {}
+    for name, mask in masks.items():
+        assert mask.sum() > 8, f"no marker {name}"
+        found[name] = (np.argwhere(mask).mean(axis=0) - middle)[::-1] * (1, -1)
+    return found
+
+
+@pytest.mark.parametrize("stored", SOME)
+def test_markers_are_where_they_are_however_the_scan_is_stored(stored) -> None:
+    volume, tissue = marked_scan()
+    codes = stored_as(Volume(tissue, volume.affine, "unknown"), *stored)
+    picture = render(
+        *with_tissues(stored_as(volume, *stored), codes.voxels), only=ONLY, view="30/20", **DRAFT
+    )
+    places = markers(picture.pixels)
+    camera = Camera.looking((30.0, 20.0))
+    for a, b in (("L", "A"), ("A", "H"), ("L", "H")):
+        apart = np.subtract(OFFSETS[a], OFFSETS[b])
+        expected = np.array([apart @ camera.right, apart @ camera.up])
+        measured = places[a] - places[b]
+        cosine = expected @ measured / np.linalg.norm(expected) / np.linalg.norm(measured)
+        assert cosine > 0.97, (a, b, expected, measured)
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_letters_say_where_the_markers_are(view: str) -> None:
+    volume, tissue = marked_scan()
+    picture = render(*with_tissues(volume, tissue), only=ONLY, view=view, **DRAFT)
+    red = picture.pixels.astype(int)
+    side = {"R": -1, "L": 1}
+    if picture.letters["right"] in side:
+        mask = (red[..., 0] > 70) & (red[..., 0] > 1.9 * red[..., 1])
+        offset = np.argwhere(mask)[:, 1].mean() - red.shape[1] / 2
+        assert np.sign(offset) == side[picture.letters["right"]]
+
+
+def test_couch_and_air_leave_no_trace() -> None:
+    volume, chroma = body()
+    hu = volume.voxels.copy()
+    hu[:, 34:36] = -1000
+    bare = volume.with_voxels(hu)
+    for preset in ("skin", "bone"):
+        pictures = [render(v, chroma, preset=preset, view="back", **DRAFT) for v in (volume, bare)]
+        assert np.abs(np.subtract(*(p.pixels.astype(int) for p in pictures))).max() <= 12
+
+
+def test_a_picture_has_a_dark_background_and_a_lit_body() -> None:
+    picture = render(*body(), preset="skin", **DRAFT)
+    assert picture.pixels.shape == (120, 160, 3)
+    assert picture.pixels[:4].max() < 60
+    assert picture.pixels[50:70, 70:90].min() > 60
+    assert picture.caption[-2:] == ("lightness not from the scanner", "not for diagnosis")
+
+
+def test_a_cut_opens_the_body() -> None:
+    scan = body()
+    closed = render(*scan, preset="skin", **DRAFT).pixels.astype(int)
+    opened = render(*scan, preset="skin", cut="y=32", **DRAFT).pixels.astype(int)
+    # the liver lies at the patient's right: on the left of the picture, darker than skin
+    assert opened[60, 55].sum() < closed[60, 55].sum() - 60
+    behind = render(*scan, preset="skin", cut="y=32", view="back", **DRAFT).pixels.astype(int)
+    assert np.abs(behind[60, 105] - opened[60, 55]).max() < 40  # from behind, the same liver
+    with pytest.raises(OptionError, match="nothing is left behind the cut y=900"):
+        render(*scan, preset="skin", cut="y=900", **DRAFT)
+
+
+def test_hidden_tissues_are_not_there() -> None:
+    scan = body()
+    both = render(*scan, only=("liver", "spleen"), **DRAFT).pixels
+    liver = render(*scan, only=("liver", "spleen"), hide=("spleen",), **DRAFT).pixels
+    alone = render(*scan, only=("liver",), **DRAFT).pixels
+    assert np.array_equal(liver, alone)
+    assert not np.array_equal(both, alone)
+
+
+def test_a_preset_that_shows_nothing_says_so() -> None:
+    scan = body()
+    for preset in ("brain", "lungs-vessels", "heart-vessels"):
+        with pytest.raises(OptionError, match=f"the scan shows nothing of '{preset}'"):
+            render(*scan, preset=preset, **DRAFT)
+
+
+@pytest.mark.parametrize("look", ["standard", "photograph"])
+def test_saturation_zero_is_grey(look: str) -> None:
+    pixels = render(*body(), preset="skin", saturation=0.0, look=look, **DRAFT).pixels.astype(int)
+    inside = pixels[50:70, 60:100]
+    assert (inside.max(axis=-1) - inside.min(axis=-1)).max() < 14  # shadows are a little warm
+
+
+def test_a_turn_ends_where_it_began() -> None:
+    scan = body()
+    frames = [p.pixels for p in turntable(*scan, 4, preset="skin", view="right", **DRAFT)]
+    assert len(frames) == 4
+    assert not np.array_equal(frames[0], frames[2])
+    # a quarter from the right is the front: the camera moves towards the patient's left
+    letters = [p.letters["left"] for p in turntable(*scan, 4, preset="skin", view="right", **DRAFT)]
+    assert letters == ["P", "R", "A", "L"]
+
+
+def test_a_cancelled_picture_stops() -> None:
+    task = Task()
+    task.cancel()
+    with running(task), pytest.raises(Cancelled):
+        render(*body(), preset="skin", **DRAFT)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"preset": "nobody"}, "unknown preset 'nobody': choose one of auto, skin"),
+        ({"only": ("hair",)}, "unknown tissue 'hair'"),
+        ({"only": ("liver",), "hide": ("liver",)}, "all tissues of the preset 'liver' are hidden"),
+        ({"size": (10, 100)}, "the size must be from 64 to 4096 pixels, not 10x100"),
+        ({"size": (100, 5000)}, "the size must be"),
+        ({"cut": "w=3"}, "the cut must be x=MM"),
+        ({"cut": "x"}, "the cut must be x=MM"),
+        ({"cut": "x=nan"}, "the cut must be x=MM"),
+        ({"quality": "best"}, "the quality must be draft or final"),
+        ({"look": "painting"}, "the look must be standard or photograph"),
+        ({"saturation": 3.0}, "the saturation must be from 0 to 1"),
+        ({"palette": "none"}, "unknown palette 'none'"),
+    ],
+)
+def test_wrong_settings_are_refused_before_the_work(settings, message: str) -> None:
+    with pytest.raises(OptionError, match=message):
+        RenderRequest(**settings).check()
+
+
+def test_a_film_has_a_sensible_number_of_frames() -> None:
+    with pytest.raises(OptionError, match="a film has 2 to 720 frames, not 1"):
+        next(turntable(*body(), 1))
+
+
+def test_what_cannot_be_drawn_is_refused() -> None:
+    volume, chroma = body()
+    colored = volume.with_voxels(np.zeros((*volume.shape, 4), np.uint8), unit="RGBA")
+    with pytest.raises(InputError, match="already colored"):
+        render(colored, chroma)
+    free = Chroma(
+        np.minimum(chroma.code, 1), chroma.confidence,
+        FreeColors(np.array([[0, 0], [10, 10]], np.float32)), chroma.affine, model="free",
+    )  # fmt: skip
+    with pytest.raises(OptionError, match="'free' predicts colors, not tissues"):
+        render(volume, free)
+
+
+def test_auto_chooses_by_the_region_of_the_body() -> None:
+    shares = np.zeros(26)
+    shares[Tissue.LIVER] = 1
+    assert render_preset(shares=shares) is RENDER_PRESETS["organs"]
+    shares[Tissue.LUNG] = 2
+    assert render_preset(shares=shares) is RENDER_PRESETS["bone-vessels"]
