@@ -91,6 +91,7 @@ pictures: $(STAMP)
 	$(BIN)/python docs/make_pictures.py
 	$(BIN)/python docs/make_page_picture.py
 	$(BIN)/python docs/make_hints_picture.py
+	$(BIN)/python docs/make_render_pictures.py
 	$(XVFB) $(BIN)/python docs/make_widget_picture.py
 	$(XVFB) $(BIN)/python docs/make_picker_picture.py
 	$(XVFB) $(BIN)/python docs/make_register_pictures.py

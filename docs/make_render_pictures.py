@@ -1,0 +1,81 @@
+"""Draw docs/pictures/render-presets.webp and look.webp: phantoms in 3D, and as in a photograph.
+
+::
+
+    python docs/make_render_pictures.py
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+import tomochrome as tc
+from tomochrome.color.photograph_look import photograph_look
+from tomochrome.phantom import make_patient
+from tomochrome.rendering import RENDER_PRESETS
+
+PICTURES = Path(__file__).parent / "pictures"
+REGIONS = {
+    "skin": ("abdomen", "20/5"),
+    "muscle": ("abdomen", "20/5"),
+    "bone": ("thorax", "25/5"),
+    "bone-vessels": ("abdomen", "10/5"),
+    "heart-vessels": ("thorax", "20/5"),
+    "organs": ("abdomen", "15/10"),
+    "lungs-vessels": ("thorax", "10/5"),
+    "brain": ("head", "40/20"),
+}
+COLUMNS, SIDE, LABEL = 4, 360, 26
+NOTE = "phantoms; lightness not from the scanner; not for diagnosis"
+
+
+def main() -> None:
+    """Draw."""
+    scans: dict[str, Any] = {}
+    for region in ("abdomen", "thorax", "head"):
+        volume = make_patient(20, region, (2.5, 1.0, 1.0), phase="portal").ct
+        scans[region] = volume, tc.colorize(volume)
+    draw_presets(scans)
+    draw_look(scans)
+
+
+def draw_presets(scans: dict[str, Any]) -> None:
+    """Draw one picture of each preset."""
+    rows = -(-len(RENDER_PRESETS) // COLUMNS)
+    sheet = Image.new("RGB", (COLUMNS * SIDE, rows * (SIDE + LABEL) + LABEL))
+    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(15)
+    for number, (name, (region, view)) in enumerate(REGIONS.items()):
+        picture = tc.render(*scans[region], preset=name, view=view, size=(SIDE, SIDE))
+        corner = number % COLUMNS * SIDE, number // COLUMNS * (SIDE + LABEL)
+        sheet.paste(Image.fromarray(picture.pixels), (corner[0], corner[1] + LABEL))
+        draw.text((corner[0] + 8, corner[1] + 5), name, fill="white", font=font)
+    draw.text((8, sheet.height - LABEL + 5), NOTE, fill=(170, 170, 170), font=font)
+    sheet.save(PICTURES / "render-presets.webp", quality=82)
+
+
+def draw_look(scans: dict[str, Any]) -> None:
+    """Draw a slice with the luminance of the scanner, and with the look of a photograph."""
+    volume, chroma = scans["abdomen"]
+    half = volume.shape[0] // 2
+    parts = [
+        np.asarray(image.voxels[half])
+        for image in (tc.light(volume, chroma), photograph_look(volume, chroma))
+    ]
+    titles = ("luminance of the scanner", f"look of a photograph: {NOTE.partition('; ')[2]}")
+    height, width = parts[0].shape[:2]
+    scale = 700 / width
+    sheet = Image.new("RGB", (1400, round(height * scale) + LABEL))
+    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(15)
+    for number, (title, rgba) in enumerate(zip(titles, parts, strict=True)):
+        image = Image.fromarray(rgba[..., :3] * (rgba[..., 3:] > 0))
+        sheet.paste(image.resize((700, round(height * scale)), 3), (700 * number, LABEL))
+        draw.text((700 * number + 8, 5), title, fill="white", font=font)
+    sheet.save(PICTURES / "look.webp", quality=82)
+
+
+if __name__ == "__main__":
+    main()
