@@ -167,12 +167,9 @@ def add_reference(parser: Container) -> None:
 
 def request_of(args: argparse.Namespace) -> ColoringRequest:
     """Return the model, lighting and device given in the options."""
-    return ColoringRequest(
-        **{
-            field.name: getattr(args, field.name, field.default)
-            for field in fields(ColoringRequest)
-        }
-    )
+    given = vars(args)
+    settings = {field.name for field in fields(ColoringRequest)}
+    return ColoringRequest(**{name: value for name, value in given.items() if name in settings})
 
 
 def hint(text: str) -> tuple[int, str]:

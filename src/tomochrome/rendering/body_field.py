@@ -199,7 +199,7 @@ def _grid(
     affine = _moved(volume.affine, box)
     size = math.prod(n * s for n, s in zip(shape, volume.spacing, strict=True))
     spacing = max(_FINEST * min(volume.spacing), (size / most) ** (1 / 3))
-    shape, affine = spacing_grid(shape, affine, np.full(3, spacing))  # type: ignore[arg-type]
+    shape, affine = spacing_grid(shape, affine, np.full(3, spacing))
     # A layer of air around it, so that the body is closed where the scan ends.
     affine[:3, 3] = apply(affine, (-1.0, -1.0, -1.0))
     padded = tuple(n + 2 for n in shape)
