@@ -17,8 +17,10 @@ from page_cases import CONFIDENCE, drawn, written
 from marker_cases import STORED, marked, stored_as
 from tomochrome.color import Lighting
 from tomochrome.color.hatch import hatch_lines
+from tomochrome.colorization import colorize
 from tomochrome.errors import Cancelled, OutputError
-from tomochrome.io import check_output, write
+from tomochrome.geometry.orient import closest_axial
+from tomochrome.io import check_output, read, write
 from tomochrome.io.page import CasePage, case_page
 from tomochrome.io.page.page_planes import DARK_LINE, FINE_HU, LIGHT_LINE, OUTSIDE, ValueScale
 from tomochrome.notices import Notice
@@ -156,6 +158,21 @@ def test_a_page_is_small_enough_for_mail(tmp_path: Path, monkeypatch: pytest.Mon
     shown = len(parts.scripts["slice"])
     assert 0 < shown < VOLUME.shape[0]
     assert f"{VOLUME.shape[0] - shown} slices were left out" in parts.text
+
+
+def test_a_real_abdomen_is_small_enough_for_mail(shared_data: Path, tmp_path: Path) -> None:
+    """A hundred slices of 512x512 that the body fills need no steps larger than 2 HU."""
+    scan = shared_data / "ct" / "abdomen_contrast_pancreas_5mm.nii.gz"
+    if not scan.is_file():
+        pytest.skip(f"no {scan.name}")
+    volume = closest_axial(read(scan))
+    assert volume.shape[1:] == (512, 512)
+    few = range(0, volume.shape[0], 5)
+    page = CasePage(volume, Lighting())
+    page.add(colorize(volume, "transfer-function"), "Model")
+    field = page.field
+    sizes = [len(page.slice_text(k, case_page.SCALES[1], field)) for k in few]
+    assert 100 * max(sizes) + 500_000 < case_page.MAX_BYTES
 
 
 def test_nothing_is_loaded_and_nobody_is_named(tmp_path: Path) -> None:

@@ -190,6 +190,11 @@ def test_two_models_are_shown_side_by_side(driver: Any, tmp_path: Path) -> None:
     assert ((page.pixels(1) != page.pixels(2)).any(axis=-1) <= liver).all()
     page.event("mouseMoved", (55.5 / COLUMNS, 18.5 / ROWS))
     page.until("document.querySelector('#readout').textContent.includes('Model 2: Spleen')")
+    page.touch("touchStart", (0.1, 0.5))
+    for x in (0.3, 0.6, 0.9):  # where pages scroll up and down, slices scroll sideways
+        page.touch("touchMove", (x, 0.5))
+    page.touch("touchEnd")
+    page.shows(0, COUNT - 1)
     assert page.errors() == []
 
 

@@ -6,8 +6,9 @@ import io
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,6 +37,9 @@ from tomochrome.runtime import check, report
 from tomochrome.tissue import Tissue
 from tomochrome.volume import Volume
 from tomochrome.windowing import PRESETS, Window, describe_window
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
 MAX_BYTES: Final = 25_000_000  #: mail servers refuse more
 SCALES: Final = (ValueScale(1, 4), ValueScale(2, 8), ValueScale(4, 16))
@@ -212,7 +216,8 @@ class CasePage:
         """Return the windows on offer, the one of the settings first."""
         if self.volume.is_rgba:
             level = as_text(np.arange(256, dtype=np.uint8).tobytes())
-            return [{"title": "As colored", "text": "", "levels": level}]
+            text = str(self.volume.provenance.extra.get("window") or "")
+            return [{"title": "As colored", "text": text, "levels": level}]
         first = self.settings.window
         others = [w for w in PRESETS.values() if describe_window(w) != describe_window(first)]
         return [
@@ -247,16 +252,11 @@ class CasePage:
         Cancelled
             If the user cancelled.
         """
-        from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
         field = self.field
         scale, order = self.choose(field)
         if start is None:
             start = self.volume.shape[0] // 2
         first = int(np.abs(np.array(order) - start).argmin())
-        loader = FileSystemLoader(_TEMPLATES)
-        environment = Environment(autoescape=True, loader=loader, undefined=StrictUndefined)
-        environment.trim_blocks = environment.lstrip_blocks = True
 
         def slices() -> Iterator[str]:
             for done, k in enumerate(order, start=1):
@@ -269,7 +269,7 @@ class CasePage:
         variables = {**self._context(scale, order, field), "still": still, "slices": slices()}
         variables["data"]["first"] = first
         with path.open("w", encoding="utf-8", newline="\n") as file:
-            for part in environment.get_template(template).generate({**variables, **context}):
+            for part in _templates().get_template(template).generate({**variables, **context}):
                 file.write(part)
 
     def _context(
@@ -321,6 +321,19 @@ class CasePage:
         """Return the LPS z of the center of a slice in mm."""
         center = self.volume.affine @ (k, *((n - 1) / 2 for n in self.volume.shape[1:]), 1)
         return round(float(center[2]), 1)
+
+
+@cache
+def _templates() -> Environment:
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    return Environment(
+        autoescape=True,
+        loader=FileSystemLoader(_TEMPLATES),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
 
 
 def _without_names(text: str) -> str:

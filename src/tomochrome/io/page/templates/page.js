@@ -286,12 +286,13 @@
       if (!start) return;
       const dx = event.clientX - start.x, dy = event.clientY - start.y;
       if (!start.drag && Math.hypot(dx, dy) > 6) {
-        const sideways = Math.abs(dx) > Math.abs(dy) || event.pointerType === "mouse";
-        start.drag = sideways ? "wipe" : "slice";
-        if (start.drag === "slice") start.pixels = clamp((1.5 * frame.clientHeight) / positions.length, 3, 16);
+        const mouse = event.pointerType === "mouse", sideways = Math.abs(dx) > Math.abs(dy) || mouse;
+        start.drag = !sideways ? "y" : state.view === "wipe" ? "wipe" : mouse ? "none" : "x";
       }
-      if (start.drag === "wipe" && state.view === "wipe") wipe(share(event));
-      if (start.drag === "slice") go(start.slice + Math.trunc(dy / start.pixels));
+      const pixels = clamp((1.5 * frame.clientHeight) / positions.length, 3, 16); // of a slice
+      if (start.drag === "wipe") wipe(share(event));
+      if (start.drag === "x") go(start.slice + Math.trunc(dx / pixels));
+      if (start.drag === "y") go(start.slice + Math.trunc(dy / pixels));
     });
     for (const name of ["pointerup", "pointercancel"]) frame.addEventListener(name, () => (start = null));
   }
