@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +12,23 @@ import pytest
 from qtpy.QtWidgets import QFileDialog, QMessageBox
 
 from tomochrome import io
+from tomochrome._napari.colorize.colored_reader import get_reader
+from tomochrome._napari.colorize.coloring import Coloring
 from tomochrome._napari.export import export_panel as export_module
 from tomochrome._napari.export.export_panel import ExportPanel
 from tomochrome._napari.layers.volume_layers import source_of
 from tomochrome.errors import ExistsError
-from tomochrome.formats import DICOM, FORMATS, NIFTI, NRRD, PAGE, SHEET, TISSUE_FORMATS
+from tomochrome.formats import (
+    COLORED_SCAN,
+    DICOM,
+    FORMATS,
+    NIFTI,
+    NRRD,
+    PAGE,
+    SHEET,
+    TISSUE_FORMATS,
+)
+from tomochrome.io.dicom import write_series
 
 pytestmark = pytest.mark.gui
 
@@ -80,6 +93,46 @@ def test_the_tissue_map_as_segmentation_and_surfaces(exporting, panel, qtbot, tm
     assert run(exporting, qtbot) == f"Saved {tmp_path / 't'}{output.ending}"
     assert (tmp_path / f"t{output.ending}").stat().st_size > 1000
     assert not exporting.view.join.isVisibleTo(exporting)  # the scan is no DICOM series
+
+
+def test_a_colored_scan_is_saved_and_opens_with_its_colors(exporting, panel, qtbot, tmp_path):
+    choose(exporting, "layer", COLORED_SCAN)
+    path = str(tmp_path / "case.tomochrome")
+    exporting.view.path.setText(path)
+    assert run(exporting, qtbot) == f"Saved {path}"
+    assert get_reader(str(tmp_path)) is None
+    layer, viewer = panel.coloring.layer, exporting.viewer
+    before = np.asarray(layer.data[5]), layer.data.settings
+    read = get_reader(path)
+    assert read is not None
+    (grey, grey_fields, _), (picture, fields, _) = read(path)
+    viewer.layers.clear()
+    viewer.add_image(grey, **grey_fields)
+    viewer.add_image(picture, **fields)
+    (found,) = Coloring.find(viewer)
+    assert found.layer is viewer.layers[1]
+    assert found.layer.data.settings == before[1]
+    np.testing.assert_array_equal(found.layer.data[5], before[0])
+    found.relight({"window": "lung"})
+    assert found.layer.data.settings.window.name == "lung"
+
+
+def test_joining_a_study_asks_for_the_scan(exporting, qtbot, tmp_path, monkeypatch, small_ct):
+    source = tmp_path / "ct"
+    write_series(small_ct, source)
+    uid = pydicom.dcmread(source / "0001.dcm").SeriesInstanceUID
+    origin = replace(small_ct.provenance, kind="dicom-series", series_uid=str(uid))
+    kept = exporting.choice.source.stored
+    object.__setattr__(kept, "provenance", origin)
+    choose(exporting, "layer", DICOM)
+    assert exporting.view.join.isVisibleTo(exporting)
+    monkeypatch.setattr(QFileDialog, "getExistingDirectory", lambda *_: str(source))
+    exporting.view.join.setChecked(True)
+    exporting.view.path.setText(str(tmp_path / "out"))
+    assert run(exporting, qtbot).startswith("Saved")
+    made, own = (pydicom.dcmread(tmp_path / f / "0001.dcm") for f in ("out", "ct"))
+    assert made.StudyInstanceUID == own.StudyInstanceUID
+    assert made.FrameOfReferenceUID == own.FrameOfReferenceUID
 
 
 def test_the_grey_scan_as_a_ct_series(exporting, panel, qtbot, tmp_path, small_ct):

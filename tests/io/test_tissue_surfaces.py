@@ -75,14 +75,16 @@ def test_any_mask_is_watertight_even_at_the_border_and_a_thin_one_is_there() -> 
     noise = ndimage.gaussian_filter(rng.normal(size=(12, 30, 28)), 1.2) > 0.05
     labels = np.where(noise, Tissue.MUSCLE, 0).astype(np.uint8)
     labels[6, 5, :] = Tissue.VESSEL
-    labels[0, 0, 0] = Tissue.SKIN
+    labels[0, :2, :] = Tissue.SKIN
+    labels[11, 29, 27] = Tissue.EYE
     volume = Volume(labels, default_affine((2.0, 1.0, 1.0)), "tissue")
     for tissue in (Tissue.MUSCLE, Tissue.VESSEL, Tissue.SKIN):
         points, faces = surface(volume, [tissue])
         assert len(faces) > 3
         assert is_watertight(faces)
         assert measured(points, faces)[0] > 0
-    assert len(surface(volume, [Tissue.BRAIN])[1]) == 0
+    for tissue in (Tissue.EYE, Tissue.BRAIN):  # a speck, and none at all
+        assert len(surface(volume, [tissue])[1]) == 0
 
 
 @pytest.mark.parametrize(("order", "flips"), STORED)

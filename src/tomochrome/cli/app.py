@@ -44,6 +44,7 @@ COMMANDS: Mapping[str, str] = {
     "transform": "apply a saved transform to a volume or to landmarks",
     "checkerboard": "compare two volumes: checkerboard, wipe, blend, difference, contours",
     "evaluate": "evaluate colors or a registration",
+    "slicer": "write command line modules for 3D Slicer",
     "batch": "color every CT in some files and folders, here or on a Dask cluster",
     "train": "train a model and write its bundle",
 }
@@ -93,13 +94,15 @@ def build_parser(command: str | None = None) -> argparse.ArgumentParser:
     return parser
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None, session: Session | None = None) -> int:
     """Run the command line and return its exit status.
 
     Parameters
     ----------
     argv
         Arguments without the program name; by default those of the process.
+    session
+        The environment of the command, with its progress; by default on stderr.
     """
     arguments = _keep_negative_windows(sys.argv[1:] if argv is None else argv)
     command = next((word for word in arguments if not word.startswith("-")), None)
@@ -111,7 +114,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _print_error("cancelled", CANCELLED)
     if args.command is None:
         return _print_error("a command is missing; see 'tomochrome --help'")
-    session = Session()
+    session = Session() if session is None else session
     try:
         with listening(session):
             outcome = _module(args.command).run(args, session)

@@ -23,21 +23,23 @@ from tomochrome.volume import Volume
 
 _NOTE: Final = "SPACE=LPS mm, Tomochrome, not for diagnosis"
 _BLUR: Final = 0.7  # voxels: removes the steps of the labels, keeps vessels of three voxels
-_PASS_BAND: Final = 0.05  # of the windowed sinc filter (Taubin et al. 1996)
-_ROUNDS: Final = 20
+_PASS_BAND: Final = 0.02  # of the windowed sinc filter (Taubin et al. 1996)
+_ROUNDS: Final = 30
+_MIN_VOXELS: Final = 8  # specks smaller than this have no surface
 _TRIANGLE: Final = np.dtype([("normal", "<f4", 3), ("corners", "<f4", (3, 3)), ("note", "<u2")])
 _POINT: Final = np.dtype([("place", "<f4", 3), ("color", "u1", 3)])
 _FACE: Final = np.dtype([("count", "u1"), ("points", "<i4", 3)])
 
 Mesh = tuple[NDArray[np.float32], NDArray[np.int32]]
 """Points (n, 3) in LPS mm, and triangles (m, 3): indices of points, counterclockwise outside."""
+_EMPTY: Final[Mesh] = np.zeros((0, 3), np.float32), np.zeros((0, 3), np.int32)
 
 
 def surface(volume: Volume, tissues: Iterable[Tissue | int]) -> Mesh:
     """Return the closed surface of some tissues together.
 
-    The surface is that of the mask, smoothed over about a voxel; where it meets the border of the
-    volume it is closed there.
+    The surface is that of the mask, smoothed over about a voxel, without isolated specks of a few
+    voxels; where it meets the border of the volume it is closed there.
 
     Parameters
     ----------
@@ -60,13 +62,21 @@ def surface(volume: Volume, tissues: Iterable[Tissue | int]) -> Mesh:
     mask = np.isin(volume.voxels, [int(t) for t in tissues])
     found = ndimage.find_objects(mask.astype(np.uint8))
     if not found or found[0] is None:
-        return np.zeros((0, 3), np.float32), np.zeros((0, 3), np.int32)
+        return _EMPTY
     box = found[0]
     start = np.array([part.start for part in box]) - 3
     inside = np.pad(mask[box], 3).astype(np.float32)
     check()
-    # the blur never reaches the padding, and never removes a voxel that is thin
-    soft = np.maximum(ndimage.gaussian_filter(inside, _BLUR), inside * np.float32(0.51))
+    soft = ndimage.gaussian_filter(inside, _BLUR)  # does not reach the padding
+    check()
+    kept = ndimage.binary_dilation(soft >= 0.5, iterations=2)
+    # what is thinner than the blur would vanish
+    thin, _ = ndimage.label((inside > 0) & ~kept)
+    is_part = np.bincount(thin.ravel()) >= _MIN_VOXELS
+    is_part[0] = False
+    soft[is_part[thin]] = 0.51
+    if soft.max() < 0.5:
+        return _EMPTY
     check()
     image = vtkImageData()
     image.SetDimensions(*soft.shape[::-1])
@@ -107,6 +117,8 @@ def write_surfaces(
 ) -> Path:
     """Write the surface of each tissue of a tissue map, all in one STL or PLY file.
 
+    Marrow fills the surface of cortical bone if both are written: a bone is one solid.
+
     Coordinates are mm in the patient's LPS system, and the header says so. STL has no colors; PLY
     has those of the palette.
 
@@ -135,10 +147,14 @@ def write_surfaces(
     """
     target = check_writable(path, force=force)
     segments = segments_of(volume if only is None else only_tissues(volume, only))
+    values = {segment.value for segment in segments}
+    inner = {Tissue.MARROW} if values >= {Tissue.MARROW, Tissue.CORTICAL_BONE} else set()
+    segments = [segment for segment in segments if segment.value not in inner]
     meshes: list[tuple[Segment, Mesh]] = []
     for done, segment in enumerate(segments):
         report(done, len(segments), "surfaces")
-        meshes.append((segment, surface(volume, [segment.value])))
+        filled = inner if segment.value == Tissue.CORTICAL_BONE else set()
+        meshes.append((segment, surface(volume, {segment.value, *filled})))
     report(len(segments), len(segments), "surfaces")
     with write_whole(target, force=force) as temporary, temporary.open("wb") as file:
         (_write_ply if format_of(path) == PLY else _write_stl)(file, meshes)

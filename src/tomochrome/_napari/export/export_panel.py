@@ -20,6 +20,7 @@ from tomochrome._napari.kit.panel_bases import JobPanel, JobView, caution
 from tomochrome._napari.layers.volume_layers import LayerSource, source_of
 from tomochrome.errors import ExistsError, OutputError
 from tomochrome.formats import (
+    COLORED_SCAN,
     DICOM,
     FORMATS,
     PAGE,
@@ -59,7 +60,7 @@ class Choice:
     def formats(self) -> tuple[Format, ...]:
         """Return the formats that can store it."""
         if self.part == "layer" and self.layer.rgb:
-            return FORMATS
+            return FORMATS if self.source.chroma is None else (*FORMATS, COLORED_SCAN)
         hounsfield = self.part == "layer" and self.source.shown.unit == "HU"
         plain = tuple(f for f in FORMATS if not f.only_color and (hounsfield or not f.is_folder))
         return (*plain, *TISSUE_FORMATS) if self.part == "tissue map" else plain
@@ -69,6 +70,12 @@ class Choice:
         colored = self.part == "tissue map" or self.layer.rgb
         is_dicom = self.source.stored.provenance.kind.startswith("dicom")
         return colored and is_dicom and output in (DICOM, SEGMENTATION)
+
+    def colored(self) -> io.ColoredScan:
+        """Return scan, colors and settings, on the stored grid of the scan."""
+        assert self.source.chroma is not None
+        stored, settings = self.source.stored, self.layer.data.settings
+        return io.ColoredScan(stored, self.source.chroma.on_grid(stored), settings)
 
     def volume(self, output: Format | None = None) -> Volume:
         """Return the volume to write, on the stored grid of the scan.
@@ -102,18 +109,22 @@ def choices(layers: Sequence[Any]) -> list[Choice]:
     return listed
 
 
-def export(choice: Choice, path: str, *, force: bool = False, join: bool = False) -> None:
+def export(choice: Choice, path: str, *, force: bool = False, scan: str = "") -> None:
     """Write a choice in the format of ``path``, in a worker. Raises as `tomochrome.write`.
 
-    With ``join``, a DICOM output joins the study of the scan, with the identity of the patient.
+    With ``scan``, the folder of the scan, a DICOM output joins its study, with the identity of the
+    patient.
     """
     io.check_output(path, force=force)
     if format_of(path) == PAGE:
         meta = {"name": choice.layer.name, "metadata": choice.layer.metadata}
         save_layer(path, choice.layer.data, meta, force=force)
         return
-    origin = choice.source.stored.provenance
-    study = io.source_study(origin.source, origin.series_uid or None) if join else None
+    if format_of(path) == COLORED_SCAN:
+        io.save_colored(choice.colored(), path, force=force)
+        return
+    series = choice.source.stored.provenance.series_uid or None
+    study = io.source_study(scan, series) if scan else None
     io.write(choice.volume(format_of(path)), path, study=study, force=force)
 
 
@@ -258,9 +269,14 @@ class ExportPanel(JobPanel):
         exists = Path(path).exists()
         if exists and not may_replace(path):
             return
-        join = self.view.join.isChecked() and choice.can_join(chosen)
+        scan = ""
+        if self.view.join.isChecked() and choice.can_join(chosen):
+            # layers do not keep the path of a scan, which can contain the patient's name
+            scan = QFileDialog.getExistingDirectory(self, "The scan's DICOM folder")
+            if not scan:
+                return
         self.start(
-            lambda: export(choice, path, force=exists, join=join),
+            lambda: export(choice, path, force=exists, scan=scan),
             lambda _: self.view.message.say(f"Saved {path}", "good"),
         )
 
@@ -288,7 +304,7 @@ class ExportPanel(JobPanel):
 def _without_ending(text: str) -> str:
     """Return a path without the extension of an output format."""
     text = text.rstrip("/")
-    for output in (*TISSUE_FORMATS, *FORMATS):
+    for output in (*TISSUE_FORMATS, COLORED_SCAN, *FORMATS):
         for ending in output.endings:
             if text.lower().endswith(ending):
                 return text[: -len(ending)]

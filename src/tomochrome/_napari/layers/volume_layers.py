@@ -44,7 +44,17 @@ METADATA_KEY = "tomochrome"
 AXIS_LABELS = ("z", "y", "x")
 UNITS = ("mm", "mm", "mm")
 NOT_FOR_DIAGNOSIS = "not for diagnosis"
-VOLUME_ENDINGS = (".nii.gz", ".nii", ".hdr", ".img", ".nrrd", ".nhdr", ".mha", ".mhd")
+VOLUME_ENDINGS = (
+    ".nii.gz",
+    ".nii",
+    ".hdr",
+    ".img",
+    ".nrrd",
+    ".nhdr",
+    ".mha",
+    ".mhd",
+    ".tomochrome",
+)
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,0 +1,128 @@
+"""Runs a command line module of 3D Slicer: ``python -m tomochrome.cli.slicer_run NAME ...``.
+
+The launchers that ``tomochrome slicer`` writes call it. Arguments are those of the module's XML;
+they become those of the command, which is run in this process and reports its progress on stdout.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+from xml.sax.saxutils import escape
+
+from tomochrome.cli.app import BAD_INPUT, DONE, main
+from tomochrome.cli.session import ProgressLine, Session, tell
+from tomochrome.cli.slicer_modules import SlicerModule, module_xml, slicer_modules
+from tomochrome.io import read, write
+from tomochrome.io.tissue_segments import color_table
+
+_RESULTS: Final = {
+    "movedVolume": "moved.nii.gz",
+    "forwardTransform": "forward.h5",
+    "inverseTransform": "inverse.h5",
+}
+"""Files of `tomochrome register` for each output."""
+
+
+class SlicerProgress(ProgressLine):
+    """Progress as 3D Slicer reads it on stdout."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._stage = ""
+
+    def __call__(self, done: int, total: int, stage: str) -> None:
+        """Report that ``done`` of ``total`` steps of ``stage`` are finished."""
+        if stage != self._stage:
+            self.clear()
+            name = f"<filter-name>{escape(stage)}</filter-name>"
+            comment = f"<filter-comment>{escape(stage)}</filter-comment>"
+            tell(f"<filter-start>{name}{comment}</filter-start>\n", sys.stdout)
+            self._stage = stage
+        if total > 0:
+            tell(f"<filter-progress>{done / total:.3f}</filter-progress>\n", sys.stdout)
+
+    def clear(self) -> None:
+        """Report that the current stage has ended."""
+        if self._stage:
+            name = f"<filter-name>{escape(self._stage)}</filter-name>"
+            tell(f"<filter-end>{name}</filter-end>\n", sys.stdout)
+            self._stage = ""
+
+
+def run_module(argv: Sequence[str]) -> int:
+    """Run a module, or print its XML, and return the exit status.
+
+    Parameters
+    ----------
+    argv
+        Name of the module, and the arguments of 3D Slicer, or ``--xml``.
+    """
+    module = next((m for m in slicer_modules() if m.name == next(iter(argv), "")), None)
+    if module is None:
+        tell("error: the first argument must be the name of a module\n")
+        return BAD_INPUT
+    if "--xml" in argv[1:]:
+        tell(module_xml(module), sys.stdout)
+        return DONE
+    try:
+        args = _parser(module).parse_args(argv[1:])
+    except SystemExit as ended:
+        return int(ended.code or 0)
+    with _command(module, args) as command:
+        status = main(command, Session(SlicerProgress()))
+    if status == DONE and args.returnparameterfile:
+        Path(args.returnparameterfile).touch()  # there are no outputs but files
+    return status
+
+
+def _parser(module: SlicerModule) -> argparse.ArgumentParser:
+    """Return the parser of the arguments that 3D Slicer derives from the XML."""
+    parser = argparse.ArgumentParser(prog=module.name, allow_abbrev=False)
+    parser.add_argument("--returnparameterfile", default="")
+    parser.add_argument("--processinformationaddress", default="")
+    for parameter in module.parameters:
+        if parameter.kind == "boolean":
+            parser.add_argument(f"--{parameter.name}", action="store_true")
+        elif parameter.index is None:
+            default = "" if parameter.default is None else str(parameter.default)
+            parser.add_argument(f"--{parameter.name}", default=default)
+    for parameter in sorted(module.parameters, key=lambda p: -1 if p.index is None else p.index):
+        if parameter.index is not None:
+            parser.add_argument(parameter.name)
+    return parser
+
+
+@contextmanager
+def _command(module: SlicerModule, args: argparse.Namespace) -> Iterator[list[str]]:
+    """Yield the command line of Tomochrome, and hand its results over to 3D Slicer."""
+    command = [module.command, "--force"]
+    for parameter in module.parameters:
+        value = getattr(args, parameter.name)
+        if parameter.option and value not in ("", False):
+            command += [parameter.option] if value is True else [f"{parameter.option}={value}"]
+        elif parameter.index is not None and parameter.channel == "input":
+            command.append(value)
+    if module.command != "register":
+        output = args.outputVolume
+        yield [*command, "-o", output, *(["--as-hu"] if module.command == "colorize" else [])]
+        if module.command == "colorize" and args.tissueColors:
+            Path(args.tissueColors).write_text(color_table(args.palette), "utf-8")
+        if module.command == "restore" and not Path(output).exists():  # nothing to restore
+            write(read(args.inputVolume), output)
+        return
+    with tempfile.TemporaryDirectory(prefix="tomochrome-") as folder:
+        yield [*command, "-o", folder]
+        for name, file in _RESULTS.items():
+            if getattr(args, name) and (made := Path(folder, file)).exists():
+                shutil.copyfile(made, getattr(args, name))
+
+
+if __name__ == "__main__":
+    sys.exit(run_module(sys.argv[1:]))
