@@ -21,7 +21,7 @@ from tomochrome.windowing import PRESETS
 
 CATEGORY: Final = "Tomochrome"
 _CAUTION: Final = "Not for diagnosis."
-_PAGE: Final = "https://napari-tomochrome.readthedocs.io/slicer.html"
+_PAGE: Final = "https://pypi.org/project/napari-tomochrome/"
 
 
 @dataclass(frozen=True)
