@@ -87,9 +87,9 @@ def test_marked_voxels_are_lines_and_marked_slices_are_missing():
 def test_kinds_that_the_model_leaves_are_told():
     mask = np.zeros(SHAPE, bool)
     mask[2] = True
-    result = classical(scan(ramp()), mask=mask, defects=("noise",))
+    result = classical(scan(ramp()), mask=mask, defects=("field",))
     assert not result.changed.any() and result.volume.restored is None
-    assert "'noise' is left" in " ".join(n.text for n in result.warnings)
+    assert "'field' is left" in " ".join(n.text for n in result.warnings)
 
 
 def test_defects_are_found_by_rules(monkeypatch):

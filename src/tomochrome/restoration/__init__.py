@@ -1,4 +1,4 @@
-"""Defects of CT: their simulation in the projections or slices where they arise."""
+"""Restoration of CT: defects are simulated, found and filled, and what was filled is marked."""
 
 import lazy_loader
 

@@ -31,6 +31,7 @@ from tomochrome.restoration.networks import (
     filler_input,
     finder_input,
 )
+from tomochrome.restoration.noise import network_share, noise_sd, non_local_means
 from tomochrome.restoration.simulation import AIR_HU, BODY_HU, MAX_HU
 from tomochrome.runtime import check, choose_device, report
 
@@ -82,20 +83,60 @@ def fill(
     out = filled.copy()
     damaged = np.flatnonzero(code.any(axis=(1, 2)))
     metal = metal_mask(hu) if (code == code_of("metal")).any() else None
-    for done, z in enumerate(damaged):
+    for done, z in enumerate(map(int, damaged)):
         check()
         report(done, len(damaged), "filling defects")
         where = _filled_where(code[z], filled[z])
         if not where.any():
             continue
         part = _around(where)
-        images = torch.from_numpy(filler_input(hu, filled, code, int(z), part))
-        change = _outputs(net, images, place)[0] * STEP_HU
-        mask = where[part]
+        mask, noisy = where[part], (code[z] == code_of("noise"))[part]
+        sd = noise_sd(filled[z]) if noisy.any() else 0.0
+        share = np.where(noisy, np.float32(network_share(sd)), np.float32(1))
+        values = filled[z][part].copy()
+        if (share[mask] < 1).any():
+            values[noisy] = non_local_means(filled, z, sd, part)[noisy]
+        if (share[mask] > 0).any():
+            images = torch.from_numpy(filler_input(hu, filled, code, z, part))
+            change = _outputs(net, images, place)[0] * STEP_HU
+            values += share * (filled[z][part] + change - values)
         if metal is not None:
             mask &= ~metal[z][part]
-        values = np.clip(filled[z][part] + change, AIR_HU, MAX_HU)
-        out[z][part][mask] = values[mask]
+        out[z][part][mask] = np.clip(values, AIR_HU, MAX_HU)[mask]
+    return out
+
+
+def denoise(hu: NDArray[np.float32], code: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Fill noise around the patient without a network, by `non_local_means`.
+
+    Parameters
+    ----------
+    hu
+        HU (z, y, x) of axial slices.
+    code
+        The defects, uint8 (z, y, x), as in `DefectMap`.
+
+    Returns
+    -------
+    ndarray
+        HU, float32 (z, y, x), changed only where there is noise.
+
+    Raises
+    ------
+    Cancelled
+        If the user cancelled.
+    """
+    out = hu.copy()
+    noise = np.where(code == code_of("noise"), code, np.uint8(0))
+    slices = np.flatnonzero(noise.any(axis=(1, 2)))
+    for done, z in enumerate(map(int, slices)):
+        check()
+        report(done, len(slices), "filling defects")
+        where = _filled_where(noise[z], hu[z])
+        if where.any():
+            part = _around(where)
+            values = non_local_means(hu, z, noise_sd(hu[z]), part)
+            out[z][part][where[part]] = values[where[part]]
     return out
 
 

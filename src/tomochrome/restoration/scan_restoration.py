@@ -239,7 +239,12 @@ def _fill(
     device: str,
 ) -> NDArray[np.float32]:
     if model == CLASSICAL:
-        return without_network(hu, code, spacing)
+        filled = without_network(hu, code, spacing)
+        if not (code == code_of("noise")).any():
+            return filled
+        from tomochrome.restoration.fill import denoise
+
+        return denoise(filled, code)
     from tomochrome.restoration.fill import fill
 
     return fill(hu, code, spacing, model, device)

@@ -1,0 +1,126 @@
+"""Noise of slices: its estimate, and non-local means beside their definition."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tomochrome.restoration.defects import code_of
+from tomochrome.restoration.fill import denoise
+from tomochrome.restoration.noise import (
+    MIN_WEIGHT,
+    NEIGHBOR_SEARCH_PX,
+    NETWORK_ALONE_HU,
+    NETWORK_FROM_HU,
+    PATCH_PX,
+    SEARCH_PX,
+    STRENGTH,
+    network_share,
+    noise_sd,
+    non_local_means,
+)
+
+SD = 20.0
+
+
+def organ(shape: tuple[int, int, int] = (3, 48, 56)) -> np.ndarray:
+    """Two halves of 0 and 150 HU."""
+    hu = np.zeros(shape, np.float32)
+    hu[..., shape[2] // 2 :] = 150
+    return hu
+
+
+def noisy(hu: np.ndarray, sd: float = SD, seed: int = 1) -> np.ndarray:
+    return (hu + np.random.default_rng(seed).normal(0, sd, hu.shape)).astype(np.float32)
+
+
+def by_definition(hu: np.ndarray, z: int, sd: float, y: int, x: int) -> float:
+    """The weighted mean at one pixel, patch by patch."""
+    reach = PATCH_PX // 2
+    values, weights = [], []
+
+    def inside(row: int, column: int) -> bool:
+        return 0 <= row < hu.shape[1] and 0 <= column < hu.shape[2]
+
+    for k in (z - 1, z, z + 1):
+        if not 0 <= k < len(hu):
+            continue
+        search = SEARCH_PX if k == z else NEIGHBOR_SEARCH_PX
+        for dy in range(-search, search + 1):
+            for dx in range(-search, search + 1):
+                if (k == z and (dy, dx) == (0, 0)) or not inside(y + dy, x + dx):
+                    continue
+                distances = [
+                    (float(hu[z, y + i, x + j]) - float(hu[k, y + dy + i, x + dx + j])) ** 2
+                    for i in range(-reach, reach + 1)
+                    for j in range(-reach, reach + 1)
+                    if inside(y + i, x + j) and inside(y + dy + i, x + dx + j)
+                ]
+                excess = max(np.mean(distances) / sd**2 - 2, 0)
+                weights.append(np.exp(-excess / STRENGTH**2))
+                values.append(float(hu[k, y + dy, x + dx]))
+    own = max([*weights, MIN_WEIGHT])
+    total = np.dot(values, weights) + own * float(hu[z, y, x])
+    return float(total / (sum(weights) + own))
+
+
+@pytest.mark.parametrize("z", [0, 1])
+@pytest.mark.parametrize(("y", "x"), [(0, 0), (7, 9), (11, 27), (23, 31), (3, 30)])
+def test_a_pixel_is_the_weighted_mean_of_its_definition(z: int, y: int, x: int) -> None:
+    hu = noisy(organ((3, 24, 32)))
+    expected = by_definition(hu, z, SD, y, x)
+    assert non_local_means(hu, z, SD)[y, x] == pytest.approx(expected, abs=0.01)
+
+
+def test_noise_falls_and_edges_stay() -> None:
+    clean = organ()
+    smooth = non_local_means(noisy(clean), 1, SD)
+    error = smooth - clean[1]
+    assert error.std() < 0.3 * SD
+    near = slice(clean.shape[2] // 2 - 2, clean.shape[2] // 2 + 2)
+    assert np.abs(error[:, near].mean(axis=0)).max() < 0.25 * SD
+    for half in (clean[1] == 0, clean[1] == 150):
+        assert abs(error[half].mean()) < 1.5
+
+
+def test_without_noise_nothing_changes() -> None:
+    hu = organ()
+    assert np.array_equal(non_local_means(hu, 1, 0.0), hu[1])
+    np.testing.assert_allclose(non_local_means(hu, 1, 1.0), hu[1], atol=1e-3)
+
+
+def test_a_part_is_that_of_the_whole_away_from_its_border() -> None:
+    hu = noisy(organ())
+    whole = non_local_means(hu, 1, SD)
+    part = non_local_means(hu, 1, SD, (slice(5, 40), slice(10, 50)))
+    border = SEARCH_PX + PATCH_PX // 2
+    inner = slice(border, -border)
+    np.testing.assert_allclose(part[inner, inner], whole[5:40, 10:50][inner, inner], atol=1e-3)
+
+
+@pytest.mark.parametrize("sd", [5.0, 20.0, 40.0])
+def test_the_noise_of_water_is_estimated(sd: float) -> None:
+    hu = noisy(np.full((1, 200, 200), 20, np.float32), sd)[0]
+    assert noise_sd(hu) == pytest.approx(sd, rel=0.03)
+    assert noise_sd(np.full((9, 9), -1000.0)) == 0
+
+
+def test_the_network_takes_over_as_the_noise_grows() -> None:
+    shares = [network_share(sd) for sd in np.linspace(0, 100, 41)]
+    assert shares == sorted(shares)
+    assert network_share(NETWORK_FROM_HU) == 0
+    assert network_share(NETWORK_ALONE_HU) == 1
+
+
+def test_only_noise_is_denoised_around_the_patient() -> None:
+    hu = np.full((3, 160, 160), -1000, np.float32)
+    hu[:, 60:100, 60:100] = 40
+    hu = noisy(hu, 15.0)
+    code = np.zeros(hu.shape, np.uint8)
+    code[1] = code_of("noise")
+    code[2, 80] = code_of("lines")
+    out = denoise(hu, code)
+    assert np.array_equal(out[[0, 2]], hu[[0, 2]])
+    body = np.s_[1, 64:96, 64:96]
+    assert out[body].std() < 0.4 * hu[body].std()
+    assert np.array_equal(out[1, :15, :15], hu[1, :15, :15])
