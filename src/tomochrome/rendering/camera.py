@@ -118,7 +118,22 @@ class Camera:
         high = np.abs(along) / (self.slope * _FILLED[1]) - depth
         return float(max(wide.max(), high.max()))
 
-    def at(self, center: Vector, distance: float) -> Camera:
-        """Return the camera at a distance in mm from a point, shown a little above the middle."""
-        low = _RAISED * 2 * self.slope * distance * self.up
+    def at(self, center: Vector, distance: float, *, raised: bool = True) -> Camera:
+        """Return the camera at a distance in mm from a point.
+
+        Parameters
+        ----------
+        center
+            The point, LPS mm.
+        distance
+            The distance.
+        raised
+            Whether the point is a little above the middle, to leave space for the caption.
+
+        Returns
+        -------
+        Camera
+            In the same direction.
+        """
+        low = (_RAISED if raised else 0.0) * 2 * self.slope * distance * self.up
         return Camera(center - distance * self.forward - low, self.forward, self.up, self.slope)

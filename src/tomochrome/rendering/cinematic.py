@@ -28,6 +28,7 @@ from tomochrome.rendering.ray_kernels import BLOCK, Scene, View, cast_rays
 from tomochrome.rendering.render_presets import AUTO, RenderPreset, render_preset
 from tomochrome.rendering.scene_light import light_step, main_light, sky_light, transmission
 from tomochrome.runtime import check, report
+from tomochrome.tissue import Tissue
 from tomochrome.volume import Volume
 
 Quality = Literal["draft", "final"]
@@ -70,9 +71,9 @@ class RenderRequest:
     view
         As for `tomochrome.rendering.parse_view`.
     preset
-        Name of a preset, or ``"auto"``.
+        A preset or its name, or ``"auto"``.
     only, hide
-        Tissues that alone are shown instead of a preset, and that are not shown.
+        Tissues (or their names) that alone are shown instead of a preset, and that are not shown.
     cut
         ``"x=MM"``, ``"y=MM"`` or ``"z=MM"``: in LPS mm, the plane at which the body is cut open;
         the part towards the camera is removed.
@@ -90,9 +91,9 @@ class RenderRequest:
     """
 
     view: str | tuple[float, float] = "front"
-    preset: str = AUTO
-    only: tuple[str, ...] = ()
-    hide: tuple[str, ...] = ()
+    preset: str | RenderPreset = AUTO
+    only: tuple[str | Tissue, ...] = ()
+    hide: tuple[str | Tissue, ...] = ()
     cut: str | None = None
     quality: Quality = "final"
     size: tuple[int, int] = (1000, 1000)
@@ -223,6 +224,11 @@ class Stage:
         """Return the distance in mm from which the body is in the picture in all views."""
         width, height = self.request.size
         return max(Camera.looking(view).distance(self._points, width / height) for view in views)
+
+    def placed(self, camera: Camera) -> Camera:
+        """Return a camera in the direction of another that has all of the body in its picture."""
+        width, height = self.request.size
+        return camera.at(self._center, camera.distance(self._points, width / height))
 
     def draw(self, view: tuple[float, float], distance: float | None = None) -> Picture3D:
         """Return the picture of a view (azimuth, elevation), from a distance in mm.

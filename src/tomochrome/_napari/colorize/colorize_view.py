@@ -405,6 +405,10 @@ class ColorizeView(JobView):
         self.compare = QPushButton("Compare models…", self)
         self.compare.setToolTip("Color the current axial slice with every model, side by side")
         self.export = QPushButton("Export…", self)
+        self.picture = QPushButton("Picture…", self)
+        self.picture.setToolTip(
+            "Draw what 3D shows as a picture for slides, with light and soft shadows"
+        )
         self.keep = QCheckBox("Keep earlier results", self)
         self.keep.setToolTip(
             "Add a new layer for each run instead of replacing the previous result"
@@ -424,7 +428,7 @@ class ColorizeView(JobView):
         self.wipe = Section("Color and grayscale", self.grey_split, self)
         self.locked = (
             *(self.layer, self.model, self.photograph, self.device, self.keep),
-            *(self.compare, self.override),
+            *(self.compare, self.picture, self.override),
         )
         self.inputs = form(
             ("CT", self.layer),
@@ -438,7 +442,7 @@ class ColorizeView(JobView):
             self.inputs,
             self.buttons,
             self.keep,
-            WrappingRow((self.compare, 1), (self.export, 1)),
+            WrappingRow((self.compare, 1), (self.export, 1), (self.picture, 1)),
             self.progress,
             self.message,
             self.override,

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
-from qtpy.QtWidgets import QLabel, QMainWindow
+from qtpy.QtWidgets import QFileDialog, QLabel, QMainWindow
 from superqt.utils import qdebounced, qthrottled
 
 from tomochrome._napari.colorize.coloring import Coloring, color_in_worker, lighting, unused_options
@@ -22,6 +22,7 @@ from tomochrome._napari.colorize.colorize_view import (
 )
 from tomochrome._napari.colorize.grey_split import GreySplit
 from tomochrome._napari.colorize.model_gallery import ModelGallery, compare_in_worker, nearest_voxel
+from tomochrome._napari.colorize.screen_picture import picture_of_screen
 from tomochrome._napari.export.saving import PLUGIN
 from tomochrome._napari.kit.events import Connections, weakly
 from tomochrome._napari.kit.panel_bases import JobPanel
@@ -33,6 +34,7 @@ from tomochrome._napari.viewer.renderer_3d import renderer_of
 from tomochrome._napari.viewer.viewer_setup import prepare_viewer
 from tomochrome.colorization.cards import model_title
 from tomochrome.errors import InputError, TomochromeError
+from tomochrome.formats import SHEET
 
 _REDRAW_INTERVAL_MS = 15  # keeps the event loop responsive
 # In 3D the entire volume is relit, so the update waits until the slider stops.
@@ -76,6 +78,7 @@ class ColorizeWidget(JobPanel):
         view, viewer, dims = self.view, self.viewer, self.viewer.dims.events
         view.layer.chosen.connect(self._layer_chosen)
         view.export.clicked.connect(self.export)
+        view.picture.clicked.connect(self.picture)
         view.compare.clicked.connect(self.compare)
         for part in (view.window, view.color, view.legend):
             part.changed.connect(self._changed)
@@ -173,6 +176,23 @@ class ColorizeWidget(JobPanel):
         panel.choose(self.view.layer.layer() if self.coloring is None else self.coloring.layer)
         dock.show()
         dock.raise_()
+
+    def picture(self) -> None:
+        """Ask for a file, and draw what 3D shows of the coloring as a picture in a worker."""
+        coloring = self.coloring
+        if self.running or coloring is None:
+            self.say("Color a scan first; a picture shows its tissues.")
+            return
+        name, _ = QFileDialog.getSaveFileName(self, "Picture", "picture.png", "PNG (*.png)")
+        if not name:
+            return
+        try:
+            draw = picture_of_screen(self.viewer, coloring.layer)
+        except TomochromeError as error:
+            self.show_error(error)
+            return
+        self._target = coloring.ct_layer
+        self.start(lambda: draw(SHEET.complete(name)), self.say)
 
     def _finished(self, colored: Any) -> None:
         layer, self._target = self._target, None

@@ -31,6 +31,7 @@ SOFTWARE_VOXELS: Final = 3_000_000
 HARDWARE_VOXELS: Final = 1 << 25  #: 128 MB of RGBA
 _SOFTWARE: Final = ("llvmpipe", "softpipe", "swrast", "swiftshader", "software", "gdi generic")
 _GL_MAX_3D_TEXTURE_SIZE: Final = 0x8073  # which vispy does not define
+NOTHING_SHOWN: Final = "3D shows nothing of this scan: choose another preset, or show more tissues"
 _LOG = logging.getLogger(__name__)
 
 
@@ -196,7 +197,9 @@ class Renderer3D(ViewerFollower, QObject):
             self._next(drawing)
             return
         drawing.text = f"3D at {_mm(drawing.layer, rendering.steps)}"
-        if max(rendering.steps) == 1:
+        if not rendering.rgba[..., 3].any():
+            drawing.text = NOTHING_SHOWN
+        elif max(rendering.steps) == 1:
             drawing.text += ", full resolution"
         else:
             reason = "; no graphics card" if software_rendering() else ""
