@@ -19,12 +19,10 @@ from tomochrome._napari.layers.volume_layers import (
     layer_transform,
     source_of,
 )
-from tomochrome._napari.viewer.readout import describe_values
-from tomochrome.color.codes import FreeColors
+from tomochrome._napari.viewer.readout import finding
 from tomochrome.color.palettes import palette_names
 from tomochrome.colorization.cards import model_title
 from tomochrome.runtime import check, report
-from tomochrome.tissue import NO_TISSUE, Tissue
 
 if TYPE_CHECKING:
     from tomochrome._napari.colorize.colored_picture import ColoredPicture
@@ -174,17 +172,7 @@ class Coloring:
 
     def finding(self, voxel: tuple[int, int, int]) -> tuple[str, str]:
         """Return two lines about a voxel: value and most likely tissue; probability, confidence."""
-        value, chroma = describe_values(self.layer.data.volume, voxel), self.chroma
-        code, table = int(chroma.code[voxel]), chroma.table
-        confidence = f"Confidence {100 * int(chroma.confidence[voxel]) / 255:.0f} %"
-        if isinstance(table, FreeColors):
-            a, b = table.ab[code]
-            return (f"{value} · a* {a:.0f}, b* {b:.0f}", confidence) if code else (value, "")
-        tissue = int(table.tissue[code])
-        if tissue in (Tissue.AIR, NO_TISSUE):
-            return value, ""
-        probability = f"Probability {100 * float(table.weights[code, tissue]):.0f} %"
-        return f"{value} · {Tissue(tissue).title}", f"{probability} · {confidence}"
+        return finding(self.layer.data.volume, self.chroma, voxel)
 
 
 def _new_name(name: str, taken: Sequence[str]) -> str:

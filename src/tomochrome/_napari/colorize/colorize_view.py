@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from qtpy.QtCore import QSettings, Signal
+from qtpy.QtCore import Signal
 from qtpy.QtWidgets import (
     QCheckBox,
     QFileDialog,
@@ -42,6 +42,8 @@ from tomochrome._napari.kit.narrow_widgets import WrappingRow, shortened
 from tomochrome._napari.kit.panel_bases import JobView
 from tomochrome._napari.layers.volume_layers import NOT_FOR_DIAGNOSIS
 from tomochrome._napari.viewer.readout import CursorReadout
+from tomochrome._napari.viewer.slice_wheel import settings_store
+from tomochrome._napari.viewer.view_controls import ViewControls
 from tomochrome.bundles import current_name
 from tomochrome.color.alpha import ALPHA_PRESETS
 from tomochrome.color.palettes import palette_names
@@ -299,12 +301,12 @@ def remember(key: Key, value: str | float) -> None:
     The settings are stored in the user's INI file (`QSettings`). They are not trusted: readers
     check that a choice still exists.
     """
-    _store().setValue(f"{_GROUP}/{key}", str(value))
+    settings_store().setValue(f"{_GROUP}/{key}", str(value))
 
 
 def remembered(key: Key) -> str:
     """Return a stored setting, or an empty string if there is none; a model by its present name."""
-    value = _store().value(f"{_GROUP}/{key}")
+    value = settings_store().value(f"{_GROUP}/{key}")
     if not isinstance(value, str):
         return ""
     return current_name(value) if key == "model" else value
@@ -334,10 +336,6 @@ def remembered_fraction(key: Key, default: float) -> float:
     except ValueError:
         return default
     return value if math.isfinite(value) and 0.0 <= value <= 1.0 else default
-
-
-def _store() -> QSettings:
-    return QSettings(QSettings.Format.IniFormat, QSettings.Scope.UserScope, "Tomochrome", "napari")
 
 
 def model_choices(names: Sequence[str]) -> list[Named]:
@@ -424,6 +422,7 @@ class ColorizeView(JobView):
         self.grey_split = GreySplitPanel(self)
         self.shown = QWidget(self)
         form(("Show", self.color.alpha_box), parent=self.shown)
+        self.view_controls = ViewControls(viewer, self)
         self.tissues = Section("Tissues", self.legend, self)
         self.wipe = Section("Color and grayscale", self.grey_split, self)
         self.locked = (
@@ -448,6 +447,7 @@ class ColorizeView(JobView):
             self.override,
             self.readout,
             self.shown,
+            Section("View", self.view_controls, self),
             self.tissues,
             self.wipe,
             Section("Window", self.window, self),

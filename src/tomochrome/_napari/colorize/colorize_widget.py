@@ -417,6 +417,7 @@ class ColorizeWidget(JobPanel):
         self._watching.release()
         self._mark.deleteLater()
         self.view.layer.release()
+        self.view.view_controls.release()
         self.view.override.follow(None)
         self.viewer.bind_key(COLOR_KEY, None)
         self.colorings, self._target = [], None

@@ -76,9 +76,16 @@ class CanvasOverlays(ViewerFollower):
 
     The scale bar is turned on with the first scan and off with the last, unless the user has
     turned it on or off, and is at the top, where no notification covers it.
+
+    Parameters
+    ----------
+    viewer
+        The viewer, or the viewer model of another canvas.
+    canvas
+        napari's canvas; by default that of the viewer's window.
     """
 
-    def __init__(self, viewer: Any) -> None:
+    def __init__(self, viewer: Any, canvas: Any = None) -> None:
         super().__init__(viewer)
         self._overlays = {edge: _overlay(place) for edge, place in POSITIONS.items()}
         self._bar = viewer.canvas.overlays.scale_bar
@@ -88,13 +95,14 @@ class CanvasOverlays(ViewerFollower):
         self._bar_place = _BAR_ALONE  # where this class has put it
         self._steps: deque[Callable[[], None]] = deque()
         # A viewer model without a window draws nothing, so all steps can run at once.
-        self._timer = QTimer() if hasattr(viewer, "window") else None
+        has_canvas = canvas is not None or hasattr(viewer, "window")
+        self._timer = QTimer() if has_canvas else None
         if self._timer is not None:
             self._timer.setInterval(_PAUSE_MS)
             self._timer.timeout.connect(self._next_step)
         for edge, overlay in self._overlays.items():
             viewer.canvas.overlays[PREFIX + edge] = overlay
-        self._load_glyphs(viewer)
+        self._load_glyphs(viewer, canvas)
         for overlay in self._overlays.values():
             self._soon(partial(setattr, overlay, "visible", True))
             self._soon(partial(setattr, overlay, "box", True))
@@ -103,11 +111,12 @@ class CanvasOverlays(ViewerFollower):
         self._follow(viewer)
         self.update()
 
-    def _load_glyphs(self, viewer: Any) -> None:
+    def _load_glyphs(self, viewer: Any, canvas: Any) -> None:
         """Render the glyphs one by one: each takes 60 ms, and the first drawing needs ten."""
         # napari has no public name for its canvas, and renders each glyph when it is first drawn.
         with suppress(AttributeError):  # no window, or another version of napari
-            info = viewer.window._qt_viewer.canvas.font_info()
+            canvas = viewer.window._qt_viewer.canvas if canvas is None else canvas
+            info = canvas.font_info()
             font = info.font_manager.get_font(info.face)
             for glyph in _GLYPHS:
                 self._soon(partial(font.__getitem__, glyph))
@@ -116,6 +125,10 @@ class CanvasOverlays(ViewerFollower):
     def settled(self) -> bool:
         """Whether all letters have been drawn."""
         return not self._steps
+
+    def stop(self) -> None:
+        """Draw nothing more, because the canvas is being closed."""
+        self._steps.clear()
 
     def _follow(self, viewer: Any) -> None:
         camera, dims, layers = viewer.scene.camera, viewer.dims, viewer.layers

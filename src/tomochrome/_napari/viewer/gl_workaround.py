@@ -25,12 +25,20 @@ class CanvasContext(ViewerFollower):
     vispy 0.17 never disables the vertex arrays of the last program. After their buffer has been
     deleted, they point to address 0, from which some drivers read:
     https://github.com/vispy/vispy/issues/1611.
+
+    Parameters
+    ----------
+    viewer
+        The viewer, or the viewer model of another canvas.
+    canvas
+        napari's canvas; by default that of the viewer's window.
     """
 
-    def __init__(self, viewer: Any) -> None:
+    def __init__(self, viewer: Any, canvas: Any = None) -> None:
         super().__init__(viewer)
         with suppress(AttributeError):  # no window, or another version of napari
-            self._canvas = viewer.window._qt_viewer.canvas._scene_canvas
+            canvas = viewer.window._qt_viewer.canvas if canvas is None else canvas
+            self._canvas = canvas._scene_canvas
             self._canvas.events.draw.connect(self._disable_arrays, position="first")
             # napari deletes objects in `removed` and `end_batch`, before the callbacks of plugins.
             viewer.layers.events.begin_batch.connect(self._make_current)

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from qtpy.QtWidgets import QApplication, QLabel, QMainWindow, QWidget
 
 from tomochrome._napari.kit.controls import stacked
 from tomochrome._napari.layers.volume_layers import source_of
+from tomochrome.color.codes import FreeColors
+from tomochrome.tissue import NO_TISSUE, Tissue
 from tomochrome.volume import Volume
+
+if TYPE_CHECKING:
+    from tomochrome.color import Chroma
 
 _NAME = "tomochrome-value"
 _WIDTH_OF = "-1024.0 HU  "
@@ -93,6 +98,17 @@ class Readout(QLabel):
             self.setText(value_at(viewer.layers, viewer.cursor.position) if in_2d else "")
 
 
+def tissue_at(layers: Any, position: Any) -> str:
+    """Return value and tissue of the topmost colored scan at a world position, or the value."""
+    for layer in reversed(layers):
+        source = source_of(layer.metadata) if layer.visible else None
+        if source is not None and source.chroma is not None:
+            voxel = voxel_in(layer, position)
+            if voxel is not None:
+                return finding(source.shown, source.chroma, voxel)[0]
+    return value_at(layers, position)
+
+
 def value_at(layers: Any, position: Any) -> str:
     """Return the value of a visible scan of this plugin at a world position, or "".
 
@@ -107,6 +123,21 @@ def value_at(layers: Any, position: Any) -> str:
         if voxel is not None:
             return describe_values(source.shown, voxel)
     return ""
+
+
+def finding(volume: Volume, chroma: Chroma, voxel: tuple[int, int, int]) -> tuple[str, str]:
+    """Return two lines about a colored voxel: value and most likely tissue; how certain it is."""
+    value = describe_values(volume, voxel)
+    code, table = int(chroma.code[voxel]), chroma.table
+    confidence = f"Confidence {100 * int(chroma.confidence[voxel]) / 255:.0f} %"
+    if isinstance(table, FreeColors):
+        a, b = table.ab[code]
+        return (f"{value} · a* {a:.0f}, b* {b:.0f}", confidence) if code else (value, "")
+    tissue = int(table.tissue[code])
+    if tissue in (Tissue.AIR, NO_TISSUE):
+        return value, ""
+    probability = f"Probability {100 * float(table.weights[code, tissue]):.0f} %"
+    return f"{value} · {Tissue(tissue).title}", f"{probability} · {confidence}"
 
 
 def voxel_in(layer: Any, position: Any) -> tuple[int, int, int] | None:

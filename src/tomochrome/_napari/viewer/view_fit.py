@@ -9,13 +9,17 @@ from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import find_objects, label
 
 from tomochrome._napari.kit.events import ViewerFollower, before_napari
 from tomochrome._napari.layers.volume_layers import LayerSource, source_of
+from tomochrome._napari.viewer.canvas_overlays import lettered_layer
 
 #: Fraction along each side that must be in view, of a scan that is opened.
 _MIN_SHARE_OF_OPENED: Final = 0.99
 _MIN_SHARE_OF_DERIVED: Final = 0.5  #: the same for a layer that was made from others
+_BODY_HU: Final = -300  #: between air with lung and fat
+_BODY_SHARE: Final = 0.92  #: fraction of the canvas that the body gets along one side
 _MIN_SIZE: Final = 0.25  #: fraction of the view that the scan must fill along one side
 
 
@@ -191,3 +195,32 @@ def _extent(viewer: Any, layer: Any) -> NDArray[np.float64]:
     extra = viewer.dims.ndim - own.shape[1]
     ranges = np.array([(r.start, r.stop) for r in viewer.dims.range[:extra]]).reshape(-1, 2)
     return np.concatenate([ranges.T, own], axis=1)
+
+
+def fit_to_body(viewer: Any) -> None:
+    """Fill the canvas with the body in the displayed plane, without the table and the air.
+
+    The body is the largest connected region above `_BODY_HU` of the scan whose letters are shown.
+    """
+    layer = lettered_layer(viewer.layers)
+    source = None if layer is None else source_of(layer.metadata)
+    if source is None or source.shown.is_rgba or viewer.dims.ndisplay != 2:
+        viewer.fit_to_view()
+        return
+    axis, *shown = viewer.dims.order[-3:]
+    at = int(np.rint(layer.world_to_data(viewer.dims.point)[axis]))
+    plane = np.take(source.shown.voxels, np.clip(at, 0, source.shown.shape[axis] - 1), axis)
+    regions, count = label(np.asarray(plane) > _BODY_HU)
+    if not count:
+        viewer.fit_to_view()
+        return
+    largest = np.argmax(np.bincount(regions.ravel())[1:]) + 1
+    ranges = iter(find_objects((regions == largest).astype(np.uint8))[0])
+    corners = np.zeros((2, 3))
+    for other in sorted(shown):
+        extent = next(ranges)
+        corners[:, other] = extent.start - 0.5, extent.stop - 0.5
+    low, high = (np.array(layer.data_to_world(corner))[shown] for corner in corners)
+    room = np.array(viewer.canvas.size) * _BODY_SHARE
+    viewer.scene.camera.center = (0.0, *((low + high) / 2))
+    viewer.scene.camera.zoom = float((room / np.maximum(np.abs(high - low), 1e-6)).min())

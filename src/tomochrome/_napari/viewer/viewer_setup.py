@@ -11,9 +11,11 @@ from tomochrome._napari.layers.volume_layers import colored_layers
 from tomochrome._napari.viewer.canvas_overlays import CanvasOverlays
 from tomochrome._napari.viewer.gl_workaround import CanvasContext
 from tomochrome._napari.viewer.headlight import Headlight
+from tomochrome._napari.viewer.linked_planes import LinkedPlanes
 from tomochrome._napari.viewer.orientation import Orientation
 from tomochrome._napari.viewer.readout import show_readout
 from tomochrome._napari.viewer.restored_hatching import RestoredHatching
+from tomochrome._napari.viewer.slice_wheel import SliceWheel
 from tomochrome._napari.viewer.view_fit import BringIntoView
 from tomochrome._napari.viewer.window_mouse import WindowMouse
 
@@ -96,6 +98,8 @@ _FOLLOWERS: Final[tuple[type[ViewerFollower], ...]] = (
     BringIntoView,
     WindowMouse,
     RestoredHatching,
+    SliceWheel,
+    LinkedPlanes,
 )
 
 

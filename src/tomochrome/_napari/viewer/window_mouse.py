@@ -35,7 +35,7 @@ class WindowMouse(ViewerFollower):
         super().__init__(viewer)
         self._changed: weakref.WeakSet[Any] = weakref.WeakSet()
         self._update_thumbnails = qdebounced(self._refresh_thumbnails, timeout=_IDLE_MS)
-        viewer.mouse_drag_callbacks.append(self._drag)
+        viewer.mouse_drag_callbacks.append(self.drag)
         self.each_layer(self._bind)
 
     def _bind(self, layer: Any) -> None:
@@ -78,7 +78,8 @@ class WindowMouse(ViewerFollower):
 
     # Dragging
 
-    def _drag(self, viewer: Any, event: Any) -> Iterator[None]:
+    def drag(self, viewer: Any, event: Any) -> Iterator[None]:
+        """Follow a drag with the right button: a callback for the mouse of napari."""
         if event.button != _RIGHT or viewer.dims.ndisplay != 2 or event.modifiers:
             return
         layer = self._grey_of(viewer.layers.selection.active)

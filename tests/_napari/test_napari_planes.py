@@ -1,0 +1,270 @@
+"""Linked planes and grayscale beside color: copies, crosshair, mouse and handedness."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from napari.components import ViewerModel
+from napari.layers import Layer
+from qtpy.QtCore import QPoint, Qt
+from qtpy.QtTest import QTest
+
+from marker_cases import CHANNEL, NAMED, OFFSETS, STORED, marked, stored_as, turned
+from tomochrome._napari.kit.events import follower_of
+from tomochrome._napari.layers.grey_window import show_window
+from tomochrome._napari.layers.volume_layers import volume_layer
+from tomochrome._napari.viewer.canvas_marks import canvas_point
+from tomochrome._napari.viewer.layer_copies import LayerCopies
+from tomochrome._napari.viewer.linked_planes import (
+    GREY_MODE,
+    KEYS,
+    OFF,
+    ORDERS,
+    PLANES_MODE,
+    LinkedPlanes,
+)
+from tomochrome._napari.viewer.orientation import Orientation
+from tomochrome._napari.viewer.view_fit import fit_to_body
+from tomochrome._napari.viewer.viewer_setup import prepare_viewer
+from tomochrome.windowing import PRESETS
+
+LEFT, POSTERIOR, HEAD = np.eye(3)
+#: What is right and up on the screen, by the radiological convention.
+SIDES = {(0, 1, 2): (LEFT, -POSTERIOR), (1, 0, 2): (LEFT, HEAD), (2, 0, 1): (POSTERIOR, HEAD)}
+
+
+def copied(volume, order):
+    """A viewer model with a volume, and another with its copy in a plane."""
+    first, second = ViewerModel(), ViewerModel()
+    first.add_layer(Layer.create(*volume_layer(volume)))
+    follower_of(second, Orientation)
+    copies = LayerCopies(first, second)
+    second.dims.order = order
+    return first, second, copies
+
+
+def test_no_plane_is_mirrored_however_the_file_is_stored(qapp):
+    first, models = ViewerModel(), [ViewerModel() for _ in ORDERS]
+    for model in models:
+        follower_of(model, Orientation)
+        model.canvas.size = (300, 400)
+    copies = [LayerCopies(first, model) for model in models]
+    oblique = turned(marked(), 12, -9, 7)
+    for volume in (*(stored_as(marked(), *x) for x in STORED), stored_as(oblique, *STORED[17])):
+        first.layers.clear()
+        layer = first.add_layer(Layer.create(*volume_layer(volume)))
+        middle = layer.data_to_world((np.array(layer.data.shape[:3]) - 1) / 2)
+        voxels = {
+            name: np.argwhere(layer.data[..., k] > 128).mean(0) for name, k in CHANNEL.items()
+        }
+        for order, model in zip(ORDERS, models, strict=True):
+            model.dims.order = order
+            (copy,) = model.layers
+            right, up = SIDES[order]
+            for name, offset in OFFSETS.items():
+                place = canvas_point(model, copy.data_to_world(voxels[name]))
+                place = (place - canvas_point(model, middle)) / model.scene.camera.zoom
+                # an oblique scan is shown by its nearest axes, and so are its markers
+                seen = place.x(), -place.y()
+                np.testing.assert_allclose(seen, [offset @ right, offset @ up], atol=1.1)
+    for each in copies:
+        each.release()
+
+
+def test_copies_follow_window_visibility_order_and_removal(small_ct, qapp):
+    first, second, copies = copied(small_ct, (1, 0, 2))
+    (grey,) = first.layers
+    (copy,) = second.layers
+    assert copy.data is grey.data
+    show_window(grey, PRESETS["lung"], "lung")
+    assert tuple(copy.contrast_limits) == tuple(grey.contrast_limits)
+    grey.visible = False
+    assert not copy.visible
+    labels = first.add_labels(np.zeros(small_ct.shape, np.uint8), scale=grey.scale)
+    assert [type(x).__name__ for x in second.layers] == ["Image", "Labels"]
+    first.layers.move(1, 0)
+    assert [type(x).__name__ for x in second.layers] == ["Labels", "Image"]
+    first.layers.remove(labels)
+    assert list(second.layers) == [copy]
+    copies.release()
+    grey.visible = True
+    assert not copy.visible
+
+
+def test_content_that_changes_is_drawn_again_but_a_plane_is_not_scrolled(small_ct, qtbot):
+    first, second, copies = copied(small_ct, (1, 0, 2))
+    (grey,), (copy,) = first.layers, second.layers
+    draws = []
+    copy.events.set_data.connect(lambda event: draws.append(event))
+    for step in (3, 4, 5):
+        first.dims.set_current_step(0, step)
+    qtbot.wait(40)
+    assert not draws
+    grey.refresh()
+    qtbot.waitUntil(lambda: len(draws) == 1)
+    copies.release()
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_the_body_fills_the_canvas(small_ct, order, qapp):
+    model = ViewerModel()
+    follower_of(model, Orientation)
+    layer = model.add_layer(Layer.create(*volume_layer(small_ct)))
+    model.dims.order = order
+    model.canvas.size = (500, 400)
+    fit_to_body(model)
+    inside = np.argwhere(small_ct.voxels > -300)
+    at = int(np.rint(layer.world_to_data(model.dims.point)[order[0]]))
+    inside = inside[inside[:, order[0]] == at]
+    ends = [canvas_point(model, layer.data_to_world(p)) for p in (inside.min(0), inside.max(0))]
+    size = np.abs([ends[0].x() - ends[1].x(), ends[0].y() - ends[1].y()]) / [400, 500]
+    assert 0.75 < size.max() < 0.93
+
+
+# In a window
+
+
+@pytest.fixture
+def link(window, small_ct, qtbot):
+    prepare_viewer(window)
+    window.window.resize(900, 700)
+    window.add_layer(Layer.create(*volume_layer(small_ct)))
+    linked = follower_of(window, LinkedPlanes)
+    yield linked
+    linked.open(OFF)
+    window.layers.clear()
+    window.dims.order = (0, 1, 2)
+
+
+def models(link):
+    return [link.viewer, *(canvas.model for canvas in link.canvases)]
+
+
+def click(canvas, point, double=False):
+    act = QTest.mouseDClick if double else QTest.mouseClick
+    act(canvas.native, Qt.LeftButton, Qt.NoModifier, point)
+
+
+@pytest.mark.gui
+def test_a_click_in_any_plane_moves_all(link, qtbot):
+    link.toggle(PLANES_MODE)
+    assert sorted(m.dims.order[-3] for m in models(link)) == [0, 1, 2]
+    for canvas in link.canvases:
+        before, point = (
+            link.position.copy(),
+            QPoint(canvas.width() // 2 + 20, canvas.native.height() // 2 - 15),
+        )
+        click(canvas, point)
+        shown = list(canvas.model.dims.displayed)
+        at = canvas_point(canvas.model, link.position)
+        # napari's own conversion of the pixel agrees with ours
+        assert abs(at.x() - point.x()) < 1.5
+        assert abs(at.y() - point.y()) < 1.5
+        assert not np.allclose(link.position[shown], before[shown])
+        for model in models(link):
+            axis = model.dims.order[-3]
+            assert model.dims.point[axis] == pytest.approx(link.position[axis])
+
+
+@pytest.mark.gui
+def test_scrolling_a_plane_moves_only_that_plane(link, qtbot):
+    link.open(PLANES_MODE)
+    draws = {model: [] for model in models(link)}
+    for model, seen in draws.items():
+        model.layers[0].events.set_data.connect(lambda _, seen=seen: seen.append(1))
+    link.viewer.dims.set_current_step(0, 4)
+    assert link.position[0] == link.viewer.dims.point[0]
+    assert [len(seen) for seen in draws.values()] == [1, 0, 0]
+    assert link.canvases[0].marks.position[0] == link.position[0]
+
+
+@pytest.mark.gui
+def test_a_double_click_enlarges_a_plane_and_another_returns(link, qtbot):
+    link.open(PLANES_MODE)
+    canvas = link.canvases[1]
+    click(canvas, QPoint(60, 60), double=True)
+    assert link.is_enlarged
+    assert tuple(link.viewer.dims.order) == (2, 0, 1)
+    link._enlarge(link.viewer, SimpleNamespace())
+    assert not link.is_enlarged
+    assert tuple(link.viewer.dims.order) == (0, 1, 2)
+
+
+@pytest.mark.gui
+def test_the_other_planes_make_room_for_that_of_the_viewer(link, qtbot):
+    link.open(PLANES_MODE)
+    for order in (ORDERS[1], ORDERS[2], ORDERS[0]):
+        link.viewer.dims.order = order
+        assert sorted(m.dims.order[-3] for m in models(link)) == [0, 1, 2]
+
+
+@pytest.mark.gui
+def test_grayscale_beside_shares_camera_and_slice(link, qtbot):
+    link.open(GREY_MODE)
+    (canvas,) = link.canvases
+    link.viewer.scene.camera.zoom *= 1.7
+    assert canvas.model.scene.camera.zoom == pytest.approx(link.viewer.scene.camera.zoom)
+    canvas.model.dims.set_current_step(0, 9)
+    assert link.viewer.dims.current_step[0] == 9
+    link.viewer.dims.order = ORDERS[2]
+    assert tuple(canvas.model.dims.order) == ORDERS[2]
+    link.toggle(GREY_MODE)
+    assert not link.canvases
+
+
+@pytest.mark.gui
+def test_the_window_is_dragged_in_any_plane(link, qtbot):
+    link.open(PLANES_MODE)
+    grey = link.viewer.layers[0]
+    before, native = tuple(grey.contrast_limits), link.canvases[0].native
+    QTest.mousePress(native, Qt.RightButton, Qt.NoModifier, QPoint(80, 80))
+    QTest.mouseMove(native, QPoint(120, 80))
+    QTest.mouseMove(native, QPoint(140, 80))
+    QTest.mouseRelease(native, Qt.RightButton, Qt.NoModifier, QPoint(140, 80))
+    after = tuple(grey.contrast_limits)
+    assert after != before
+    for canvas in link.canvases:
+        assert tuple(canvas.model.layers[0].contrast_limits) == after
+
+
+@pytest.mark.gui
+def test_planes_close_with_the_last_scan_and_leave_no_trace(link, qtbot):
+    callbacks = [
+        len(link.viewer.mouse_drag_callbacks),
+        len(link.viewer.mouse_double_click_callbacks),
+    ]
+    link.open(PLANES_MODE)
+    link.viewer.layers.clear()
+    qtbot.waitUntil(lambda: link.mode == OFF)
+    assert not link.canvases
+    assert callbacks == [
+        len(viewer.mouse_drag_callbacks), len(viewer.mouse_double_click_callbacks)
+    ]  # fmt: skip
+    link.open(PLANES_MODE)
+    assert link.mode == OFF
+    assert "open one" in link.viewer.status
+    assert all(key in str(link.viewer.keymap) for key in KEYS.values())
+
+
+@pytest.mark.gui
+@pytest.mark.parametrize("stored", NAMED.values(), ids=NAMED)
+def test_markers_are_drawn_on_the_right_side(link, qtbot, stored, painted):
+    viewer = link.viewer
+    viewer.layers.clear()
+    layer = viewer.add_layer(Layer.create(*volume_layer(stored_as(marked(), *stored))))
+    viewer.dims.point = layer.data_to_world((np.array(layer.data.shape[:3]) - 1) / 2)
+    link.open(PLANES_MODE)
+    for canvas in link.canvases:
+        qtbot.waitUntil(lambda canvas=canvas: canvas.overlays.settled)
+        picture = canvas.qt_viewer.screenshot(flash=False)[..., :3].astype(int)
+        right, up = SIDES[tuple(canvas.model.dims.order)]
+        for name, channel in CHANNEL.items():
+            strong = picture[..., channel] - picture.sum(axis=-1) / 2 > 60
+            if not strong.any():
+                continue  # not in this plane
+            row, column = np.argwhere(strong).mean(axis=0) - np.array(picture.shape[:2]) / 2
+            offset = np.array(OFFSETS[name])
+            assert np.sign(np.round(column / 20)) == np.sign(offset @ right)
+            assert np.sign(np.round(-row / 20)) == np.sign(offset @ up)
