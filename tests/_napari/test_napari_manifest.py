@@ -49,7 +49,8 @@ def test_the_panels_are_in_their_menus_and_under_plugins(manifest):
         "Color a photograph",
         "Restore",
     ]
-    volume, photograph, restore = manifest.contributions.menus["napari/layers/visualize"]
+    volume, photograph, restore, *view = manifest.contributions.menus["napari/layers/visualize"]
+    assert [item.command.partition(".")[2] for item in view] == ["planes", "grey_beside"]
     assert volume.command == widgets["Colorize volume"]
     assert photograph.command == widgets["Color a photograph"]
     assert restore.command == widgets["Restore"]

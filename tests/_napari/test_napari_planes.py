@@ -45,32 +45,30 @@ def copied(volume, order):
     return first, second, copies
 
 
-def test_no_plane_is_mirrored_however_the_file_is_stored(qapp):
-    first, models = ViewerModel(), [ViewerModel() for _ in ORDERS]
-    for model in models:
-        follower_of(model, Orientation)
-        model.canvas.size = (300, 400)
-    copies = [LayerCopies(first, model) for model in models]
-    oblique = turned(marked(), 12, -9, 7)
-    for volume in (*(stored_as(marked(), *x) for x in STORED), stored_as(oblique, *STORED[17])):
-        first.layers.clear()
-        layer = first.add_layer(Layer.create(*volume_layer(volume)))
-        middle = layer.data_to_world((np.array(layer.data.shape[:3]) - 1) / 2)
-        voxels = {
-            name: np.argwhere(layer.data[..., k] > 128).mean(0) for name, k in CHANNEL.items()
-        }
-        for order, model in zip(ORDERS, models, strict=True):
-            model.dims.order = order
-            (copy,) = model.layers
-            right, up = SIDES[order]
-            for name, offset in OFFSETS.items():
-                place = canvas_point(model, copy.data_to_world(voxels[name]))
-                place = (place - canvas_point(model, middle)) / model.scene.camera.zoom
-                # an oblique scan is shown by its nearest axes, and so are its markers
-                seen = place.x(), -place.y()
-                np.testing.assert_allclose(seen, [offset @ right, offset @ up], atol=1.1)
-    for each in copies:
-        each.release()
+def test_every_way_to_store_a_scan_gives_the_same_layer():
+    upright, keywords, _ = volume_layer(marked())
+    for stored in STORED:
+        voxels, other, _ = volume_layer(stored_as(marked(), *stored))
+        np.testing.assert_array_equal(voxels, upright)
+        for name in ("scale", "translate"):
+            np.testing.assert_allclose(other[name], keywords[name])
+
+
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("angles", [(0, 0, 0), (12, -9, 7)], ids=["straight", "oblique"])
+def test_no_plane_is_mirrored(order, angles, qapp):
+    first, model, copies = copied(turned(marked(), *angles), order)
+    (layer,), (copy,) = first.layers, model.layers
+    model.canvas.size = (300, 400)
+    right, up = SIDES[order]
+    middle = layer.data_to_world((np.array(layer.data.shape[:3]) - 1) / 2)
+    for name, offset in OFFSETS.items():
+        at = np.argwhere(layer.data[..., CHANNEL[name]] > 128).mean(axis=0)
+        place = canvas_point(model, copy.data_to_world(at)) - canvas_point(model, middle)
+        seen = np.array([place.x(), -place.y()]) / model.scene.camera.zoom
+        # an oblique scan is shown by its nearest axes, and so are its markers
+        np.testing.assert_allclose(seen, [offset @ right, offset @ up], atol=1.1)
+    copies.release()
 
 
 def test_copies_follow_window_visibility_order_and_removal(small_ct, qapp):
@@ -148,20 +146,22 @@ def click(canvas, point, double=False):
 
 
 @pytest.mark.gui
-def test_a_click_in_any_plane_moves_all(link, qtbot):
+def test_a_click_in_any_plane_moves_all(painted, link, qtbot):
     link.toggle(PLANES_MODE)
+    qtbot.waitUntil(lambda: link.settled)
     assert sorted(m.dims.order[-3] for m in models(link)) == [0, 1, 2]
     for canvas in link.canvases:
-        before, point = (
-            link.position.copy(),
-            QPoint(canvas.width() // 2 + 20, canvas.native.height() // 2 - 15),
-        )
+        middle = canvas.native.rect().center()
+        before, point = link.position.copy(), middle + QPoint(20, -15)
         click(canvas, point)
+        qtbot.waitUntil(lambda: not link._timer.isActive())
         shown = list(canvas.model.dims.displayed)
         at = canvas_point(canvas.model, link.position)
-        # napari's own conversion of the pixel agrees with ours
-        assert abs(at.x() - point.x()) < 1.5
-        assert abs(at.y() - point.y()) < 1.5
+        # napari's own conversion of the pixel agrees with ours, but for the half of a voxel
+        # by which its sliders round
+        half = canvas.model.scene.camera.zoom * 2.5 + 1
+        assert abs(at.x() - point.x()) < half
+        assert abs(at.y() - point.y()) < half
         assert not np.allclose(link.position[shown], before[shown])
         for model in models(link):
             axis = model.dims.order[-3]
@@ -171,10 +171,12 @@ def test_a_click_in_any_plane_moves_all(link, qtbot):
 @pytest.mark.gui
 def test_scrolling_a_plane_moves_only_that_plane(link, qtbot):
     link.open(PLANES_MODE)
+    qtbot.waitUntil(lambda: not link._timer.isActive())
     draws = {model: [] for model in models(link)}
     for model, seen in draws.items():
         model.layers[0].events.set_data.connect(lambda _, seen=seen: seen.append(1))
     link.viewer.dims.set_current_step(0, 4)
+    qtbot.waitUntil(lambda: not link._timer.isActive())
     assert link.position[0] == link.viewer.dims.point[0]
     assert [len(seen) for seen in draws.values()] == [1, 0, 0]
     assert link.canvases[0].marks.position[0] == link.position[0]
@@ -207,6 +209,7 @@ def test_grayscale_beside_shares_camera_and_slice(link, qtbot):
     link.viewer.scene.camera.zoom *= 1.7
     assert canvas.model.scene.camera.zoom == pytest.approx(link.viewer.scene.camera.zoom)
     canvas.model.dims.set_current_step(0, 9)
+    qtbot.waitUntil(lambda: not link._timer.isActive())
     assert link.viewer.dims.current_step[0] == 9
     link.viewer.dims.order = ORDERS[2]
     assert tuple(canvas.model.dims.order) == ORDERS[2]
@@ -231,10 +234,8 @@ def test_the_window_is_dragged_in_any_plane(link, qtbot):
 
 @pytest.mark.gui
 def test_planes_close_with_the_last_scan_and_leave_no_trace(link, qtbot):
-    callbacks = [
-        len(link.viewer.mouse_drag_callbacks),
-        len(link.viewer.mouse_double_click_callbacks),
-    ]
+    viewer = link.viewer
+    callbacks = [len(viewer.mouse_drag_callbacks), len(viewer.mouse_double_click_callbacks)]
     link.open(PLANES_MODE)
     link.viewer.layers.clear()
     qtbot.waitUntil(lambda: link.mode == OFF)
@@ -251,13 +252,14 @@ def test_planes_close_with_the_last_scan_and_leave_no_trace(link, qtbot):
 @pytest.mark.gui
 @pytest.mark.parametrize("stored", NAMED.values(), ids=NAMED)
 def test_markers_are_drawn_on_the_right_side(link, qtbot, stored, painted):
+    link.viewer.window.resize(500, 400)
     viewer = link.viewer
     viewer.layers.clear()
     layer = viewer.add_layer(Layer.create(*volume_layer(stored_as(marked(), *stored))))
     viewer.dims.point = layer.data_to_world((np.array(layer.data.shape[:3]) - 1) / 2)
     link.open(PLANES_MODE)
     for canvas in link.canvases:
-        qtbot.waitUntil(lambda canvas=canvas: canvas.overlays.settled)
+        qtbot.waitUntil(lambda: link.settled)
         picture = canvas.qt_viewer.screenshot(flash=False)[..., :3].astype(int)
         right, up = SIDES[tuple(canvas.model.dims.order)]
         for name, channel in CHANNEL.items():

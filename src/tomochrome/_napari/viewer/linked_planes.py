@@ -13,7 +13,7 @@ from qtpy.QtCore import Qt, QTimer
 from qtpy.QtWidgets import QSplitter
 
 from tomochrome._napari.kit.controls import stacked
-from tomochrome._napari.kit.events import Connections, ViewerFollower, follower_of
+from tomochrome._napari.kit.events import Connections, ViewerFollower, follower_of, weakly
 from tomochrome._napari.kit.panel_bases import DockedPanel
 from tomochrome._napari.layers.volume_layers import colored_layers, source_of
 from tomochrome._napari.viewer.canvas_marks import PLANES, CanvasMarks
@@ -65,6 +65,9 @@ class LinkedPlanes(ViewerFollower):
         self._order = ORDERS[0]  # of the viewer, when the planes were last arranged
         self._before: tuple[int, ...] | None = None  # of the viewer, before one was enlarged
         self._napari: list[Any] = []  # callbacks of a double click
+        self._timer = QTimer()
+        self._timer.setSingleShot(True)
+        self._timer.timeout.connect(weakly(self._catch_up))
         for key, mode in KEYS.items():
             viewer.bind_key(key, _toggle(mode), overwrite=True)
         viewer.bind_key(FIT_KEY, _fit, overwrite=True)
@@ -162,6 +165,7 @@ class LinkedPlanes(ViewerFollower):
         if self._column is None:
             return
         viewer, column = self.viewer, self._column
+        self._timer.stop()
         self.mode, self._column, self._before = OFF, None, None
         self._connections.release()
         for callbacks in (viewer.mouse_drag_callbacks, viewer.mouse_double_click_callbacks):
@@ -179,26 +183,46 @@ class LinkedPlanes(ViewerFollower):
 
     def fit(self) -> None:
         """Fill each canvas with the body."""
-        for canvas in (self.viewer, *(each.model for each in self.canvases)):
+        for canvas, _ in self._each():
             fit_to_body(canvas)
 
     # The position
 
     def move(self, position: Any) -> None:
         """Show the planes through a position in the world (z, y, x), clipped to the scans."""
+        if self.viewer.dims.ndim != 3:
+            return  # napari is removing the scan
         low, high, _ = np.array([tuple(each) for each in self.viewer.dims.range]).T
         self.position = np.clip(position, low, high)
-        for canvas in (self.viewer, *(each.model for each in self.canvases)):
-            axis = canvas.dims.order[-3]  # the others do not matter, and each is a slice read again
+        self._show_marks()
+        self._timer.start(0)
+
+    @property
+    def settled(self) -> bool:
+        """Whether all canvases show the planes through the position, with their letters."""
+        drawn = all(canvas.overlays.settled for canvas in self.canvases)
+        return not self._timer.isActive() and drawn
+
+    def _catch_up(self) -> None:
+        """Move one canvas, so that the event loop can draw it before the next is moved.
+
+        Only the axis normal to its plane is set: napari reads a slice again if another changes.
+        """
+        for canvas, _ in self._each():
+            axis = canvas.dims.order[-3]
             if canvas.dims.point[axis] != self.position[axis]:
                 canvas.dims.set_point(axis, self.position[axis])
-        self._show_marks()
+                self._timer.start(0)
+                return
 
     def _scrolled(self, canvas: Any, _: object = None) -> None:
+        if canvas.dims.ndim != 3:
+            return
         axis = canvas.dims.order[-3]
         if canvas.dims.point[axis] != self.position[axis]:
-            self.position[axis] = canvas.dims.point[axis]
-            self.move(self.position)
+            self.position[axis] = canvas.dims.point[axis]  # on a slice: napari's sliders round
+            self._show_marks()
+            self._timer.start(0)
 
     def _drag(self, canvas: Any, event: Any) -> Iterator[None]:
         active, camera = self.viewer.layers.selection.active, canvas.scene.camera
@@ -235,6 +259,8 @@ class LinkedPlanes(ViewerFollower):
 
     def _order_changed(self, _: object = None) -> None:
         """Show the planes that the viewer does not show."""
+        if self.viewer.dims.ndim != 3:
+            return
         before, self._order = self._order, tuple(self.viewer.dims.order)
         for canvas in self.canvases:
             dims = canvas.model.dims
@@ -245,11 +271,16 @@ class LinkedPlanes(ViewerFollower):
         self.move(self.position)
 
     def _layer_removed(self, _: object = None) -> None:
-        if not any(map(is_scan, self.viewer.layers)):
-            QTimer.singleShot(0, partial(self.open, OFF))
+        QTimer.singleShot(0, self._close_without_scan)  # napari has not removed it yet
+
+    def _close_without_scan(self) -> None:
+        if self.viewer is not None and not any(map(is_scan, self.viewer.layers)):
+            self.open(OFF)
 
     def _each(self) -> list[tuple[Any, CanvasMarks | None]]:
-        return [(self.viewer, self.marks)] + [(x.model, x.marks) for x in self.canvases]
+        """Return viewer and marks of each canvas; those without a volume are left out."""
+        pairs = [(self.viewer, self.marks), *((x.model, x.marks) for x in self.canvases)]
+        return [pair for pair in pairs if pair[0].dims.ndim == 3]
 
     def _show_value(self, _: object = None) -> None:
         """Show value and tissue beside the cursor, in the canvas where it is."""
