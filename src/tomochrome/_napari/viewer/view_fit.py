@@ -9,7 +9,6 @@ from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import find_objects, label
 
 from tomochrome._napari.kit.events import ViewerFollower, before_napari
 from tomochrome._napari.layers.volume_layers import LayerSource, source_of
@@ -202,6 +201,8 @@ def fit_to_body(viewer: Any) -> None:
 
     The body is the largest connected region above `_BODY_HU` of the scan whose letters are shown.
     """
+    from scipy.ndimage import find_objects, label  # slow to import, and not needed to open a panel
+
     layer = lettered_layer(viewer.layers)
     source = None if layer is None else source_of(layer.metadata)
     if source is None or source.shown.is_rgba or viewer.dims.ndisplay != 2:
