@@ -95,6 +95,13 @@ def test_simulated_defects_are_found(body: np.ndarray, name: str) -> None:
         assert set(np.unique(code)) == {0, KINDS.index(kind) + 1}
 
 
+def test_a_dense_spot_without_streaks_is_marked_alone(body: np.ndarray) -> None:
+    spot = body.copy()
+    spot[4, 76:79, 50:53] = 3000  # a clip, as in many clean scans
+    code = find(spot)
+    np.testing.assert_array_equal(code > 0, spot != body)
+
+
 def test_only_the_kinds_asked_for_are_found(body: np.ndarray) -> None:
     damaged = lose_slices(lose_lines(body, 3, rng(), saturated=True).hu, 3, 1, rng()).hu
     both = find(damaged)
