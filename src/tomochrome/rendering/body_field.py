@@ -8,7 +8,7 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import find_objects, gaussian_filter, label, uniform_filter
+from scipy.ndimage import find_objects, label, uniform_filter
 
 from tomochrome.color.chroma import Chroma
 from tomochrome.color.codes import Codes, Mixtures
@@ -17,6 +17,7 @@ from tomochrome.color.photograph_look import Texture
 from tomochrome.color.space import srgb8_of_lab
 from tomochrome.errors import OptionError
 from tomochrome.geometry.affine import apply
+from tomochrome.geometry.blur import blur
 from tomochrome.geometry.orient import closest_axial
 from tomochrome.geometry.resample import resample, spacing_grid
 from tomochrome.rendering.render_presets import Part, RenderPreset, visible_share
@@ -150,7 +151,7 @@ def body_field(
             paints[part.color] = paints.get(part.color, False) | (own > opacity)
         np.maximum(opacity, own, out=opacity)
     check()
-    opacity = gaussian_filter(opacity, _SURFACE, mode="constant", truncate=2.5)
+    opacity = blur(opacity, _SURFACE)  # of air at its border
     _remove_pieces(opacity, preset, spacing)
     if not opacity.any():
         raise _nothing(preset)
@@ -247,13 +248,13 @@ def _opacity(
         member = uniform_filter(member, 5, mode="constant")
         low, high = 0.0, 0.12
     elif part.depth_mm:
-        member = gaussian_filter(member, part.depth_mm * millimeter, mode="nearest", truncate=2.0)
+        member = blur(member, part.depth_mm * millimeter)
         low, high = 0.8, 0.95
     else:
-        member = gaussian_filter(member, _SOFTNESS * voxel, mode="nearest", truncate=2.5)
+        member = blur(member, _SOFTNESS * voxel)
     check()
     hus, opacity = np.asarray(part.curve, np.float64).T
-    values = gaussian_filter(hu, part.softness * voxel, mode="nearest", truncate=2.5)
+    values = blur(hu, part.softness * voxel)
     for plane, row in zip(member, values, strict=True):
         plane[:] = np.clip((plane - low) / (high - low), 0.0, 1.0) * np.interp(row, hus, opacity)
     return member
@@ -328,5 +329,7 @@ def _add_texture(
 
 
 def _blurred(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    check()
     once = uniform_filter(values, 3, mode="nearest")
+    check()
     return np.asarray(uniform_filter(once, 3, mode="nearest"))
