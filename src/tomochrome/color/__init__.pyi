@@ -5,6 +5,7 @@ from .lighting import Lighting, light, light_slice
 from .palettes import Palette, palette_names
 from .perception import ciede2000
 from .selection import TissueSelection
+from .slab import Slab, light_slab
 from .view import LitVolume, light_3d
 
 __all__ = [
@@ -13,6 +14,7 @@ __all__ = [
     "Lighting",
     "LitVolume",
     "Palette",
+    "Slab",
     "TissueSelection",
     "ciede2000",
     "fit_chroma",
@@ -20,6 +22,7 @@ __all__ = [
     "lab_to_srgb8",
     "light",
     "light_3d",
+    "light_slab",
     "light_slice",
     "palette_names",
     "srgb_to_lab",

@@ -103,6 +103,14 @@ class CodeTable:
         return np.asarray(self.cells.astype(np.uint32) | shown, dtype=np.uint32)
 
 
+def cells_of(ab: NDArray[np.float32]) -> NDArray[np.intp]:
+    """Return the columns of the color table for colors (..., 2), filled; see `ColorTable`."""
+    cells, needed = np.empty(ab.size // 2, np.int32), np.zeros(SIDE * SIDE, bool)
+    mark_cells(ab.reshape(-1, 2), np.ones(1, np.float32), cells, needed)
+    TABLE.ensure(np.flatnonzero(needed).astype(np.int32))
+    return cells.reshape(ab.shape[:-1]).astype(np.intp)
+
+
 def fade_curve(min_confidence: float) -> NDArray[np.float32]:
     """Return the factor for the chroma at each confidence 0..255.
 

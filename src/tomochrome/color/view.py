@@ -12,6 +12,7 @@ from tomochrome.color.chroma import Chroma
 from tomochrome.color.lighting import Lighting, check_scalar, code_table, lit_provenance
 from tomochrome.color.relight import CodeTable, relight
 from tomochrome.color.shading import SkinGaps, render_blocks
+from tomochrome.color.slab import Slab, slab_plane
 from tomochrome.color.table import TABLE
 from tomochrome.geometry.block_grids import block_affine, block_means, block_steps
 from tomochrome.geometry.computed import ComputedArray, full_index
@@ -62,6 +63,8 @@ class LitVolume(ComputedArray):
         self.chroma = chroma.on_grid(volume)
         settings = settings or Lighting.of(volume)
         self._state = ViewState(settings, code_table(self.chroma, settings))
+        #: One slice, indexed by one integer, is the slab around it; None for the slice alone.
+        self.slab: Slab | None = None
         self._gaps: tuple[tuple[int, int, int], SkinGaps] = ((0, 0, 0), {})
 
     @property
@@ -112,6 +115,13 @@ class LitVolume(ComputedArray):
         return self._relit(index[:3], self._state)[..., index[3]]
 
     def _relit(self, spatial: tuple[Any, ...], state: ViewState) -> NDArray[np.uint8]:
+        axes = [axis for axis, index in enumerate(spatial) if not isinstance(index, slice)]
+        if self.slab is not None and len(axes) == 1:
+            (axis,), index = axes, spatial[axes[0]]
+            plane = slab_plane(
+                self.volume, self.chroma, axis, index, self.slab, state.codes, state.settings
+            )
+            return plane[tuple(spatial[other] for other in range(3) if other != axis)]
         return relight(
             np.asarray(self.volume.voxels[spatial]),
             self.chroma.code[spatial],

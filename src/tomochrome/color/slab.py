@@ -1,0 +1,249 @@
+"""Slabs: adjacent slices projected into one, by mean, maximum or minimum, in color."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, Final, Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tomochrome.color.chroma import Chroma
+from tomochrome.color.lighting import Lighting, check_scalar, code_table, lit_provenance
+from tomochrome.color.projection_kernels import extreme_of_voxels, mean_of_voxels
+from tomochrome.color.relight import ALPHA_WORDS, CodeTable, cells_of, relight
+from tomochrome.color.table import GREY_EDGES, GREY_LEVELS, TABLE
+from tomochrome.errors import OptionError
+from tomochrome.runtime import check
+from tomochrome.runtime.kernels import over_chunks
+from tomochrome.volume import Volume
+from tomochrome.windowing import DEFAULT, Window, luminance
+
+Projection = Literal["mean", "maximum", "minimum"]
+PROJECTIONS: Final[tuple[Projection, ...]] = get_args(Projection)
+MAX_THICKNESS_MM: Final = 500.0
+_ROWS: Final = 64  # of a plane, between two calls of `check`
+
+
+@dataclass(frozen=True)
+class Slab:
+    """How adjacent slices are projected into one.
+
+    Parameters
+    ----------
+    projection
+        ``"mean"``, ``"maximum"`` or ``"minimum"`` of the Hounsfield values.
+    thickness_mm
+        Slices belong to the slab if their centers lie within half of this on either side of the
+        middle one; 0 to `MAX_THICKNESS_MM`. A slab thinner than two slices is the middle slice.
+
+    Raises
+    ------
+    OptionError
+        If the projection is unknown, or the thickness is out of range.
+    """
+
+    projection: Projection
+    thickness_mm: float
+
+    def __post_init__(self) -> None:
+        if self.projection not in PROJECTIONS:
+            names = ", ".join(PROJECTIONS)
+            raise OptionError(
+                f"the projection of a slab is one of {names}, not {self.projection!r}"
+            )
+        if not 0.0 <= self.thickness_mm <= MAX_THICKNESS_MM:
+            raise OptionError(
+                f"a slab is from 0 to {MAX_THICKNESS_MM:g} mm thick, not {self.thickness_mm:g} mm"
+            )
+
+    def __str__(self) -> str:
+        return f"{self.projection} over {self.thickness_mm:g} mm"
+
+    def slices(self, index: int, spacing_mm: float, count: int) -> slice:
+        """Return the slices of the slab around a slice, clipped to the volume.
+
+        Parameters
+        ----------
+        index
+            The middle slice; negative from the end.
+        spacing_mm
+            Distance of adjacent slices.
+        count
+            Number of slices of the volume.
+
+        Returns
+        -------
+        slice
+            Slices of the volume on the axis normal to the slab.
+
+        Raises
+        ------
+        OptionError
+            If there is no such slice.
+        """
+        if not -count <= index < count:
+            raise OptionError(f"a volume of {count} slices has no slice {index}")
+        # 1e-6: 5 mm hold the slices 2.5 mm apart although spacings are not exact in binary
+        middle, reach = index % count, math.floor(self.thickness_mm / 2 / spacing_mm + 1e-6)
+        return slice(max(0, middle - reach), middle + reach + 1)
+
+
+def light_slab(
+    volume: Volume,
+    chroma: Chroma,
+    index: int,
+    slab: Slab,
+    window: str | Window = DEFAULT,
+    *,
+    axis: int = 0,
+    **settings: Any,
+) -> Volume:
+    """Return a colored slab: one slice whose L* is that of the projected Hounsfield values.
+
+    The color is that of the voxels which made it: for maximum and minimum the color of the voxel
+    with this value (the first, if there are several), for the mean the mean (a*, b*). Voxels
+    outside the scan do not contribute.
+
+    Parameters
+    ----------
+    volume, chroma
+        As for `tomochrome.light`.
+    index
+        The middle slice of the slab.
+    slab
+        Projection and thickness.
+    window
+        As for `tomochrome.light`.
+    axis
+        The axis normal to the slab: 0 (z), 1 (y) or 2 (x).
+    **settings
+        Further parameters of `Lighting`: saturation, min_confidence, palette, alpha, tissues.
+
+    Returns
+    -------
+    Volume
+        uint8 (z, y, x, 4), unit ``"RGBA"``, with one voxel along ``axis``, at the position of the
+        middle slice and with its spacing. A pixel is restored if a voxel of the slab is, and
+        outside if all are.
+
+    Raises
+    ------
+    OptionError
+        If a setting is invalid, or there is no such slice or axis.
+    InputError
+        If ``volume`` is RGBA already.
+    GeometryError
+        If the grids differ.
+    Cancelled
+        If the user cancelled.
+
+    Examples
+    --------
+    >>> vessels = light_slab(ct, chroma, 40, Slab("maximum", 10))      # doctest: +SKIP
+    """
+    check_scalar(volume)
+    if axis not in (0, 1, 2):
+        raise OptionError(f"the axis of a slab is 0 (z), 1 (y) or 2 (x), not {axis}")
+    lighting = Lighting.of(volume, window, **settings)
+    chroma = chroma.on_grid(volume)
+    plane = slab_plane(volume, chroma, axis, index, slab, code_table(chroma, lighting), lighting)
+    affine = volume.affine.copy()
+    affine[:3, 3] += affine[:3, axis] * (index % volume.shape[axis])
+    part = (*[slice(None)] * axis, slab.slices(index, volume.spacing[axis], volume.shape[axis]))
+    outside, restored = (
+        None if mask is None else combine(mask[part], axis=axis, keepdims=True)
+        for mask, combine in ((volume.outside, np.all), (volume.restored, np.any))
+    )
+    provenance = lit_provenance(volume, chroma, lighting)
+    provenance = replace(
+        provenance.add(f"slab: {slab}, axis {'zyx'[axis]}, around slice {index}"),
+        extra={**provenance.extra, "slab": str(slab)},
+    )
+    rgba = np.expand_dims(plane, axis)
+    return Volume(rgba, affine, "RGBA", provenance, outside=outside, restored=restored)
+
+
+def slab_plane(
+    volume: Volume,
+    chroma: Chroma,
+    axis: int,
+    index: int,
+    slab: Slab,
+    codes: CodeTable,
+    lighting: Lighting,
+) -> NDArray[np.uint8]:
+    """Return the RGBA of a slab, of a chroma map on the grid of its volume.
+
+    Parameters
+    ----------
+    volume, chroma, axis, index, slab
+        As for `light_slab`.
+    codes, lighting
+        The colors of the codes, and window and opacity.
+
+    Returns
+    -------
+    numpy.ndarray
+        uint8 (n, m, 4): the other two axes of the volume, and RGBA.
+
+    Raises
+    ------
+    OptionError
+        If there is no such slice.
+    Cancelled
+        If the user cancelled.
+    """
+    within = slab.slices(index, volume.spacing[axis], volume.shape[axis])
+    middle = index % volume.shape[axis] - within.start
+    part = (*(slice(None),) * axis, within)
+    # the axis of the slab last: (n, m, depth), views
+    values, code, confidence = (
+        np.moveaxis(np.asarray(array[part]), axis, -1)
+        for array in (volume.voxels, chroma.code, chroma.confidence)
+    )
+    values = values.astype(
+        np.int16 if np.can_cast(values.dtype, np.int16) else np.float32, copy=False
+    )
+    missing = np.zeros((0, 0, 0), bool)
+    if volume.outside is not None:
+        missing = np.moveaxis(volume.outside[part], axis, -1)
+    shape = values.shape[:2]
+    if slab.projection == "mean" and values.shape[2] > 1:
+        hu, clear = np.empty(shape, np.float32), np.empty(shape, bool)
+        ab, lit = np.empty((*shape, 2), np.float32), codes.lit(lighting.alpha)
+        _by_rows(mean_of_voxels, (values, missing, code, confidence), (lit,), (hu, ab, clear))
+        grey = np.searchsorted(GREY_EDGES, luminance(hu, lighting.window))
+        alpha = np.where(clear, np.uint8(0), lighting.alpha(hu))
+        words = TABLE.words[cells_of(ab) * GREY_LEVELS + grey] | ALPHA_WORDS[alpha]
+        return words.view(np.uint8).reshape(*shape, 4)
+    best = np.full(shape, middle, np.int64)
+    if values.shape[2] > 1:
+        sign = 1 if slab.projection == "maximum" else -1
+        _by_rows(extreme_of_voxels, (values, missing), (sign,), (best,))
+    values, code, confidence = (
+        np.take_along_axis(array, best[..., None], -1)[..., 0]
+        for array in (values, code, confidence)
+    )
+    return relight(values, code, confidence, codes, lighting.window, lighting.alpha)
+
+
+def _by_rows(
+    compiled: Callable[..., None],
+    voxels: tuple[NDArray[Any], ...],
+    parameters: tuple[Any, ...],
+    outputs: tuple[NDArray[Any], ...],
+) -> None:
+    """Run a compiled loop on all rows of a plane, in several threads."""
+
+    def work(start: int, stop: int) -> None:
+        for row in range(start, stop, _ROWS):
+            check()
+            rows = slice(row, min(row + _ROWS, stop))
+            compiled(
+                *(array[rows] for array in voxels), *parameters, *(out[rows] for out in outputs)
+            )
+
+    over_chunks(work, len(outputs[0]), least=_ROWS)
