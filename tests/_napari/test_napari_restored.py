@@ -66,7 +66,7 @@ def test_a_scan_with_restored_voxels_is_hatched(viewer, restored, small_ct):
 
 @pytest.mark.parametrize("axis", [0, 1, 2])
 def test_lines_lie_over_restored_voxels_in_every_plane(restored, axis):
-    picture = HatchPicture(restored.restored)
+    picture = HatchPicture(restored.restored, restored.spacing)
     assert picture.shape == (*restored.shape, 4)
     for k in range(restored.shape[axis]):
         index = [slice(None)] * 3

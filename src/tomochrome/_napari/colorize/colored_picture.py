@@ -114,6 +114,7 @@ class ColoredPicture(RenderedByWorker, LitVolume):
         if self._grey is None or self._grey[0] is not state:
             settings = state.settings.replace(saturation=0.0)
             self._grey = state, LitVolume(self.volume, self.chroma, settings)
+        self._grey[1].slab = self.slab
         return self._grey[1]
 
     def render(self, steps: Steps) -> Rendering:

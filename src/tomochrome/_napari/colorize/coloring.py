@@ -84,7 +84,9 @@ def finished_layer(
     for name in palette_names():
         check()
         lit.prepare(lit.settings.replace(palette=name))
-    _ = lit[ct.shown.shape[0] // 2]
+    for slab in (color.Slab("mean", 10), color.Slab("maximum", 10), None):
+        lit.slab = slab
+        _ = lit[ct.shown.shape[0] // 2]
     # Creating a layer slices it and renders its thumbnail; only adding it needs the GUI thread.
     name = f"{layer.name} · {model_title(chroma.model)}{note}"
     source = LayerSource("color", ct.stored, ct.shown, chroma)

@@ -17,6 +17,7 @@ from tomochrome._napari.kit.events import Connections, ViewerFollower, follower_
 from tomochrome._napari.kit.panel_bases import DockedPanel
 from tomochrome._napari.layers.volume_layers import colored_layers, source_of
 from tomochrome._napari.viewer.canvas_marks import PLANES, CanvasMarks
+from tomochrome._napari.viewer.color_slabs import ColorSlabs
 from tomochrome._napari.viewer.linked_canvas import LinkedCanvas, drag_view
 from tomochrome._napari.viewer.orientation import is_scan
 from tomochrome._napari.viewer.readout import main_window, tissue_at
@@ -60,6 +61,8 @@ class LinkedPlanes(ViewerFollower):
         self.changed: list[Callable[[], None]] = []  #: called when the mode has changed
         self.marks: CanvasMarks | None = None  #: over the canvas of the viewer, once needed
         self._shows_value = False
+        self._slabs = follower_of(viewer, ColorSlabs)
+        self._slabs.changed.append(weakly(self._slab_changed))
         self._column: CanvasColumn | None = None
         self._connections = Connections()
         self._order = ORDERS[0]  # of the viewer, when the planes were last arranged
@@ -173,11 +176,11 @@ class LinkedPlanes(ViewerFollower):
                 callbacks.remove(call)
         viewer.mouse_double_click_callbacks += self._napari
         if self.marks is not None:
-            self.marks.title, self.marks.position = "", None
-            self.marks.update()
+            self.marks.position = None
         for canvas in self.canvases:
             canvas.release()
         self.canvases = []
+        self._show_marks()
         column.setParent(None)
         column.deleteLater()
 
@@ -290,18 +293,29 @@ class LinkedPlanes(ViewerFollower):
                 marks.text = tissue_at(self.viewer.layers, canvas.cursor.position) if shown else ""
                 marks.update()
 
+    def _slab_changed(self) -> None:
+        """Name the slab on every canvas, without linked planes too."""
+        self._own()
+        self._show_marks()
+
     def _show_marks(self, _: object = None) -> None:
+        slab = self._slabs.slab
         for canvas, marks in self._each():
             if marks is None:
                 continue
             dims = canvas.dims
             axis, *shown = dims.order[-3:]
             name, marks.color = PLANES[axis]
-            marks.title = f"{name} {dims.current_step[axis] + 1} / {dims.nsteps[axis]}"
+            parts = [f"{name} {dims.current_step[axis] + 1} / {dims.nsteps[axis]}"]
             if self.mode == GREY_MODE:
-                marks.title += " · color" if canvas is self.viewer else " · grayscale"
-            else:
+                parts.append("color" if canvas is self.viewer else "grayscale")
+            elif self.mode == PLANES_MODE:
                 marks.position = self.position
+            else:
+                parts = []
+            if slab is not None and parts[1:] != ["grayscale"]:
+                parts.append(f"color: {slab}" if parts[1:] != ["color"] else str(slab))
+            marks.title = " · ".join(parts)
             marks.colors = tuple(PLANES[line][1] for line in reversed(shown))
             marks.update()
 

@@ -16,6 +16,7 @@ from tomochrome._napari.layers.volume_layers import (
     layer_transform,
     source_of,
 )
+from tomochrome.color import Slab
 from tomochrome.color.hatch import LEGEND, STRENGTH, hatch_lines
 from tomochrome.geometry.computed import ComputedArray, full_index
 from tomochrome.volume import RESTORED
@@ -32,12 +33,16 @@ class HatchPicture(ComputedArray):
     ----------
     mask
         Booleans (z, y, x).
+    spacing
+        Of the voxels along (z, y, x), in mm.
     """
 
     dtype = np.dtype(np.uint8)
 
-    def __init__(self, mask: NDArray[np.bool_]) -> None:
+    def __init__(self, mask: NDArray[np.bool_], spacing: tuple[float, ...]) -> None:
         self.mask = mask
+        self.spacing = spacing
+        self.slab: Slab | None = None  #: a plane has the marked voxels of the slab around it
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -47,7 +52,16 @@ class HatchPicture(ComputedArray):
     def __getitem__(self, key: Any) -> NDArray[np.uint8]:
         """Return the indexed voxels; a volume, which napari shows in 3D, is one clear voxel."""
         index = full_index(key, 4)
-        marked = self.mask[index[:3]]
+        spatial = list(index[:3])
+        axes = [axis for axis, item in enumerate(spatial) if not isinstance(item, slice)]
+        if self.slab is not None and len(axes) == 1:
+            (axis,) = axes
+            spatial[axis] = self.slab.slices(
+                spatial[axis], self.spacing[axis], self.mask.shape[axis]
+            )
+            marked = self.mask[tuple(spatial)].any(axis=axis)
+        else:
+            marked = self.mask[tuple(spatial)]
         if marked.ndim == 3:
             return np.zeros((1, 1, 1, 4), np.uint8)[..., index[3]]
         rgba = np.zeros((*marked.shape, 4), np.uint8)
@@ -121,7 +135,7 @@ class RestoredHatching(ViewerFollower):
     def _add(self, viewer: Any, layer: Any) -> Any:
         source = source_of(layer.metadata)
         assert source is not None and source.shown.restored is not None
-        picture = HatchPicture(source.shown.restored)
+        picture = HatchPicture(source.shown.restored, source.shown.spacing)
         origin = LayerSource("derived", source.stored, source.shown)
         data, keywords, kind = color_layer(picture, origin, layer_transform(layer), RESTORED)
         keywords |= {"interpolation2d": "nearest", "visible": False}

@@ -1,4 +1,4 @@
-"""Buttons and switches for the view: linked planes, fit to the body, wheel, value at the cursor."""
+"""Buttons and switches for the view: linked planes, slabs, fit to the body, wheel, cursor."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ from typing import Any
 
 from qtpy.QtWidgets import QCheckBox, QPushButton, QWidget
 
-from tomochrome._napari.kit.controls import stacked
+from tomochrome._napari.kit.controls import form, stacked
 from tomochrome._napari.kit.events import follower_of
 from tomochrome._napari.kit.narrow_widgets import WrappingRow
+from tomochrome._napari.viewer.color_slabs import SlabField
 from tomochrome._napari.viewer.linked_planes import (
     FIT_KEY,
     GREY_MODE,
@@ -48,8 +49,9 @@ class ViewControls(QWidget):
         self.value.setToolTip("Show Hounsfield units and tissue beside the cursor")
         self.value.setChecked(planes.shows_value)
         self.value.toggled.connect(lambda shows: setattr(planes, "shows_value", shows))
+        self.slab = SlabField(viewer, self)
         row = WrappingRow(*((button, 1) for button in (*self.modes.values(), self.fit)))
-        stacked(self, row, self.wheel, self.value, margins=0)
+        stacked(self, row, form(("Slab", self.slab)), self.wheel, self.value, margins=0)
         planes.changed.append(self._mode_changed)
         self._mode_changed()
 
@@ -60,3 +62,4 @@ class ViewControls(QWidget):
     def release(self) -> None:
         """Stop following the viewer."""
         self._planes.changed.remove(self._mode_changed)
+        self.slab.release()
