@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from tomochrome.color.chroma import Chroma
 from tomochrome.color.lighting import Lighting, check_scalar, code_table, lit_provenance
-from tomochrome.color.projection_kernels import extreme_of_voxels, mean_of_voxels
 from tomochrome.color.relight import ALPHA_WORDS, CodeTable, cells_of, relight
+from tomochrome.color.slab_projection_kernels import extreme_of_voxels, mean_of_voxels
 from tomochrome.color.table import GREY_EDGES, GREY_LEVELS, TABLE
 from tomochrome.errors import OptionError
 from tomochrome.runtime import check
