@@ -56,6 +56,12 @@ def test_the_panels_are_in_their_menus_and_under_plugins(manifest):
     assert restore.command == widgets["Restore"]
     (item,) = manifest.contributions.menus["napari/layers/register"]
     assert item.command == widgets["Register & checkerboard"]
+    measuring = manifest.contributions.menus["napari/layers/measure"]
+    assert [item.command.partition(".")[2] for item in measuring] == [
+        "measure",
+        "save_measurements",
+        "open_measurements",
+    ]
     opening, export = manifest.contributions.menus["napari/file/io_utilities"]
     assert opening.command == widgets["Open a scan"]
     assert export.command == widgets["Export"]

@@ -8,6 +8,13 @@ from tomochrome.geometry.affine import (
     same_grid,
     to_nifti_affine,
 )
+from tomochrome.geometry.measurement import (
+    Measurement,
+    describe_measurement,
+    mask_statistics,
+    measure,
+    region_statistics,
+)
 from tomochrome.geometry.orient import (
     closest_axial,
     edge_letters,
@@ -19,13 +26,18 @@ from tomochrome.geometry.sitk import from_sitk, to_sitk
 
 __all__ = [
     "LPS_FROM_RAS",
+    "Measurement",
     "closest_axial",
+    "describe_measurement",
     "edge_letters",
     "from_nifti_affine",
     "from_sitk",
     "lps_to_ras",
+    "mask_statistics",
+    "measure",
     "orientation_letters",
     "ras_to_lps",
+    "region_statistics",
     "reorient_like",
     "resample",
     "same_grid",

@@ -12,7 +12,6 @@ from typing import Final, Literal, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from skimage.draw import polygon
 
 from tomochrome.errors import InputError
 from tomochrome.geometry.affine import apply
@@ -165,6 +164,8 @@ def region_statistics(volume: Volume, points: ArrayLike) -> dict[str, float]:
     number = int(np.rint(vertices[0, axis]))
     if not 0 <= number < volume.shape[axis]:
         raise InputError("the region is outside the scan; draw it inside")
+    from skimage.draw import polygon  # for start time
+
     rows, columns = np.delete(vertices, axis, axis=1).T
     where = list(polygon(rows, columns, np.delete(volume.shape, axis)))
     where.insert(axis, np.full(len(where[0]), number))

@@ -3,6 +3,7 @@ from .dicom.source_study import SourceStudy, source_study
 from .dicom.tissue_segmentation import write_segmentation
 from .image_formats import is_colored_scan
 from .listing import find
+from .measurement_file import read_measurements, write_measurements
 from .reading import read
 from .series_item import Found, Item, Skipped
 from .surfaces import surface, write_surfaces
@@ -21,10 +22,12 @@ __all__ = [
     "is_colored_scan",
     "open_colored",
     "read",
+    "read_measurements",
     "save_colored",
     "source_study",
     "surface",
     "write",
+    "write_measurements",
     "write_segmentation",
     "write_surfaces",
 ]

@@ -1,0 +1,193 @@
+"""Measuring on a scan: a Shapes layer whose readouts in mm and HU follow the shapes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+from weakref import WeakKeyDictionary
+
+import napari
+import numpy as np
+from napari.layers import Layer, Shapes
+from napari.utils.notifications import show_error, show_info, show_warning
+from qtpy.QtWidgets import QFileDialog
+
+from tomochrome._napari.kit.events import ViewerFollower, follower_of, weakly
+from tomochrome._napari.layers.layer_volumes import Placed, check_volume_layer, place
+from tomochrome._napari.layers.volume_layers import grey_layer, layer_transform, source_of
+from tomochrome._napari.viewer.orientation import is_scan
+from tomochrome.errors import InputError, TomochromeError
+from tomochrome.geometry.affine import apply
+from tomochrome.geometry.measurement import Measurement, describe_measurement, measure
+from tomochrome.io.measurement_file import read_measurements, write_measurements
+from tomochrome.notices import sentence
+
+COLUMN: Final = "measured"  #: the feature that holds the readouts
+NOT_MEASURABLE: Final = "not measurable"
+_COLOR: Final = "#ffe14d"
+_WIDTH_MM: Final = 0.8
+_FILES: Final = "Measurements (*.json)"
+
+
+class Measuring(ViewerFollower):
+    """The Shapes layers of a viewer that measure its scans."""
+
+    def __init__(self, viewer: Any) -> None:
+        super().__init__(viewer)
+        self._placed: WeakKeyDictionary[Layer, Placed] = WeakKeyDictionary()
+        self._scans: WeakKeyDictionary[Layer, Layer] = WeakKeyDictionary()
+        self._texts: WeakKeyDictionary[Layer, dict[tuple[str, bytes], str]] = WeakKeyDictionary()
+        viewer.layers.events.removed.connect(weakly(self._removed))
+
+    def layer_of(self, scan: Layer) -> Any:
+        """Return the Shapes layer of a scan, which is added at first."""
+        for layer, measured in self._scans.items():
+            if measured is scan and layer in self.viewer.layers:
+                return layer
+        placed = place(scan)
+        layer = Shapes(
+            ndim=3,
+            name=f"{scan.name} measured",
+            features={COLUMN: np.array([], dtype=object)},
+            text={"string": f"{{{COLUMN}}}", "color": _COLOR, "size": 11, "anchor": "upper_left"},
+            edge_color=_COLOR,
+            face_color="transparent",
+            opacity=1.0,
+            edge_width=_WIDTH_MM / scan.scale[-1],
+            **layer_transform(scan),
+        )
+        self._placed[layer], self._scans[layer] = placed, scan
+        self.viewer.add_layer(layer)
+        update = weakly(self._update)
+        for emitter in (layer.events.data, layer.events.set_data):  # while dragging: set_data
+            emitter.connect(lambda event: update(event.source))
+        return layer
+
+    def chosen(self) -> Any:
+        """Return the Shapes layer of the selected scan, or the selected one.
+
+        Raises
+        ------
+        InputError
+            If no scan is selected, or a view of other layers.
+        """
+        active = self.viewer.layers.selection.active
+        if active in self._placed:
+            return active
+        scan = active or next(filter(is_scan, reversed(self.viewer.layers)), None)
+        if scan is None:
+            raise InputError("there is no scan to measure; open one first")
+        check_volume_layer(scan)
+        source = source_of(scan.metadata)
+        if source is not None and source.role == "derived":
+            raise InputError(f"'{scan.name}' shows other layers; select the scan to measure")
+        grey = None if source is None else grey_layer(self.viewer.layers, scan, source)
+        return self.layer_of(scan if grey is None else grey)
+
+    def measurements(self, layer: Any) -> list[Measurement | None]:
+        """Return what each shape of a layer measures; None for what is not measurable."""
+        each = zip(layer.data, layer.shape_type, strict=True)
+        return [self._measure(layer, data, kind) for data, kind in each]
+
+    def _measure(self, layer: Any, data: Any, kind: str) -> Measurement | None:
+        placed = self._placed[layer]
+        points = placed.patient_points(layer, data)
+        index = apply(np.linalg.inv(placed.volume.affine), points)
+        try:
+            return measure(placed.volume, kind, index)  # type: ignore[arg-type]
+        except InputError:
+            return None
+
+    def _update(self, layer: Any) -> None:
+        """Show the readouts of the shapes, measuring only those that have changed."""
+        if layer not in self._placed:
+            return
+        before = self._texts.get(layer, {})
+        texts, readouts = {}, []
+        for data, kind in zip(layer.data, layer.shape_type, strict=True):
+            key = (kind, np.asarray(data).tobytes())
+            if key not in before:
+                measured = self._measure(layer, data, kind)
+                before[key] = NOT_MEASURABLE if measured is None else describe_measurement(measured)
+            texts[key] = before[key]
+            readouts.append(texts[key])
+        self._texts[layer] = texts
+        if list(layer.features.get(COLUMN, ())) != readouts:
+            layer.features = {COLUMN: np.array(readouts, dtype=object)}
+
+    def _removed(self, event: Any) -> None:
+        """Forget a removed scan, whose voxels would stay in memory; its readouts stay."""
+        for layer in [x for x, scan in self._scans.items() if event.value in (x, scan)]:
+            self._placed.pop(layer, None)
+            self._scans.pop(layer, None)
+
+    def save(self, path: str, *, force: bool = False) -> None:
+        """Save what the chosen layer measures."""
+        measured = self.measurements(self.chosen())
+        if not any(measured):
+            raise InputError("nothing is measured yet; draw a line or a region first")
+        write_measurements([x for x in measured if x is not None], path, force=force)
+        if None in measured:
+            show_warning(f"{measured.count(None)} shapes are not measurable and were not saved.")
+
+    def open(self, path: str) -> None:
+        """Add the measurements of a file to the chosen layer; their values are measured anew."""
+        saved = read_measurements(path)
+        layer = self.chosen()
+        placed, before = self._placed[layer], len(layer.data)
+        # Rounded, because napari shows a shape in the slice on which all its points lie.
+        data = [np.round(placed.layer_points(layer, each.points), 6) for each in saved]
+        if data:
+            layer.add(data, shape_type=[each.shape for each in saved])
+        again = self.measurements(layer)[before:]
+        pairs = zip(saved, again, strict=True)
+        other = sum(new is None or not _agree(old, new) for old, new in pairs)
+        if other:
+            show_warning(
+                f"{other} of {len(saved)} measurements have other values here than in the file; "
+                "check that it belongs to this scan."
+            )
+
+
+def _agree(saved: Measurement, measured: Measurement) -> bool:
+    """Return whether two measurements have the same values, but for rounding."""
+    return saved.values.keys() == measured.values.keys() and all(
+        np.isclose(value, measured.values[name], rtol=1e-3, atol=1e-2)
+        for name, value in saved.values.items()
+    )
+
+
+def _try(action: Callable[[], object]) -> None:
+    try:
+        action()
+    except TomochromeError as error:
+        show_error(sentence(error))
+
+
+def start_measuring(viewer: napari.Viewer) -> None:
+    """Draw measurements on the selected scan: a menu entry."""
+
+    def start() -> None:
+        layer = follower_of(viewer, Measuring).chosen()
+        viewer.layers.selection.active = layer
+        layer.mode = "add_line"
+        show_info("Line: mm. Path of 3 points: angle. Area: HU.")
+
+    _try(start)
+
+
+def save_measurements(viewer: napari.Viewer) -> None:
+    """Save the measurements of the selected scan: a menu entry."""
+    path, _ = QFileDialog.getSaveFileName(None, "Save measurements", "measurements.json", _FILES)
+    if path:
+        named = path if Path(path).suffix else f"{path}.json"
+        # The dialog has asked about the path as it was typed.
+        _try(lambda: follower_of(viewer, Measuring).save(named, force=named == path))
+
+
+def open_measurements(viewer: napari.Viewer) -> None:
+    """Open measurements on the selected scan: a menu entry."""
+    path, _ = QFileDialog.getOpenFileName(None, "Open measurements", "", _FILES)
+    if path:
+        _try(lambda: follower_of(viewer, Measuring).open(path))

@@ -1,0 +1,152 @@
+"""Measuring on a scan: readouts that follow the shapes, files, and refusals."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from napari.components import ViewerModel
+from napari.layers import Layer
+from qtpy.QtCore import QPoint, Qt
+from qtpy.QtTest import QTest
+from qtpy.QtWidgets import QFileDialog
+
+from marker_cases import marked, turned
+from tomochrome._napari.kit.events import follower_of
+from tomochrome._napari.layers.volume_layers import source_of, volume_layer
+from tomochrome._napari.viewer.measure_shapes import (
+    COLUMN,
+    NOT_MEASURABLE,
+    Measuring,
+    open_measurements,
+    save_measurements,
+    start_measuring,
+)
+from tomochrome.errors import InputError
+
+SQUARE = np.array([(5, 20, 16), (5, 20, 24), (5, 28, 24), (5, 28, 16)])
+
+
+def readouts(layer) -> list[str]:
+    return list(layer.features[COLUMN])
+
+
+@pytest.fixture
+def measuring(qapp, small_ct):
+    viewer = ViewerModel()
+    viewer.add_layer(Layer.create(*volume_layer(small_ct, "head")))
+    measuring = follower_of(viewer, Measuring)
+    measuring.kept = viewer
+    return measuring
+
+
+def test_readouts_follow_the_shapes(measuring):
+    layer = measuring.chosen()
+    assert measuring.chosen() is layer
+    layer.add(np.array([(5, 0, 0), (5, 3, 4)]), shape_type="line")
+    layer.add(np.array([(5, 9, 0), (5, 0, 0), (5, 0, 9)]), shape_type="path")
+    layer.add(SQUARE + np.array((0, 0.5, 0.5)), shape_type="rectangle")
+    assert readouts(layer)[:2] == ["20.0 mm", "90.0°"]
+    assert readouts(layer)[2].startswith("1024 mm²\nmean ")
+    layer.data = [np.array([(5, 0, 0), (5, 0, 10)]), *layer.data[1:]]
+    assert readouts(layer)[0] == "40.0 mm"
+    layer.selected_data = {1}
+    layer.remove_selected()
+    assert [text.split("\n")[0] for text in readouts(layer)] == ["40.0 mm", "1024 mm²"]
+    layer.add(SQUARE + np.array((99, 0, 0)), shape_type="polygon")
+    assert readouts(layer)[2] == NOT_MEASURABLE
+
+
+def test_two_scans_keep_their_own_readouts(measuring, small_ct):
+    first = measuring.chosen()
+    viewer = measuring.viewer
+    other = small_ct.with_voxels(np.full(small_ct.shape, 7, np.int16))
+    viewer.layers.selection.active = viewer.add_layer(Layer.create(*volume_layer(other, "b")))
+    second = measuring.chosen()
+    assert first is not second
+    for layer in (first, second):
+        layer.add(SQUARE, shape_type="polygon")
+    assert "mean 7 HU, sd 0" in readouts(second)[0]
+    assert "mean 7 HU" not in readouts(first)[0]
+
+
+def test_a_file_brings_the_same_places_of_an_oblique_scan(qapp, tmp_path):
+    volume = turned(marked(), 12, -9, 7)
+    viewer = ViewerModel()
+    viewer.add_layer(scan := Layer.create(*volume_layer(volume)))
+    measuring = follower_of(viewer, Measuring)
+    layer = measuring.chosen()
+    z, y, x = (n // 2 for n in source_of(scan.metadata).shown.shape)
+    layer.add(np.array([(z, 1, 1), (z, y, x)]), shape_type="line")
+    layer.add(np.array([(z, 1, 1), (z, 1, x), (z, y, x), (z, y, 1)]), shape_type="ellipse")
+    measuring.save(tmp_path / "m.json")
+    measuring.open(tmp_path / "m.json")
+    assert readouts(layer)[2:] == readouts(layer)[:2]
+    np.testing.assert_array_equal(layer.data[2], layer.data[0])
+    (line, _) = measuring.measurements(layer)[:2]
+    shown = source_of(scan.metadata).shown.affine
+    np.testing.assert_allclose(line.points[0], (shown @ (z, 1, 1, 1))[:3])
+
+
+def test_measurements_of_another_scan_are_told(measuring, small_ct, tmp_path, monkeypatch):
+    layer = measuring.chosen()
+    layer.add(SQUARE, shape_type="polygon")
+    measuring.save(tmp_path / "m.json")
+    other = small_ct.with_voxels(np.zeros(small_ct.shape, np.int16))
+    viewer = measuring.viewer
+    viewer.layers.selection.active = viewer.add_layer(Layer.create(*volume_layer(other, "b")))
+    told = []
+    monkeypatch.setattr("tomochrome._napari.viewer.measure_shapes.show_warning", told.append)
+    measuring.open(tmp_path / "m.json")
+    assert told[0].startswith("1 of 1 measurements have other values")
+
+
+def test_a_removed_scan_is_forgotten(measuring):
+    layer = measuring.chosen()
+    layer.add(SQUARE, shape_type="polygon")
+    before = readouts(layer)
+    measuring.viewer.layers.remove("head")
+    assert not measuring._placed
+    layer.data = [np.asarray(layer.data[0]) + 1]
+    assert readouts(layer) == before
+
+
+def test_what_is_no_scan_is_refused(measuring, tmp_path):
+    with pytest.raises(InputError, match="nothing is measured"):
+        measuring.save(tmp_path / "m.json")
+    viewer = measuring.viewer
+    viewer.layers.selection.active = viewer.add_points(np.zeros((1, 3)))
+    with pytest.raises(InputError, match="not a volume"):
+        measuring.chosen()
+    with pytest.raises(InputError, match="no scan"):
+        follower_of(ViewerModel(), Measuring).chosen()
+
+
+@pytest.mark.gui
+def test_a_line_drawn_in_the_window_reads_its_length(
+    painted, window, small_ct, qtbot, tmp_path, monkeypatch
+):
+    window.add_layer(Layer.create(*volume_layer(small_ct, "head")))
+    start_measuring(window)
+    layer = window.layers.selection.active
+    canvas = window.window._qt_window._qt_viewer.canvas.native
+    start = canvas.rect().center()
+    qtbot.wait(50)
+    QTest.mouseMove(canvas, start)
+    QTest.mousePress(canvas, Qt.MouseButton.LeftButton, pos=start)
+    for step in (20, 40, 60):
+        QTest.mouseMove(canvas, start + QPoint(step, 0))
+        qtbot.wait(20)
+    live = readouts(layer)
+    QTest.mouseRelease(canvas, Qt.MouseButton.LeftButton, pos=start + QPoint(60, 0))
+    qtbot.wait(20)
+    (text,) = readouts(layer)
+    assert live[0].endswith(" mm")
+    length = 60 / window.scene.camera.zoom * canvas.devicePixelRatioF()
+    assert float(text.split()[0]) == pytest.approx(length, rel=0.05)
+    path = str(tmp_path / "m.json")
+    monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *_: (path[:-5], ""))
+    monkeypatch.setattr(QFileDialog, "getOpenFileName", lambda *_: (path, ""))
+    save_measurements(window)
+    open_measurements(window)
+    assert readouts(layer) == [text, text]
+    window.layers.clear()
