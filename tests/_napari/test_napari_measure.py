@@ -117,8 +117,9 @@ def test_what_is_no_scan_is_refused(measuring, tmp_path):
     viewer.layers.selection.active = viewer.add_points(np.zeros((1, 3)))
     with pytest.raises(InputError, match="not a volume"):
         measuring.chosen()
+    empty = ViewerModel()
     with pytest.raises(InputError, match="no scan"):
-        follower_of(ViewerModel(), Measuring).chosen()
+        follower_of(empty, Measuring).chosen()
 
 
 @pytest.mark.gui
