@@ -22,6 +22,7 @@ from tomochrome._napari.viewer.measure_shapes import (
     start_measuring,
 )
 from tomochrome.errors import InputError
+from tomochrome.volume import Volume
 
 SQUARE = np.array([(5, 20, 16), (5, 20, 24), (5, 28, 24), (5, 28, 16)])
 
@@ -70,7 +71,9 @@ def test_two_scans_keep_their_own_readouts(measuring, small_ct):
 
 
 def test_a_file_brings_the_same_places_of_an_oblique_scan(qapp, tmp_path):
-    volume = turned(marked(), 12, -9, 7)
+    colored = turned(marked(), 12, -9, 7)
+    hu = np.asarray(colored.voxels)[..., 0].astype(np.int16)
+    volume = Volume(hu, colored.affine)
     viewer = ViewerModel()
     viewer.add_layer(scan := Layer.create(*volume_layer(volume)))
     measuring = follower_of(viewer, Measuring)
