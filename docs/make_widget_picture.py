@@ -1,4 +1,4 @@
-"""Draw docs/pictures/widget.png: the panel "Colorize volume" beside a sample patient.
+"""Draw docs/pictures/widget.png, "Colorize volume" beside a sample patient, and planes.png.
 
 Run it on a screen or under Xvfb::
 
@@ -12,6 +12,8 @@ from pathlib import Path
 
 import napari
 from drawing import FOLDER, PLUGIN, rest, wait_until
+
+from tomochrome._napari.viewer.linked_planes import toggle_planes
 
 SIZE = (1280, 800)
 
@@ -34,6 +36,9 @@ def draw(out: Path, sample: str, model: str, spacing: tuple[float, float, float]
     viewer.cursor.position = layer.data_to_world(middle)
     rest(1.0)
     window.grab().save(str(out))
+    toggle_planes(viewer)
+    rest(3.0)
+    window.grab().save(str(out.with_name("planes.png")))
     viewer.close()
 
 
