@@ -109,6 +109,11 @@ class Camera:
             Shape (n, 3) in LPS mm.
         aspect
             Width of the picture divided by its height.
+
+        Returns
+        -------
+        float
+            In mm.
         """
         across, along, depth = (
             np.asarray(points, np.float64) @ direction

@@ -231,7 +231,19 @@ class Stage:
         return camera.at(self._center, camera.distance(self._points, width / height))
 
     def draw(self, view: tuple[float, float], distance: float | None = None) -> Picture3D:
-        """Return the picture of a view (azimuth, elevation), from a distance in mm.
+        """Return the picture of a view.
+
+        Parameters
+        ----------
+        view
+            Azimuth and elevation in degrees.
+        distance
+            Of the camera from the middle of the body, in mm; None for the whole body in view.
+
+        Returns
+        -------
+        Picture3D
+            Without annotations.
 
         Raises
         ------
