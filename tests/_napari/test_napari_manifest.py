@@ -50,7 +50,7 @@ def test_the_panels_are_in_their_menus_and_under_plugins(manifest):
         "Restore",
     ]
     volume, photograph, restore, *view = manifest.contributions.menus["napari/layers/visualize"]
-    assert [item.command.partition(".")[2] for item in view] == ["planes", "grey_beside"]
+    assert [item.command.partition(".")[2] for item in view] == ["planes", "grey_beside", "keys"]
     assert volume.command == widgets["Colorize volume"]
     assert photograph.command == widgets["Color a photograph"]
     assert restore.command == widgets["Restore"]
