@@ -69,7 +69,10 @@ def test_only_the_chosen_kinds_are_restored(series, tmp_path, capfd):
     assert not read(tmp_path / "a.nrrd").restored[2].any()
 
 
-def test_a_mask_replaces_finding_and_the_result_s_mask_can_be_written(series, tmp_path, capfd):
+@pytest.mark.parametrize("name", ["c.nrrd", "c.seg.nrrd", "c.nii.gz"])
+def test_a_mask_replaces_finding_and_the_result_s_mask_can_be_written(
+    series, tmp_path, capfd, name
+):
     volume, mask = damaged()
     rows = mask.copy()
     rows[2] = False
@@ -77,11 +80,11 @@ def test_a_mask_replaces_finding_and_the_result_s_mask_can_be_written(series, tm
     write(marks, tmp_path / "m.nii.gz")
     run = restored(
         capfd, series, "-o", tmp_path / "b.nii.gz",
-        "--mask", tmp_path / "m.nii.gz", "--mask-out", tmp_path / "c.nrrd",
+        "--mask", tmp_path / "m.nii.gz", "--mask-out", tmp_path / name,
     )  # fmt: skip
     assert run.status == 0 and "lines:" in run.out and "not for diagnosis" in run.out
     back = read(tmp_path / "b.nii.gz")
-    np.testing.assert_array_equal(read(tmp_path / "c.nrrd").voxels != 0, back.restored)
+    np.testing.assert_array_equal(read(tmp_path / name).voxels != 0, back.restored)
     assert not back.restored[~rows].any()
 
 

@@ -10,6 +10,7 @@ import highdicom
 import numpy as np
 import pydicom
 import pytest
+import SimpleITK
 from io_cases import ORIENTATIONS, change, series
 from pydicom.sr.codedict import codes
 from tissue_file_cases import MARKERS, coloring, tissue_markers
@@ -251,3 +252,10 @@ def test_a_cancelled_segmentation_leaves_nothing(tmp_path, monkeypatch, stop) ->
     with running(task), pytest.raises(Cancelled):
         write_segmentation(coloring()[1], tmp_path / "t.dcm")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_labels_that_are_no_tissues_keep_their_numbers(tmp_path) -> None:
+    labels = np.arange(60, dtype=np.uint8).reshape(3, 4, 5) % 3
+    write(tc.Volume(labels, np.diag([-1.0, -1, 2, 1]), "unknown"), tmp_path / "l.seg.nrrd")
+    read_again = SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(tmp_path / "l.seg.nrrd"))
+    np.testing.assert_array_equal(read_again, labels)

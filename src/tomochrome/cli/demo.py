@@ -24,7 +24,8 @@ SEED = 20
 REGION = "abdomen"
 SPACING = (3.0, 1.0, 1.0)
 SERIES, COLOR, NRRD, SHEET = "sample-ct", "color.nii.gz", "color.nrrd", "contact-sheet.png"
-TISSUE, CONFIDENCE, LOG = "tissue.nii.gz", "confidence.nii.gz", "napari.log"
+TISSUE, NAMES = "tissue.nii.gz", "tissue.json"
+CONFIDENCE, LOG = "confidence.nii.gz", "napari.log"
 _STARTUP_SECONDS = 5.0  # if napari cannot open a window, it exits within this time
 
 
@@ -75,6 +76,7 @@ def run(args: argparse.Namespace, session: Session) -> Outcome:
         "color_nrrd": str(out / NRRD),
         "contact_sheet": str(out / SHEET),
         "tissue_map": str(out / TISSUE),
+        "tissue_names": str(out / NAMES),
         "confidence_map": str(out / CONFIDENCE),
     }
     facts = {**report.to_json(), "warnings": list(session.warnings)}
@@ -123,6 +125,7 @@ def _summary(files: dict[str, str], facts: dict[str, Any]) -> str:
         "color_nrrd": "colored CT, NRRD for 3D Slicer",
         "contact_sheet": "contact sheet",
         "tissue_map": "tissue map",
+        "tissue_names": "names and colors of its labels",
         "confidence_map": "confidence map",
     }
     lines = [f"{files[key]:<44}  {what}" for key, what in names.items()]

@@ -15,12 +15,12 @@ from tomochrome.cli import options
 from tomochrome.cli.files import check_inputs
 from tomochrome.cli.session import Clock, Outcome, Session, size
 from tomochrome.errors import GeometryError, OptionError, OutputError
-from tomochrome.formats import NIFTI, NRRD, extensions_help, format_of
+from tomochrome.formats import NIFTI, NRRD, SEGMENTS, extensions_help, format_of
 from tomochrome.geometry import same_grid
 from tomochrome.io import check_fits, check_output, read, write
 from tomochrome.io.picture_files import read_label_picture, read_photograph
-from tomochrome.io.restored_mask import mask_path, mask_volume, restored_text
-from tomochrome.io.writing import companions
+from tomochrome.io.restored_mask import mask_path, restored_text
+from tomochrome.io.writing import companions, write_mask
 from tomochrome.restoration.defects import KINDS, Restoration
 from tomochrome.restoration.photograph_restoration import restore_photograph
 from tomochrome.restoration.scan_restoration import (
@@ -128,7 +128,7 @@ def _check_outputs(args: argparse.Namespace) -> None:
         check_writable(mask, force=args.force)
     if args.mask_out is None:
         return
-    if format_of(args.mask_out) not in (NIFTI, NRRD):
+    if format_of(args.mask_out) not in (NIFTI, NRRD, SEGMENTS):
         raise OutputError(f"'{args.mask_out}' cannot store a mask; use .nii.gz or .nrrd")
     if Path(args.mask_out) in (Path(args.output), mask):
         raise OutputError(f"'{args.mask_out}' is another output already; choose another name")
@@ -153,7 +153,7 @@ def _write(args: argparse.Namespace, result: Restoration) -> None:
     with write_group([*paths, *further], force=args.force) as places:
         write(volume, f"{places[0]}{'/' if args.output.endswith('/') else ''}")
         if further:
-            write(mask_volume(volume), places[-1])
+            write_mask(volume, Path(places[-1]))
 
 
 def _text(args: argparse.Namespace, result: Restoration) -> str:

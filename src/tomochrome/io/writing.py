@@ -52,7 +52,7 @@ _WRITERS: dict[Format, Writer] = {
     GIF: write_gif,
     PAGE: write_color_page,
     ZARR: write_ome_zarr,
-    SEGMENTS: lambda volume, path: write_nrrd(slicer_segmentation(volume), path),
+    SEGMENTS: lambda volume, path: write_nrrd(_segments(volume), path),
     STL: lambda volume, path: write_surfaces(volume, path),
     PLY: lambda volume, path: write_surfaces(volume, path),
 }
@@ -127,7 +127,8 @@ def check_fits(volume: Volume, path: str | os.PathLike[str]) -> None:
         raise OutputError(
             f"{wanted.ending} holds a scan with its colors; write it with tomochrome.save_colored"
         )
-    if wanted in TISSUE_FORMATS and volume.unit != "tissue":
+    other_labels = wanted == SEGMENTS and volume.unit == "unknown"
+    if wanted in TISSUE_FORMATS and volume.unit != "tissue" and not other_labels:
         raise OutputError(
             f"{wanted.name} ({wanted.ending}) holds tissue maps only; write another format"
         )
@@ -203,6 +204,11 @@ def write(
                 place.write_text(names_json(str(volume.provenance.extra["palette"])), "utf-8")
             else:
                 write_mask(volume, place)
+
+
+def _segments(volume: Volume) -> Volume:
+    """Return a tissue map with the names of its segments; other labels as they are."""
+    return slicer_segmentation(volume) if volume.unit == "tissue" else volume
 
 
 def write_mask(volume: Volume, path: Path) -> None:
