@@ -37,6 +37,7 @@ from tomochrome.geometry.orient import closest_axial
 from tomochrome.phantom import Structure
 from tomochrome.restoration.classical import interpolate_slices, metal_mask
 from tomochrome.restoration.defects import KINDS, code_of
+from tomochrome.restoration.noise import noise_sd
 from tomochrome.training.defect_scans import DefectScan, draw_defect, draw_slab
 from tomochrome.training.patients import TrainingPatient, hu_of, tissues_of_structures
 from tomochrome.training.pool import HELD_OUT, generate_phantom, load
@@ -109,25 +110,14 @@ def smoothed(scan: DefectScan, smooth: Callable[[np.ndarray, float], np.ndarray]
     return out
 
 
-def noise(hu: np.ndarray) -> float:
-    """Estimate the standard deviation of the noise of a slice in soft tissue."""
-    pairs = hu[:, 2:], hu[:, :-2]
-    soft = np.logical_and(*((part > -200) & (part < 250) for part in pairs))
-    return (
-        float(1.4826 * np.median(np.abs(np.subtract(*pairs))[soft]) / np.sqrt(2))
-        if soft.any()
-        else 0.0
-    )
-
-
 def total_variation(hu: np.ndarray, strength: float) -> np.ndarray:
     """Denoise a slice by total variation."""
-    return denoise_tv_chambolle(hu, weight=1.5 * strength * noise(hu) + 1e-3)
+    return denoise_tv_chambolle(hu, weight=1.5 * strength * noise_sd(hu) + 1e-3)
 
 
 def non_local_means(hu: np.ndarray, strength: float) -> np.ndarray:
     """Denoise a slice by non-local means."""
-    sigma = noise(hu)
+    sigma = noise_sd(hu)
     return denoise_nl_means(hu, 5, 6, h=strength * sigma + 1e-3, sigma=sigma, fast_mode=True)
 
 

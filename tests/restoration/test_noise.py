@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tomochrome.restoration.defects import code_of
-from tomochrome.restoration.fill import denoise
+from tomochrome.restoration.fill import fill
 from tomochrome.restoration.noise import (
     MIN_WEIGHT,
     NEIGHBOR_SEARCH_PX,
@@ -112,15 +112,18 @@ def test_the_network_takes_over_as_the_noise_grows() -> None:
     assert network_share(NETWORK_ALONE_HU) == 1
 
 
-def test_only_noise_is_denoised_around_the_patient() -> None:
+def test_without_a_network_noise_is_filtered_around_the_patient() -> None:
     hu = np.full((3, 160, 160), -1000, np.float32)
     hu[:, 60:100, 60:100] = 40
     hu = noisy(hu, 15.0)
     code = np.zeros(hu.shape, np.uint8)
     code[1] = code_of("noise")
     code[2, 80] = code_of("lines")
-    out = denoise(hu, code)
-    assert np.array_equal(out[[0, 2]], hu[[0, 2]])
+    out = fill(hu, code, (3.0, 1.0, 1.0), None)
+    assert np.array_equal(out[0], hu[0])
+    others = np.arange(160) != 80
+    assert np.array_equal(out[2, others], hu[2, others])
+    np.testing.assert_allclose(out[2, 80], (hu[2, 79] + hu[2, 81]) / 2, atol=1e-3)
     body = np.s_[1, 64:96, 64:96]
     assert out[body].std() < 0.4 * hu[body].std()
     assert np.array_equal(out[1, :15, :15], hu[1, :15, :15])

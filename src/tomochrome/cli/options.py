@@ -214,19 +214,7 @@ def add_lighting(parser: argparse.ArgumentParser) -> None:
         "angiography, or center and width in HU such as 50/400; append /sigmoid (50/400/sigmoid, "
         "auto/sigmoid) for the sigmoid function of DICOM instead of the linear one",
     )
-    parser.add_argument(
-        "--palette",
-        metavar="NAME",
-        default=ColoringRequest.palette,
-        help="colors of the tissues, see 'tomochrome palette' (default: natural)",
-    )
-    parser.add_argument(
-        "--saturation",
-        metavar="0..1",
-        type=fraction,
-        default=ColoringRequest.saturation,
-        help="0 is grey, 1 the colors of the palette (default: 1)",
-    )
+    add_palette(parser)
     parser.add_argument(
         "--min-confidence",
         metavar="0..1",
@@ -241,6 +229,23 @@ def add_lighting(parser: argparse.ArgumentParser) -> None:
         help="opacity: the body only, everything, or a curve over HU (default: body)",
     )
     add_tissues(parser)
+
+
+def add_palette(parser: argparse.ArgumentParser) -> None:
+    """Add ``--palette`` and ``--saturation``."""
+    parser.add_argument(
+        "--palette",
+        metavar="NAME",
+        default=ColoringRequest.palette,
+        help="colors of the tissues, see 'tomochrome palette' (default: natural)",
+    )
+    parser.add_argument(
+        "--saturation",
+        metavar="0..1",
+        type=fraction,
+        default=ColoringRequest.saturation,
+        help="0 is grey, 1 the colors of the palette (default: 1)",
+    )
 
 
 def add_tissues(parser: argparse.ArgumentParser) -> None:

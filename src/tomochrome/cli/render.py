@@ -77,19 +77,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=FRAMES,
         help=f"frames of a film (default: {FRAMES})",
     )
-    parser.add_argument(
-        "--palette",
-        metavar="NAME",
-        default=RenderRequest.palette,
-        help="colors of the tissues, see 'tomochrome palette' (default: natural)",
-    )
-    parser.add_argument(
-        "--saturation",
-        metavar="0..1",
-        type=options.fraction,
-        default=RenderRequest.saturation,
-        help="0 is grey, 1 the colors of the palette (default: 1)",
-    )
+    options.add_palette(parser)
     options.add_computing(parser)
     options.add_force(parser)
 

@@ -45,10 +45,10 @@ def fill(
     hu: NDArray[np.float32],
     code: NDArray[np.uint8],
     spacing: tuple[float, float, float],
-    model: str,
+    model: str | None,
     device: str = "auto",
 ) -> NDArray[np.float32]:
-    """Fill defects with a network.
+    """Fill defects, with a network unless there is none.
 
     Parameters
     ----------
@@ -59,7 +59,8 @@ def fill(
     spacing
         Spacing (z, y, x) in mm.
     model
-        Name of a restoration model, or the folder of its bundle.
+        Name of a restoration model, or the folder of its bundle. None for `without_network`, with
+        `non_local_means` where there is noise.
     device
         ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"mps"``.
 
@@ -76,11 +77,12 @@ def fill(
     Cancelled
         If the user cancelled.
     """
-    net, _ = _network(model, RESTORATION)
     place = choose_device(device)
-    net = net.to(place)
+    net = None if model is None else _network(model, RESTORATION)[0].to(place)
     filled = without_network(hu, code, spacing)
     out = filled.copy()
+    if net is None:
+        code = np.where(code == code_of("noise"), code, np.uint8(0))
     damaged = np.flatnonzero(code.any(axis=(1, 2)))
     metal = metal_mask(hu) if (code == code_of("metal")).any() else None
     for done, z in enumerate(map(int, damaged)):
@@ -92,51 +94,18 @@ def fill(
         part = _around(where)
         mask, noisy = where[part], (code[z] == code_of("noise"))[part]
         sd = noise_sd(filled[z]) if noisy.any() else 0.0
-        share = np.where(noisy, np.float32(network_share(sd)), np.float32(1))
+        by_network = 0.0 if net is None else network_share(sd)
+        share = np.where(noisy, np.float32(by_network), np.float32(1))
         values = filled[z][part].copy()
         if (share[mask] < 1).any():
             values[noisy] = non_local_means(filled, z, sd, part)[noisy]
-        if (share[mask] > 0).any():
+        if net is not None and (share[mask] > 0).any():
             images = torch.from_numpy(filler_input(hu, filled, code, z, part))
             change = _outputs(net, images, place)[0] * STEP_HU
             values += share * (filled[z][part] + change - values)
         if metal is not None:
             mask &= ~metal[z][part]
         out[z][part][mask] = np.clip(values, AIR_HU, MAX_HU)[mask]
-    return out
-
-
-def denoise(hu: NDArray[np.float32], code: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Fill noise around the patient without a network, by `non_local_means`.
-
-    Parameters
-    ----------
-    hu
-        HU (z, y, x) of axial slices.
-    code
-        The defects, uint8 (z, y, x), as in `DefectMap`.
-
-    Returns
-    -------
-    ndarray
-        HU, float32 (z, y, x), changed only where there is noise.
-
-    Raises
-    ------
-    Cancelled
-        If the user cancelled.
-    """
-    out = hu.copy()
-    noise = np.where(code == code_of("noise"), code, np.uint8(0))
-    slices = np.flatnonzero(noise.any(axis=(1, 2)))
-    for done, z in enumerate(map(int, slices)):
-        check()
-        report(done, len(slices), "filling defects")
-        where = _filled_where(noise[z], hu[z])
-        if where.any():
-            part = _around(where)
-            values = non_local_means(hu, z, noise_sd(hu[z]), part)
-            out[z][part][where[part]] = values[where[part]]
     return out
 
 

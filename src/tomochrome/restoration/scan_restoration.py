@@ -238,13 +238,8 @@ def _fill(
     model: str,
     device: str,
 ) -> NDArray[np.float32]:
-    if model == CLASSICAL:
-        filled = without_network(hu, code, spacing)
-        if not (code == code_of("noise")).any():
-            return filled
-        from tomochrome.restoration.fill import denoise
-
-        return denoise(filled, code)
+    if model == CLASSICAL and not (code == code_of("noise")).any():
+        return without_network(hu, code, spacing)  # torch is not needed
     from tomochrome.restoration.fill import fill
 
-    return fill(hu, code, spacing, model, device)
+    return fill(hu, code, spacing, None if model == CLASSICAL else model, device)

@@ -79,7 +79,7 @@ def change_layer(moved: Any, fixed: Placed, spread: Spread | None) -> LayerTuple
     return color_layer(picture, own, fixed.transform, "Change of HU")
 
 
-_LESS_MORE: Final = np.array([[0, 112, 176], [232, 120, 20]], np.uint8)  # as in the difference view
+_LESS_MORE: Final = np.array([[0, 112, 176], [232, 120, 20]], np.uint8)  # blue, orange
 _STRONGEST_HU: Final = 200.0
 _MIN_OPACITY: Final = 90
 
