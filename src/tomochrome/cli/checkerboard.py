@@ -9,11 +9,12 @@ from typing import Any
 from tomochrome import compare
 from tomochrome.cli import options
 from tomochrome.cli.files import check_inputs
-from tomochrome.cli.session import Clock, Outcome, Session, size, took
+from tomochrome.cli.session import Outcome, Session, size, took
 from tomochrome.compare import Pair, render, view
 from tomochrome.errors import OptionError
 from tomochrome.formats import extensions_help, format_of
 from tomochrome.io import check_output, read, write
+from tomochrome.runtime.clock import Clock
 from tomochrome.volume import Volume
 from tomochrome.windowing import needs_volume, parse_window
 

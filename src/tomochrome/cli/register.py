@@ -19,13 +19,14 @@ from tomochrome.cli.files import (
     write_together,
 )
 from tomochrome.cli.measures import lines_of
-from tomochrome.cli.session import Clock, Outcome, Session, size, took
+from tomochrome.cli.session import Outcome, Session, size, took
 from tomochrome.compare import Checkerboard, CheckerboardSettings, Pair, smallest_tile_mm
 from tomochrome.errors import ChoiceError, InputError, OutputError
 from tomochrome.io import read, write
 from tomochrome.io.writing import companions
 from tomochrome.registration.pairwise import Registration, register
 from tomochrome.runtime import quietly, report
+from tomochrome.runtime.clock import Clock
 from tomochrome.volume import Provenance, Volume
 
 FILES = (

@@ -13,7 +13,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from tomochrome.cli import options
 from tomochrome.cli.files import check_inputs
-from tomochrome.cli.session import Clock, Outcome, Session, size
+from tomochrome.cli.session import Outcome, Session, size
 from tomochrome.errors import GeometryError, OptionError, OutputError
 from tomochrome.formats import NIFTI, NRRD, SEGMENTS, extensions_help, format_of
 from tomochrome.geometry import same_grid
@@ -31,6 +31,7 @@ from tomochrome.restoration.scan_restoration import (
     restore,
 )
 from tomochrome.runtime import check_writable, write_group
+from tomochrome.runtime.clock import Clock
 from tomochrome.volume import RESTORED, Volume
 
 _PICTURES: Final = (".png", ".jpg", ".jpeg", ".tif", ".tiff")

@@ -110,28 +110,6 @@ class Session:
             tell(f"{kind}: {one_line(message)}\n")
 
 
-class Clock:
-    """Measures the time of each stage of a command."""
-
-    def __init__(self) -> None:
-        self._start = time.perf_counter()
-        self._seconds: dict[str, float] = {}
-
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        """Measure the time of a stage."""
-        start = time.perf_counter()
-        try:
-            yield
-        finally:
-            self._seconds[name] = time.perf_counter() - start
-
-    def seconds(self) -> dict[str, float]:
-        """Return the seconds of each stage, and ``total`` since the clock was created."""
-        total = time.perf_counter() - self._start
-        return {name: round(value, 3) for name, value in {**self._seconds, "total": total}.items()}
-
-
 def took(seconds: Mapping[str, float]) -> str:
     """Return the seconds of each stage as text."""
     return ", ".join(f"{stage} {taken:.1f} s" for stage, taken in seconds.items())

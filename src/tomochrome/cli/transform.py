@@ -11,7 +11,7 @@ import numpy as np
 
 from tomochrome.cli import options
 from tomochrome.cli.files import check_inputs
-from tomochrome.cli.session import Clock, Outcome, Session, size
+from tomochrome.cli.session import Outcome, Session, size
 from tomochrome.errors import GeometryError, InputError, OptionError, OutputError
 from tomochrome.formats import extensions_help
 from tomochrome.io import check_fits, check_output, read, write
@@ -20,6 +20,7 @@ from tomochrome.io.units import EXACT_FLOAT
 from tomochrome.registration.checked_input import looks_like_labels
 from tomochrome.registration.report import overlap_share, sampled_points
 from tomochrome.runtime import check_writable
+from tomochrome.runtime.clock import Clock
 from tomochrome.transform import Transform
 from tomochrome.volume import Volume
 

@@ -19,9 +19,18 @@ DELTA = 6.0 / 29.0  #: CIE 15: transition of the cube root to its linear segment
 LOWEST, HIGHEST = -1e-5, 1.0 + 2e-4
 
 
-_CODES = np.arange(256) / 255.0
-#: Linear light of each 8-bit value (IEC 61966-2-1).
-LINEAR_OF_8BIT = np.where(_CODES <= 0.04045, _CODES / 12.92, ((_CODES + 0.055) / 1.055) ** 2.4)
+def linear_of_srgb(values: NDArray[np.floating]) -> NDArray[np.floating]:
+    """Return linear light, 0 to 1, of sRGB values from 0 to 1 (IEC 61966-2-1)."""
+    return np.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4)
+
+
+def srgb_of_linear(linear: NDArray[np.floating]) -> NDArray[np.floating]:
+    """Return sRGB values, 0 to 1, of linear light; the inverse of `linear_of_srgb`."""
+    return np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1.0 / 2.4) - 0.055)
+
+
+#: Linear light of each 8-bit value.
+LINEAR_OF_8BIT = linear_of_srgb(np.arange(256) / 255.0)
 #: L* of the grey pixel (g, g, g).
 GREY_L = (
     116.0
@@ -65,8 +74,9 @@ def srgb8_of_lab(lab: ArrayLike) -> NDArray[np.uint8]:
         low, high = np.where(inside, share, low), np.where(inside, high, share)
         share = np.where(low == 1.0, 1.0, 0.5 * (low + high))
     linear = linear_of_lab(_scaled_chroma(colors, low)).clip(0.0, 1.0)
-    encoded = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1.0 / 2.4) - 0.055)
-    return np.asarray(np.rint(255.0 * encoded), dtype=np.uint8).reshape(np.shape(lab))
+    return np.asarray(np.rint(255.0 * srgb_of_linear(linear)), dtype=np.uint8).reshape(
+        np.shape(lab)
+    )
 
 
 def _scaled_chroma(lab: NDArray[np.float64], share: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -7,9 +7,7 @@ Everything is checked before the work begins. The command line's ``colorize``, `
 from __future__ import annotations
 
 import os
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -29,6 +27,7 @@ from tomochrome.formats import (
     format_of,
 )
 from tomochrome.notices import Notice
+from tomochrome.runtime.clock import Clock
 from tomochrome.runtime.whole_files import is_inside, write_group
 from tomochrome.tissue import Tissue
 
@@ -404,9 +403,8 @@ def colorize_file(
     }
     if request.look != "standard":
         _check_pictures(outputs, request)
-    seconds: dict[str, float] = {}
-    start = time.perf_counter()
-    with _stage("read", seconds):
+    clock = Clock()
+    with clock.stage("read"):
         study = source_study(source.path, source.series) if outputs.join_study else None
         saved = open_colored(source.path) if request.model == SAVED_MODEL else None
         volume = (
@@ -418,7 +416,7 @@ def colorize_file(
             check_slices(volume)
         settings = request.lighting(volume, None if saved is None else saved.settings)
         strokes = None if hints is None else read(hints.path)
-    with _stage("predict", seconds):
+    with clock.stage("predict"):
         chroma = None if saved is None else saved.chroma
         if request.model not in (NO_MODEL, SAVED_MODEL):
             chroma = colorize(volume, request.model, reference=reference, **options)
@@ -437,12 +435,11 @@ def colorize_file(
         assert chroma is not None  # `ColoringRequest.check` requires a model or hints
         scan = ColoredScan(volume, chroma, settings)
         page, skipped = _page(scan, compare, reference, options) if pages else (None, [])
-    with _stage("light", seconds):
+    with clock.stage("light"):
         image = scan.image if request.look == "standard" else _as_photograph(scan)
         mean = mean_chroma(image, chroma)
-    with _stage("write", seconds):
+    with clock.stage("write"):
         _write_all(outputs, scan, image, study, page)
-    seconds["total"] = time.perf_counter() - start
     return ColoringReport(
         input=str(source.path),
         output=outputs.color,
@@ -450,7 +447,7 @@ def colorize_file(
         device=str(chroma.provenance.extra.get("device", "cpu")),
         window={"center": settings.window.center, "width": settings.window.width},
         shape=volume.shape,
-        seconds={name: round(value, 3) for name, value in seconds.items()},
+        seconds=clock.seconds(),
         mean_chroma=mean,
         mean_confidence=chroma.mean_confidence,
         warnings=(*image.provenance.warnings, *skipped),
@@ -580,12 +577,3 @@ def _as_photograph(scan: ColoredScan) -> Volume:
         alpha=settings.alpha,
         tissues=settings.tissues,
     )
-
-
-@contextmanager
-def _stage(name: str, seconds: dict[str, float]) -> Iterator[None]:
-    start = time.perf_counter()
-    try:
-        yield
-    finally:
-        seconds[name] = time.perf_counter() - start

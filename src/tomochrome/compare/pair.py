@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from tomochrome.color.alpha import alpha_curve
 from tomochrome.color.hatch import hatched
 from tomochrome.color.relight import CodeTable, relight
-from tomochrome.color.space import LINEAR_OF_8BIT, TO_XYZ
+from tomochrome.color.space import LINEAR_OF_8BIT, TO_XYZ, srgb_of_linear
 from tomochrome.color.view import LitVolume
 from tomochrome.compare.region import Region
 from tomochrome.compare.source import Sampled, Source, as_volume
@@ -286,9 +286,8 @@ def _luminance_tables() -> tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDArr
     """
     shares = TO_XYZ[1][:, None] * LINEAR_OF_8BIT[None, :] * _Y_STEPS
     y = np.arange(_Y_STEPS + 1) / _Y_STEPS
-    encoded = np.where(y <= 0.0031308, 12.92 * y, 1.055 * y ** (1 / 2.4) - 0.055)
     red, green, blue = shares.astype(np.float32)
-    return red, green, blue, np.rint(255 * encoded).astype(np.uint8)
+    return red, green, blue, np.rint(255 * srgb_of_linear(y)).astype(np.uint8)
 
 
 def _cleared(sampled: Sampled) -> NDArray[np.uint8]:

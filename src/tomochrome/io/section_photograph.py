@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from tomochrome.color.convert import srgb_to_lab
+from tomochrome.color.space import linear_of_srgb, srgb_of_linear
 
 _GEL_B: Final = -6.0  # b* below which a pixel is blue gel
 _GEL_BLUE: Final = 1.05  # blue to red above which even a dark pixel is; in tissue it is below 1
@@ -45,8 +46,8 @@ def clean_section(rgb: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np
     tissue = (body & ~gel).repeat(step, 0).repeat(step, 1)[: rgb.shape[0], : rgb.shape[1]]
     if gains is None:
         return rgb, tissue
-    levels = _linear(np.arange(256) / 255)
-    tables = [np.rint(255 * _gamma(np.clip(levels * gain, 0, 1))) for gain in gains]
+    levels = linear_of_srgb(np.arange(256) / 255)
+    tables = [np.rint(255 * srgb_of_linear(np.clip(levels * gain, 0, 1))) for gain in gains]
     balanced = [table.astype(np.uint8)[rgb[..., c]] for c, table in enumerate(tables)]
     return np.stack(balanced, axis=-1), tissue
 
@@ -138,15 +139,5 @@ def grey_scale_gains(
     used = patch[(patch.max(axis=1) < 245) & (patch.min(axis=1) > 20)] / 255
     if len(used) < 50:
         return None
-    red, green, blue = _linear(used).T
+    red, green, blue = linear_of_srgb(used).T
     return float(np.median(green / red)), 1.0, float(np.median(green / blue))
-
-
-def _linear(values: NDArray[np.floating]) -> NDArray[np.float64]:
-    low = values <= 0.04045
-    return np.asarray(np.where(low, values / 12.92, ((values + 0.055) / 1.055) ** 2.4))
-
-
-def _gamma(values: NDArray[np.floating]) -> NDArray[np.float64]:
-    low = values <= 0.0031308
-    return np.asarray(np.where(low, 12.92 * values, 1.055 * values ** (1 / 2.4) - 0.055))

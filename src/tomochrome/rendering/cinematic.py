@@ -19,7 +19,7 @@ from tomochrome.color.photograph_look import (
     check_look,
     photograph_palette,
 )
-from tomochrome.color.space import LINEAR_OF_8BIT
+from tomochrome.color.space import LINEAR_OF_8BIT, srgb_of_linear
 from tomochrome.errors import OptionError
 from tomochrome.geometry.affine import apply
 from tomochrome.rendering.body_field import BodyField, body_field
@@ -364,8 +364,7 @@ def _developed(light: NDArray[np.float32]) -> NDArray[np.uint8]:
     brightest = light[..., :3].max(axis=-1, keepdims=True)
     color = light[..., :3] * (1.0 + 0.12 * brightest) / (1.0 + 0.3 * brightest)
     color = np.clip(color + (1.0 - light[..., 3:]) * glow, 0.0, 1.0)
-    encoded = np.where(color <= 0.0031308, 12.92 * color, 1.055 * color ** (1 / 2.4) - 0.055)
-    return np.asarray(np.rint(255.0 * encoded), np.uint8)
+    return np.asarray(np.rint(255.0 * srgb_of_linear(color)), np.uint8)
 
 
 def render(volume: Volume, chroma: Chroma, **settings: Any) -> Picture3D:

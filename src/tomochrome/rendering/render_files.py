@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -33,6 +32,7 @@ from tomochrome.rendering.cinematic import (
     turn,
 )
 from tomochrome.runtime import quietly, report, write_whole
+from tomochrome.runtime.clock import Clock
 
 _LINE: Final = 1.5  #: height of a line of the caption, in heights of the font
 _TURN_SECONDS: Final = 6.0
@@ -207,34 +207,25 @@ def render_file(
     coloring.check()
     if not predictor_class(card).names_tissues:
         raise OptionError(no_tissues_message(card.name, NEEDS_TISSUES))
-    started = last = time.perf_counter()
-    seconds: dict[str, float] = {}
-
-    def lap(stage: str) -> None:
-        nonlocal last
-        now = time.perf_counter()
-        seconds[stage], last = round(now - last, 3), now
-
-    volume = read(source.path, series=source.series, as_stored=source.raw, strict=source.strict)
-    lap("read")
-    chroma = colorize(
-        volume,
-        coloring.model,
-        force=source.as_hu,
-        device=coloring.device,
-        threads=coloring.threads,
-    )
-    lap("predict")
-    stage = Stage(volume, chroma, request)
-    lap("prepare")
+    clock = Clock()
+    with clock.stage("read"):
+        volume = read(source.path, series=source.series, as_stored=source.raw, strict=source.strict)
+    with clock.stage("predict"):
+        chroma = colorize(
+            volume,
+            coloring.model,
+            force=source.as_hu,
+            device=coloring.device,
+            threads=coloring.threads,
+        )
+    with clock.stage("prepare"):
+        stage = Stage(volume, chroma, request)
     is_film = format_of(output) != SHEET
-    with write_whole(output, force=force) as place:
+    with clock.stage("draw"), write_whole(output, force=force) as place:
         if is_film:
             _save_film(stage, place, frames)
         else:
             _save_png(stage.draw(parse_view(request.view)), place)
-    lap("draw")
-    seconds["total"] = round(time.perf_counter() - started, 3)
     return RenderReport(
         input=str(source.path),
         output=output,
@@ -245,7 +236,7 @@ def render_file(
         view=parse_view(request.view),
         size=request.size,
         frames=frames if is_film else 1,
-        seconds=seconds,
+        seconds=clock.seconds(),
         warnings=chroma.provenance.warnings,
     )
 

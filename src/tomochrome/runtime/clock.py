@@ -1,0 +1,29 @@
+"""The time of each stage of a command."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+class Clock:
+    """Measures the time of each stage of a command."""
+
+    def __init__(self) -> None:
+        self._start = time.perf_counter()
+        self._seconds: dict[str, float] = {}
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Measure the time of a stage."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self._seconds[name] = time.perf_counter() - start
+
+    def seconds(self) -> dict[str, float]:
+        """Return the seconds of each stage, and ``total`` since the clock was created."""
+        total = time.perf_counter() - self._start
+        return {name: round(value, 3) for name, value in {**self._seconds, "total": total}.items()}
