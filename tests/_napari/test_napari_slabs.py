@@ -45,13 +45,13 @@ def test_every_plane_shows_the_slab_in_color(panel, qtbot):
     assert is_slab(viewer, layer)
     for canvas in link.canvases:
         qtbot.waitUntil(lambda canvas=canvas: is_slab(canvas.model, canvas.copies.of[layer]))
-        assert canvas.marks.title.endswith(" · color: maximum over 16 mm")
+        assert canvas.marks.title.endswith("\ncolor max 16 mm")
     np.testing.assert_array_equal(layer.data[...], before)  # what is exported
     link.open(GREY_MODE)
-    assert link.marks.title.endswith(" · color · maximum over 16 mm")
+    assert link.marks.title.endswith(" · color\nmax 16 mm")
     assert link.canvases[0].marks.title.endswith(" · grayscale")
     link.open(OFF)
-    assert link.marks.title == "color: maximum over 16 mm"
+    assert link.marks.title == "color max 16 mm"
     field.projection.choose("")
     assert link.marks.title == ""
     shown = before[int(viewer.dims.current_step[0])]

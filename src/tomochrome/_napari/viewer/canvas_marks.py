@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from qtpy.QtCore import QEvent, QObject, QPointF, QRectF, Qt
+from qtpy.QtCore import QEvent, QObject, QPointF, QRect, QRectF, Qt
 from qtpy.QtGui import QColor, QPainter, QPen
 from qtpy.QtWidgets import QWidget
 
@@ -101,8 +101,9 @@ class CanvasMarks(QWidget):
                 painter.drawLine(QPointF(x1, y1), QPointF(x2, y2))
 
     def _draw_text(self, painter: QPainter, text: str, x: float, y: float, color: str) -> None:
-        """Draw a text on a dark box, moved into view."""
-        box = QRectF(painter.fontMetrics().boundingRect(text)).adjusted(-5, -2, 5, 2)
+        """Draw the lines of a text on a dark box, moved into view."""
+        lines = painter.fontMetrics().boundingRect(QRect(), Qt.AlignmentFlag.AlignLeft, text)
+        box = QRectF(lines).adjusted(-5, -2, 5, 2)
         box.moveTo(
             max(0.0, min(x, self.width() - box.width())),
             max(0.0, min(y, self.height() - box.height())),

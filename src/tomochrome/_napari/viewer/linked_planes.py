@@ -28,6 +28,7 @@ ORDERS: Final = ((0, 1, 2), (1, 0, 2), (2, 0, 1))
 OFF, PLANES_MODE, GREY_MODE = "off", "planes", "grey"
 KEYS: Final = {"Shift-M": PLANES_MODE, "Shift-G": GREY_MODE}
 FIT_KEY: Final = "Shift-F"
+_SHORT: Final = {"mean": "mean", "maximum": "max", "minimum": "min"}
 _WIDE: Final = 1.5  #: width to height of the window's middle from which canvases lie in a row
 
 
@@ -313,9 +314,11 @@ class LinkedPlanes(ViewerFollower):
                 marks.position = self.position
             else:
                 parts = []
-            if slab is not None and parts[1:] != ["grayscale"]:
-                parts.append(f"color: {slab}" if parts[1:] != ["color"] else str(slab))
-            marks.title = " · ".join(parts)
+            lines = [" · ".join(parts)] if parts else []
+            if slab is not None and parts[1:] != ["grayscale"]:  # short, beside a letter on top
+                short = f"{_SHORT[slab.projection]} {slab.thickness_mm:g} mm"
+                lines.append(short if parts[1:] == ["color"] else f"color {short}")
+            marks.title = "\n".join(lines)
             marks.colors = tuple(PLANES[line][1] for line in reversed(shown))
             marks.update()
 
