@@ -13,7 +13,8 @@ from pathlib import Path
 import napari
 from drawing import FOLDER, PLUGIN, rest, wait_until
 
-from tomochrome._napari.viewer.linked_planes import toggle_planes
+from tomochrome._napari.kit.events import follower_of
+from tomochrome._napari.viewer.linked_planes import LinkedPlanes, toggle_planes
 
 SIZE = (1280, 800)
 
@@ -37,7 +38,9 @@ def draw(out: Path, sample: str, model: str, spacing: tuple[float, float, float]
     rest(1.0)
     window.grab().save(str(out))
     toggle_planes(viewer)
-    rest(3.0)
+    planes = follower_of(viewer, LinkedPlanes)
+    wait_until(lambda: all(canvas.overlays.settled for canvas in planes.canvases), 60)
+    rest(1.0)
     window.grab().save(str(out.with_name("planes.png")))
     viewer.close()
 

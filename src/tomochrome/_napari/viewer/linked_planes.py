@@ -307,7 +307,7 @@ class LinkedPlanes(ViewerFollower):
             dims = canvas.dims
             axis, *shown = dims.order[-3:]
             name, marks.color = PLANES[axis]
-            parts = [f"{name} {dims.current_step[axis] + 1} / {dims.nsteps[axis]}"]
+            parts = [f"{name} {dims.current_step[axis] + 1}/{dims.nsteps[axis]}"]
             if self.mode == GREY_MODE:
                 parts.append("color" if canvas is self.viewer else "grayscale")
             elif self.mode == PLANES_MODE:
