@@ -98,7 +98,9 @@ def test_measurements_of_another_scan_are_told(measuring, small_ct, tmp_path, mo
     viewer = measuring.viewer
     viewer.layers.selection.active = viewer.add_layer(Layer.create(*volume_layer(other, "b")))
     told = []
-    monkeypatch.setattr("tomochrome._napari.viewer.measure_shapes.show_warning", told.append)
+    monkeypatch.setattr(
+        "tomochrome._napari.viewer.measure_shapes.show_message", lambda text, _: told.append(text)
+    )
     measuring.open(tmp_path / "m.json")
     assert told[0].startswith("1 of 1 measurements have other values")
 

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from napari.layers import Image, Labels
-from napari.utils.notifications import show_error, show_info
 from npe2 import PluginManager
 
 from tomochrome._napari.export.layer_writers import write_dicom, write_nifti, write_several
 from tomochrome._napari.kit.events import ViewerFollower
+from tomochrome._napari.kit.notifications import show_message
 from tomochrome._napari.layers.volume_layers import kind_of, source_of
 from tomochrome.errors import TomochromeError
 from tomochrome.formats import NIFTI
@@ -69,7 +69,7 @@ class Saving(ViewerFollower):
         written = write_nifti(path, *data[0][:2]) if one else write_several(path, data)
         if notify and written:
             names = ", ".join(f"'{Path(name).name}'" for name in written)
-            show_info(f"Saved as {names}.")
+            show_message(f"Saved as {names}.")
         return written or ([path] if notify else [])
 
 
@@ -98,10 +98,11 @@ def _has_no_format(path: str, writer: Any, layers: list[Any]) -> bool:
 def _report(path: Any, error: Exception) -> list[str]:
     """Show why nothing was saved; returning the path keeps napari from adding a traceback."""
     if isinstance(error, TomochromeError):
-        show_error(sentence(error))
+        show_message(sentence(error), "error")
     else:
-        show_error(
+        show_message(
             f"'{Path(path).name}' cannot be saved in this format; choose {NIFTI.name} "
-            "or use the Export panel."
+            "or use the Export panel.",
+            "error",
         )
     return [str(path)]

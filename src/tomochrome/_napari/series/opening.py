@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
-from napari.utils.notifications import show_info, show_warning
+from napari.utils import progress
 
 from tomochrome import io
+from tomochrome._napari.kit.notifications import show_message
 from tomochrome._napari.layers.volume_layers import (
     VOLUME_ENDINGS,
     LayerTuple,
@@ -111,7 +113,18 @@ def opened(volume: Volume, name: str = "") -> Opened:
     )
 
 
+def open_calls() -> list[Any]:
+    """Return the progress bars of all calls of napari's ``open`` that are running.
+
+    napari 0.9 opens the paths of one drop one after the other, each with a separate call of the
+    reader, and marks them as belonging together by nothing but this bar. Elapsed time is no
+    criterion: searching a folder on a slow disk can take longer than the user needs for the next
+    drop.
+    """
+    return [bar for bar in progress._all_instances if str(bar.desc).startswith("Opening Files")]
+
+
 def announce(opened: Opened) -> None:
     """Show the message about a volume, if any, as a napari notification."""
     if opened.warning:
-        (show_warning if opened.serious else show_info)(opened.warning)
+        show_message(opened.warning, "warning" if opened.serious else "info")

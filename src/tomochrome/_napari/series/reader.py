@@ -13,11 +13,20 @@ from napari import current_viewer
 from pint.registry import LazyRegistry
 
 from tomochrome._napari.kit.jobs import run_waiting
+from tomochrome._napari.kit.notifications import show_message, unfold_messages
 from tomochrome._napari.layers.volume_layers import VOLUME_ENDINGS, LayerTuple
-from tomochrome._napari.series.opening import Opened, announce, find_or_read, open_item
+from tomochrome._napari.series.opening import (
+    Opened,
+    announce,
+    find_or_read,
+    open_calls,
+    open_item,
+)
+from tomochrome._napari.series.recent_scans import note_opened
 from tomochrome._napari.viewer.viewer_setup import prepare_viewer
-from tomochrome.errors import Cancelled, InputError
+from tomochrome.errors import Cancelled, InputError, TomochromeError
 from tomochrome.io.image_formats import sniff
+from tomochrome.notices import sentence
 
 PathOrPaths = str | Sequence[str]
 
@@ -41,7 +50,8 @@ def read_layers(path: PathOrPaths) -> list[LayerTuple]:
     """Read the volume at a path in a worker thread and return its layer.
 
     If there are several volumes, the picker opens in the current viewer instead. In this case, and
-    if the user cancels, ``[(None,)]`` is returned, which adds no layer.
+    if the user cancels, ``[(None,)]`` is returned, which adds no layer; also for a path that cannot
+    be read if several are opened at once, because napari would not open those after it.
 
     Raises `TomochromeError` if the path cannot be read, or holds several volumes and there is no
     viewer.
@@ -57,11 +67,18 @@ def read_layers(path: PathOrPaths) -> list[LayerTuple]:
 
     viewer = current_viewer()
     if viewer is not None:
+        unfold_messages()
         prepare_viewer(viewer)  # first, so that its overlays are drawn while the file is read
     try:
         units, result = run_waiting(work, "Opening the scan")
     except Cancelled:
         return _NOTHING
+    except TomochromeError as error:
+        if viewer is None or not any(call.total > 1 for call in open_calls()):
+            raise
+        show_message(sentence(error), "error")
+        return _NOTHING
+    note_opened(single)
     if units is not None and _units_missing():  # unless loaded or replaced meanwhile
         pint.set_application_registry(units)
     if isinstance(result, Opened):

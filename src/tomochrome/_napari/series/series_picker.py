@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from napari.layers import Layer
-from napari.utils import progress
 from qtpy.QtCore import QEvent, QObject, Qt, QTimer, Signal
 from qtpy.QtWidgets import (
     QCheckBox,
     QFileDialog,
     QLabel,
     QLineEdit,
+    QMenu,
     QPushButton,
     QSizePolicy,
     QToolButton,
@@ -29,11 +29,18 @@ from superqt.utils import signals_blocked
 from tomochrome import io
 from tomochrome._napari.kit.controls import MessageLabel, stacked
 from tomochrome._napari.kit.jobs import JobRunner, Work
-from tomochrome._napari.kit.narrow_widgets import ElidedComboBox, WrappingRow
+from tomochrome._napari.kit.narrow_widgets import ElidedComboBox, WrappingRow, elided
 from tomochrome._napari.kit.panel_bases import JobPanel, JobView
 from tomochrome._napari.kit.theme import mixed, text_and_background
+from tomochrome._napari.series import recent_scans
 from tomochrome._napari.series import scan_wording as wording
-from tomochrome._napari.series.opening import Opened, announce, only_choice, open_item
+from tomochrome._napari.series.opening import (
+    Opened,
+    announce,
+    only_choice,
+    open_calls,
+    open_item,
+)
 from tomochrome._napari.series.series_list import PICTURE, SeriesList
 from tomochrome._napari.series.series_order import ORDERS, Identities, can_be_opened, counts
 from tomochrome._napari.viewer.viewer_setup import prepare_viewer
@@ -44,6 +51,7 @@ from tomochrome.runtime import Task, check, current, report
 _LOG = logging.getLogger(__name__)
 DOCK_NAME = "Choose a series"
 _HINT = "Open a folder, a scan, a DICOMDIR or a zip file from a CD."
+_MAX_MENU_PX = 420
 _LIST_KEYS = (Qt.Key.Key_Down, Qt.Key.Key_Up, Qt.Key.Key_PageDown, Qt.Key.Key_PageUp)
 
 
@@ -63,17 +71,6 @@ def show_picker(viewer: Any, listing: io.Found) -> SeriesPicker:
         picker.parentWidget().raise_()
     picker.show_dropped(listing)
     return picker
-
-
-def _open_calls() -> list[Any]:
-    """Return the progress bars of all calls of napari's ``open`` that are running.
-
-    napari 0.9 opens the paths of one drop one after the other, each with a separate call of the
-    reader, and marks them as belonging together by nothing but this bar. Elapsed time is no
-    criterion: searching a folder on a slow disk can take longer than the user needs for the next
-    drop.
-    """
-    return [bar for bar in progress._all_instances if str(bar.desc).startswith("Opening Files")]
 
 
 def _merge(first: io.Found | None, second: io.Found) -> io.Found:
@@ -162,10 +159,17 @@ class Previews(JobRunner):
 class PickerView(JobView):
     """The fields, from top to bottom: source, summary, search, list, skipped files, Open."""
 
+    reopened = Signal(object)  #: a path of the list of recent scans
+
     def __init__(self, parent: QWidget) -> None:
         super().__init__(parent, "Open")
         self.folder = QPushButton("Open folder …", self)
         self.file = QPushButton("Open file …", self)
+        self.recent = QPushButton("Recent", self)
+        self.recent.setToolTip("Folders and files that were opened last")
+        self.recent.setMenu(QMenu(self.recent))
+        self.recent.menu().setToolTipsVisible(True)
+        self.recent.menu().aboutToShow.connect(self._list_recent)
         self.summary = QLabel(_HINT, self)
         self.summary.setWordWrap(True)
         self.search = QLineEdit(self)
@@ -194,7 +198,7 @@ class PickerView(JobView):
         self._items: tuple[io.Item, ...] = ()
         stacked(
             self,
-            WrappingRow((self.folder, 1), (self.file, 1)),
+            WrappingRow((self.folder, 1), (self.file, 1), (self.recent, 1)),
             self.summary,
             self.search,
             WrappingRow((self.order, 1), self.names),
@@ -239,6 +243,21 @@ class PickerView(JobView):
             style = f"placeholder-text-color: {hint};"
             if style != self.search.styleSheet():
                 self.search.setStyleSheet(style)
+
+    def _list_recent(self) -> None:
+        menu = self.recent.menu()
+        menu.clear()
+        paths = recent_scans.recent_paths()
+        for path in paths:
+            name = elided(menu, f"{path.name}   ({path.parent})".replace("&", "&&"), _MAX_MENU_PX)
+            action = menu.addAction(name, lambda path=path: self.reopened.emit(path))
+            action.setToolTip(str(path))
+        menu.addSeparator()
+        menu.addAction("Clear the list", recent_scans.clear_recent).setEnabled(bool(paths))
+        kept = menu.addAction("Keep a list")
+        kept.setCheckable(True)
+        kept.setChecked(recent_scans.keeps_recent())
+        kept.triggered.connect(recent_scans.keep_recent)
 
     def _show_tools(self) -> None:
         several = len(self._items) > 1
@@ -298,7 +317,7 @@ class PickerView(JobView):
         """Enable or disable the fields for a job; a running search can be replaced by another."""
         super().show_running(running)
         self.cancel.setVisible(running)
-        for part in (self.folder, self.file):
+        for part in (self.folder, self.file, self.recent):
             part.setEnabled(searching or not running)
 
 
@@ -341,6 +360,7 @@ class SeriesPicker(JobPanel):
         view.series.series.modelReset.connect(self._selection_changed)
         view.folder.clicked.connect(self._ask_for_folder)
         view.file.clicked.connect(self._ask_for_file)
+        view.reopened.connect(self.look_at)
         view.names.toggled.connect(self._show_names)
         self._selection_changed()
 
@@ -360,7 +380,11 @@ class SeriesPicker(JobPanel):
             listing = io.find(path)
             return listing, only_choice(listing, path)
 
-        self._begin(work, self._listed, "Looking for series", self._search_failed, searching=True)
+        def listed(result: tuple[io.Found, io.Item | None]) -> None:
+            recent_scans.note_opened(path)
+            self._listed(result)
+
+        self._begin(work, listed, "Looking for series", self._search_failed, searching=True)
 
     def show_listing(self, listing: io.Found) -> None:
         """List the series of a search, replacing the current list and stopping a running search."""
@@ -375,7 +399,7 @@ class SeriesPicker(JobPanel):
 
     def show_dropped(self, listing: io.Found) -> None:
         """List the series found at a dropped path, merged with those of the same drop."""
-        calls = _open_calls()
+        calls = open_calls()
         same_drop = any(call in self._calls for call in calls)
         self.show_listing(_merge(self.listing, listing) if same_drop else listing)
         self._calls = weakref.WeakSet(calls)

@@ -10,10 +10,10 @@ from weakref import WeakKeyDictionary
 import napari
 import numpy as np
 from napari.layers import Layer, Shapes
-from napari.utils.notifications import show_error, show_info, show_warning
 from qtpy.QtWidgets import QFileDialog
 
 from tomochrome._napari.kit.events import ViewerFollower, follower_of, weakly
+from tomochrome._napari.kit.notifications import show_message
 from tomochrome._napari.layers.layer_volumes import Placed, check_volume_layer, place
 from tomochrome._napari.layers.volume_layers import grey_layer, layer_transform, source_of
 from tomochrome._napari.viewer.orientation import is_scan
@@ -129,7 +129,9 @@ class Measuring(ViewerFollower):
             raise InputError("nothing is measured yet; draw a line or a region first")
         write_measurements([x for x in measured if x is not None], path, force=force)
         if None in measured:
-            show_warning(f"{measured.count(None)} shapes are not measurable and were not saved.")
+            show_message(
+                f"{measured.count(None)} shapes are not measurable and were not saved.", "warning"
+            )
 
     def open(self, path: str) -> None:
         """Add the measurements of a file to the chosen layer; their values are measured anew."""
@@ -144,9 +146,10 @@ class Measuring(ViewerFollower):
         pairs = zip(saved, again, strict=True)
         other = sum(new is None or not _agree(old, new) for old, new in pairs)
         if other:
-            show_warning(
+            show_message(
                 f"{other} of {len(saved)} measurements have other values here than in the file; "
-                "check that it belongs to this scan."
+                "check that it belongs to this scan.",
+                "warning",
             )
 
 
@@ -162,7 +165,7 @@ def _try(action: Callable[[], object]) -> None:
     try:
         action()
     except TomochromeError as error:
-        show_error(sentence(error))
+        show_message(sentence(error), "error")
 
 
 def start_measuring(viewer: napari.Viewer) -> None:
@@ -172,7 +175,7 @@ def start_measuring(viewer: napari.Viewer) -> None:
         layer = follower_of(viewer, Measuring).chosen()
         viewer.layers.selection.active = layer
         layer.mode = "add_line"
-        show_info("Line: mm. Path of 3 points: angle. Area: HU.")
+        show_message("Line: mm. Path of 3 points: angle. Area: HU.")
 
     _try(start)
 
