@@ -8,7 +8,7 @@ from scipy import ndimage
 from scipy.interpolate import CubicSpline
 
 from tomochrome.restoration import classical
-from tomochrome.restoration.defects import KINDS
+from tomochrome.restoration.defects import KINDS, MetalReduction
 from tomochrome.restoration.projection import Projector
 from tomochrome.restoration.simulation import KERNEL_PX, add_metal, add_rings
 
@@ -52,6 +52,27 @@ def test_interpolation_over_the_trace_of_metal_reduces_its_streaks(body: np.ndar
     assert rms((filled - body)[2][streaks]) < 0.5 * rms((damaged - body)[2][streaks])
     assert np.array_equal(filled[where], damaged[where])
     assert np.array_equal(filled[[0, 1, 3, 4]], damaged[[0, 1, 3, 4]])
+
+
+def test_an_earlier_result_is_used_where_slices_and_metal_are_the_same(
+    body: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    metal = np.zeros(SHAPE, np.bool_)
+    metal[1:4, 54:57, 32:35] = True
+    hu = np.where(metal, np.float32(3000), body)
+    expected = classical.interpolate_sinogram(hu, metal, PIXEL_MM)
+    earlier = MetalReduction(hu.copy(), metal.copy(), expected)
+    earlier.before[2, 0, 0] += 1
+    projected = []
+    project = Projector.project
+    monkeypatch.setattr(
+        Projector,
+        "project",
+        lambda self, images: projected.append(len(images)) or project(self, images),
+    )
+    again = classical.interpolate_sinogram(hu, metal, PIXEL_MM, earlier)
+    assert projected == [1, 1]  # metal and HU of the slice that differs
+    np.testing.assert_allclose(again, expected, atol=0.01)
 
 
 def test_slices_are_interpolated_as_by_numpy_and_scipy() -> None:

@@ -7,7 +7,7 @@ import pytest
 from scipy import ndimage
 from skimage.transform import iradon, radon
 
-from tomochrome.restoration.projection import Projector
+from tomochrome.restoration.projection import SLICES, Projector
 
 
 def disc(shape: tuple[int, int], center: tuple[float, float], radius: float) -> np.ndarray:
@@ -31,6 +31,17 @@ def test_projections_of_a_disc_are_its_chords(shape: tuple[int, int]) -> None:
         assert view[inside] == pytest.approx(chord[inside], rel=0.03)
         assert not view[np.abs(distance) > radius + 2].any()
         assert view.sum() == pytest.approx(np.pi * radius**2, rel=0.01)
+
+
+def test_several_slices_are_projected_as_each_alone() -> None:
+    images = np.random.default_rng(3).normal(0, 1, (SLICES + 3, 40, 33)).astype(np.float32)
+    images[:, :7] = 0
+    projector = Projector((40, 33), 50)
+    sinograms = projector.project(images)
+    each = np.stack([projector.project(image) for image in images])
+    np.testing.assert_allclose(sinograms, each, atol=1e-4)
+    back = np.stack([projector.reconstruct(sinogram) for sinogram in each])
+    np.testing.assert_allclose(projector.reconstruct(sinograms), back, atol=1e-4)
 
 
 def test_projections_are_those_of_scikit_image() -> None:

@@ -13,12 +13,14 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.interpolate import CubicSpline
 
-from tomochrome.restoration.defects import KINDS
-from tomochrome.restoration.projection import Projector
+from tomochrome.restoration.defects import KINDS, MetalReduction
+from tomochrome.restoration.projection import SLICES, Projector
 from tomochrome.restoration.simulation import AIR_HU, KERNEL_PX, n_views
+from tomochrome.runtime import check
 
 METAL_HU: Final = 2500.0
 _MIN_METAL: Final = 3  # voxels
+_MIN_TRACE_PX: Final = 0.05  # of metal along a ray
 _TRACE_PX: Final = 1  # by which the trace of metal is wider than its projection
 _RING_PASSES: Final = 3
 _RING_SLICES: Final = 24
@@ -43,16 +45,20 @@ def metal_mask(hu: NDArray[np.floating]) -> NDArray[np.bool_]:
     hu
         HU (z, y, x).
     """
-    labels, count = ndimage.label(hu >= METAL_HU)
-    if not count:
-        return np.zeros(hu.shape, np.bool_)
-    large = np.bincount(labels.ravel()) >= _MIN_METAL
-    large[0] = False
-    return np.asarray(large[labels])
+    mask = np.asarray(hu >= METAL_HU)
+    for around in ndimage.find_objects(mask.astype(np.uint8)):
+        labels, _ = ndimage.label(mask[around])
+        large = np.bincount(labels.ravel()) >= _MIN_METAL
+        large[0] = False
+        mask[around] = large[labels]
+    return mask
 
 
 def interpolate_sinogram(
-    hu: NDArray[np.floating], metal: NDArray[np.bool_], pixel_mm: float
+    hu: NDArray[np.floating],
+    metal: NDArray[np.bool_],
+    pixel_mm: float,
+    earlier: MetalReduction | None = None,
 ) -> NDArray[np.float32]:
     """Reduce the artifacts of metal by linear interpolation over its trace in the projections.
 
@@ -65,6 +71,8 @@ def interpolate_sinogram(
         HU and mask of the metal, (z, y, x).
     pixel_mm
         Size of a pixel, which is square.
+    earlier
+        A result for slices of the same size, which is used where HU and metal are the same.
 
     Returns
     -------
@@ -72,22 +80,34 @@ def interpolate_sinogram(
         HU, float32 (z, y, x).
     """
     out = np.array(hu, np.float32)
-    for z in np.flatnonzero(metal.any(axis=(1, 2))):
-        projector = Projector((hu.shape[1], hu.shape[2]), n_views(hu.shape))
-        body = np.maximum(1 + np.minimum(out[z], METAL_HU) / 1000, 0)
-        sinogram = projector.project(body)
-        trace = projector.project(metal[z].astype(np.float32)) > 0.05
-        trace = ndimage.binary_dilation(trace, np.ones((1, 2 * _TRACE_PX + 1)))
-        change = np.zeros_like(sinogram)
-        detectors = np.arange(sinogram.shape[1])
-        for row, view, hidden in zip(change, sinogram, trace, strict=True):
-            if hidden.any():
-                row[hidden] = (
-                    np.interp(detectors[hidden], detectors[~hidden], view[~hidden]) - view[hidden]
-                )
-        inside = out[z] + 1000 * projector.reconstruct(change)
-        out[z] = np.where(metal[z], hu[z], np.maximum(inside, AIR_HU))
+    remaining = list(np.flatnonzero(metal.any(axis=(1, 2))))
+    if earlier is not None:
+        for z in tuple(remaining):
+            if all(np.array_equal(a[z], b[z]) for a, b in ((out, earlier[0]), (metal, earlier[1]))):
+                out[z] = earlier.after[z]
+                remaining.remove(z)
+    projector = Projector((hu.shape[1], hu.shape[2]), n_views(hu.shape))
+    for first in range(0, len(remaining), SLICES):
+        part = remaining[first : first + SLICES]
+        check()
+        body = np.maximum(1 + np.minimum(out[part], METAL_HU) / 1000, 0)
+        traces = projector.project(metal[part]) > _MIN_TRACE_PX
+        change = 1000 * projector.reconstruct(_interpolation(projector.project(body), traces))
+        out[part] = np.where(metal[part], out[part], np.maximum(out[part] + change, AIR_HU))
     return out
+
+
+def _interpolation(
+    sinograms: NDArray[np.float32], traces: NDArray[np.bool_]
+) -> NDArray[np.float32]:
+    """Return the change of sinograms (z, view, detector) by interpolation over the traces."""
+    hidden = ndimage.binary_dilation(traces, np.ones((1, 1, 2 * _TRACE_PX + 1)))
+    change = np.zeros_like(sinograms)
+    detectors = np.arange(sinograms.shape[2])
+    for z, view in zip(*hidden.any(axis=2).nonzero(), strict=True):
+        row, at = sinograms[z, view], hidden[z, view]
+        change[z, view, at] = np.interp(detectors[at], detectors[~at], row[~at]) - row[at]
+    return change
 
 
 def interpolate_slices(
@@ -145,7 +165,10 @@ def interpolate_lines(hu: NDArray[np.floating], lost: NDArray[np.bool_]) -> NDAr
 
 
 def without_network(
-    hu: NDArray[np.floating], code: NDArray[np.uint8], spacing: tuple[float, float, float]
+    hu: NDArray[np.floating],
+    code: NDArray[np.uint8],
+    spacing: tuple[float, float, float],
+    reduction: MetalReduction | None = None,
 ) -> NDArray[np.float32]:
     """Fill all defects for which there is a way without a network; leave noise and field.
 
@@ -157,6 +180,8 @@ def without_network(
         The defects, uint8 (z, y, x), as in `DefectMap`.
     spacing
         Spacing (z, y, x) in mm.
+    reduction
+        What finding the defects gave already.
 
     Returns
     -------
@@ -172,7 +197,8 @@ def without_network(
     if masks["ring"].any():
         filled = np.where(masks["ring"], remove_rings(filled), filled)
     if masks["metal"].any():
-        without = interpolate_sinogram(filled, metal_mask(filled) & masks["metal"], spacing[2])
+        metal = metal_mask(filled) & masks["metal"]
+        without = interpolate_sinogram(filled, metal, spacing[2], reduction)
         filled = np.where(masks["metal"], without, filled)
     return filled
 

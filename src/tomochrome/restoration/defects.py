@@ -16,6 +16,9 @@ KINDS: Final[tuple[DefectKind, ...]] = ("metal", "ring", "missing", "lines", "no
 """Streaks of metal; rings; missing, repeated or corrupted slices; dropped or saturated lines;
 noise of a low dose; and what lies outside a truncated field of view."""
 
+Part = tuple[slice, slice]  #: rows and columns of a slice
+WHOLE: Final[Part] = (slice(None), slice(None))
+
 
 def code_of(kind: str) -> int:
     """Return the value of a kind in `DefectMap.code`."""
@@ -40,6 +43,22 @@ class Defect(NamedTuple):
     slices: tuple[int, ...]
 
 
+class MetalReduction(NamedTuple):
+    """Slices before and after `tomochrome.restoration.classical.interpolate_sinogram`.
+
+    Attributes
+    ----------
+    before, after
+        HU, float32 (z, y, x).
+    metal
+        Booleans (z, y, x).
+    """
+
+    before: NDArray[np.float32]
+    metal: NDArray[np.bool_]
+    after: NDArray[np.float32]
+
+
 @dataclass(frozen=True, eq=False)
 class DefectMap:
     """The defect at each voxel.
@@ -48,9 +67,12 @@ class DefectMap:
     ----------
     code
         uint8 (z, y, x): 0 for none, else `code_of` the kind.
+    reduction
+        Of axial slices with metal, if finding needed it: filling need not repeat it.
     """
 
     code: NDArray[np.uint8]
+    reduction: MetalReduction | None = None
 
     @property
     def mask(self) -> NDArray[np.bool_]:

@@ -22,11 +22,10 @@ from tomochrome.bundles import (
     reading_metadata,
 )
 from tomochrome.restoration.classical import metal_mask, without_network
-from tomochrome.restoration.defects import code_of
+from tomochrome.restoration.defects import WHOLE, MetalReduction, Part, code_of
 from tomochrome.restoration.networks import (
     MULTIPLE,
     STEP_HU,
-    Part,
     build_network,
     filler_input,
     finder_input,
@@ -47,6 +46,7 @@ def fill(
     spacing: tuple[float, float, float],
     model: str | None,
     device: str = "auto",
+    reduction: MetalReduction | None = None,
 ) -> NDArray[np.float32]:
     """Fill defects, with a network unless there is none.
 
@@ -63,6 +63,8 @@ def fill(
         `non_local_means` where there is noise.
     device
         ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"mps"``.
+    reduction
+        What finding the defects gave already.
 
     Returns
     -------
@@ -79,12 +81,12 @@ def fill(
     """
     place = choose_device(device)
     net = None if model is None else _network(model, RESTORATION)[0].to(place)
-    filled = without_network(hu, code, spacing)
+    filled = without_network(hu, code, spacing, reduction)
     out = filled.copy()
     if net is None:
         code = np.where(code == code_of("noise"), code, np.uint8(0))
     damaged = np.flatnonzero(code.any(axis=(1, 2)))
-    metal = metal_mask(hu) if (code == code_of("metal")).any() else None
+    metal = _metal(hu, reduction) if (code == code_of("metal")).any() else None
     for done, z in enumerate(map(int, damaged)):
         check()
         report(done, len(damaged), "filling defects")
@@ -109,7 +111,16 @@ def fill(
     return out
 
 
-def confirm_streaks(hu: NDArray[np.float32], code: NDArray[np.uint8], device: str = "auto") -> None:
+def _metal(hu: NDArray[np.float32], reduction: MetalReduction | None) -> NDArray[np.bool_]:
+    return metal_mask(hu) if reduction is None else reduction.metal
+
+
+def confirm_streaks(
+    hu: NDArray[np.float32],
+    code: NDArray[np.uint8],
+    device: str = "auto",
+    reduction: MetalReduction | None = None,
+) -> None:
     """Keep streaks of metal only where the finder sees a defect too.
 
     Parameters
@@ -118,20 +129,26 @@ def confirm_streaks(hu: NDArray[np.float32], code: NDArray[np.uint8], device: st
         HU (z, y, x) of axial slices.
     code
         The defects, uint8 (z, y, x), as in `DefectMap`; changed in place. Metal itself stays.
-    device
+    device, reduction
         As for `fill`.
     """
     streak = code_of("metal")
-    metal = metal_mask(hu)
+    metal = _metal(hu, reduction)
     slices = np.flatnonzero((code == streak).any(axis=(1, 2)))
     for done, z in enumerate(slices):
         check()
         report(done, len(slices), "finding defects")
-        defect = 1 - probabilities(hu, int(z), device)[0]
-        code[z][(code[z] == streak) & ~metal[z] & (defect < MIN_PROBABILITY)] = 0
+        judged = (code[z] == streak) & ~metal[z]
+        if not judged.any():
+            continue
+        part = _around(judged)
+        defect = 1 - probabilities(hu, int(z), device, part)[0]
+        code[z][part][judged[part] & (defect < MIN_PROBABILITY)] = 0
 
 
-def probabilities(hu: NDArray[np.float32], z: int, device: str = "auto") -> NDArray[np.float32]:
+def probabilities(
+    hu: NDArray[np.float32], z: int, device: str = "auto", part: Part = WHOLE
+) -> NDArray[np.float32]:
     """Return the probability of each kind of defect in a slice, as the finder sees it.
 
     Parameters
@@ -142,15 +159,17 @@ def probabilities(hu: NDArray[np.float32], z: int, device: str = "auto") -> NDAr
         The slice.
     device
         As for `fill`.
+    part
+        Rows and columns of it.
 
     Returns
     -------
     ndarray
-        float32 (kinds + 1, y, x), calibrated; the first is for no defect.
+        float32 (kinds + 1, y, x) of the part, calibrated; the first is for no defect.
     """
     net, card = _network(FINDER, DEFECTS)
     place = choose_device(device)
-    logits = _outputs(net.to(place), torch.from_numpy(finder_input(hu, z)), place)
+    logits = _outputs(net.to(place), torch.from_numpy(finder_input(hu, z, part)), place)
     scaled = np.exp((logits - logits.max(axis=0)) / float(card.metadata["temperature"]))
     shares: NDArray[np.float32] = scaled / scaled.sum(axis=0)
     return shares
@@ -171,18 +190,23 @@ def _outputs(
 def _filled_where(code: NDArray[np.uint8], hu: NDArray[np.float32]) -> NDArray[np.bool_]:
     """Return where a network fills a slice (y, x).
 
-    Noise only around the patient, which saves time; rings not at all, as what remains after their
-    subtraction is less than after the network.
+    Noise and streaks only around the patient, which saves time; rings not at all, as what remains
+    after their subtraction is less than after the network.
     """
     where = (code > 0) & (code != code_of("ring"))
-    noise = code == code_of("noise")
-    if noise.any():
-        body = ndimage.binary_opening(hu > BODY_HU, iterations=_OPENED_PX)
-        around = np.zeros(code.shape, np.bool_)
-        if body.any():
-            around[_around(body)] = True
-        where &= around | ~noise
+    everywhere = (code == code_of("noise")) | (code == code_of("metal"))
+    if everywhere.any():
+        where &= _around_patient(hu) | ~everywhere
     return where
+
+
+def _around_patient(hu: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Return the box around the patient in a slice (y, x), booleans (y, x)."""
+    body = ndimage.binary_opening(hu > BODY_HU, iterations=_OPENED_PX)
+    around = np.zeros(hu.shape, np.bool_)
+    if body.any():
+        around[_around(body)] = True
+    return around
 
 
 def _around(damaged: NDArray[np.bool_]) -> Part:

@@ -20,7 +20,7 @@ from torch import nn
 from torch.nn import functional
 
 from tomochrome.errors import ModelError
-from tomochrome.restoration.defects import KINDS, code_of
+from tomochrome.restoration.defects import KINDS, WHOLE, Part, code_of
 
 SOFT: Final = (40.0, 200.0)  #: HU at 0, and HU per unit, of soft tissue
 WIDE: Final = (0.0, 1000.0)  #: the same for all HU
@@ -53,10 +53,6 @@ def _scaled(hu: Hu, scale: tuple[float, float], low: float, high: float) -> Hu:
         return ((hu - scale[0]) / scale[1]).clamp(low, high)
     values = np.asarray(hu, np.float32)
     return np.clip((values - np.float32(scale[0])) / np.float32(scale[1]), low, high)
-
-
-Part = tuple[slice, slice]
-WHOLE: Final[Part] = (slice(None), slice(None))
 
 
 def filler_input(

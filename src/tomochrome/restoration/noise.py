@@ -5,14 +5,13 @@ from __future__ import annotations
 from typing import Final
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch.nn import functional
 
-from tomochrome.restoration.networks import WHOLE, Part
+from tomochrome.restoration import noise_kernels
+from tomochrome.restoration.defects import WHOLE, Part
 
 STRENGTH: Final = 0.8  #: of the filter, in standard deviations of the noise
-PATCH_PX: Final = 5
+PATCH_PX: Final = 5  #: also in the compiled loop
 SEARCH_PX: Final = 4  #: around each pixel in its slice
 NEIGHBOR_SEARCH_PX: Final = 2  #: the same in the slice before and after
 MIN_WEIGHT: Final = 1e-3  #: of a pixel in its own mean
@@ -78,49 +77,15 @@ def non_local_means(
     ndarray
         HU, float32 (y, x) of the part.
     """
-    own = torch.from_numpy(np.ascontiguousarray(hu[z][part]))
+    own = np.ascontiguousarray(hu[z][part])
     if sd <= 0:
-        return own.numpy()
-    total, weights, largest = (torch.zeros_like(own) for _ in range(3))
-
-    def add(to: Part, values: torch.Tensor, weight: torch.Tensor) -> None:
-        total[to] += weight * values
-        weights[to] += weight
-        torch.maximum(largest[to], weight, out=largest[to])
-
-    for neighbor in (z - 1, z, z + 1):
-        if not 0 <= neighbor < len(hu):
-            continue
-        other = own if neighbor == z else torch.from_numpy(np.ascontiguousarray(hu[neighbor][part]))
-        for shift in _shifts(half=neighbor == z):
-            here, there = _overlap(own.shape, shift)
-            distance = functional.avg_pool2d(
-                (own[here] - other[there]).square()[None], PATCH_PX, 1, PATCH_PX // 2,
-                count_include_pad=False,
-            )[0]  # fmt: skip
-            weight = torch.exp(-(distance / sd**2 - 2).clamp(min=0) / STRENGTH**2)
-            add(here, other[there], weight)
-            if neighbor == z:
-                add(there, own[here], weight)
-    largest.clamp_(min=MIN_WEIGHT)  # a pixel counts as much as the one most like it
-    return ((total + largest * own) / (weights + largest)).numpy()
-
-
-def _shifts(*, half: bool) -> list[tuple[int, int]]:
-    """Return shifts in rows and columns; half of them where each also counts backwards."""
-    reach = SEARCH_PX if half else NEIGHBOR_SEARCH_PX
-    steps = range(-reach, reach + 1)
-    shifts = [(y, x) for y in steps for x in steps]
-    return shifts[len(shifts) // 2 + 1 :] if half else shifts
-
-
-def _overlap(shape: torch.Size, shift: tuple[int, int]) -> tuple[Part, Part]:
-    """Return the parts of two slices of which one is shifted against the other."""
-    here, there = zip(
-        *(
-            (slice(max(-s, 0), n - max(s, 0)), slice(max(s, 0), n - max(-s, 0)))
-            for s, n in zip(shift, shape, strict=True)
-        ),
-        strict=True,
-    )
-    return here, there
+        return own
+    near = [k for k in (z - 1, z, z + 1) if 0 <= k < len(hu)]
+    reaches = np.array([SEARCH_PX if k == z else NEIGHBOR_SEARCH_PX for k in near])
+    others = np.stack([hu[k][part] for k in near])
+    out = np.empty_like(own)
+    noise_kernels.average_alike(
+        own, others, near.index(z), reaches, np.float32(1 / sd**2), np.float32(1 / STRENGTH**2),
+        np.float32(MIN_WEIGHT), out,
+    )  # fmt: skip
+    return out

@@ -8,13 +8,19 @@ Source: Kak and Slaney (1988), "Principles of Computerized Tomographic Imaging",
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.fft import irfft, next_fast_len, rfft, rfftfreq
 
 from tomochrome.restoration import projection_kernels
+
+SLICES: Final = 16  #: that are projected at a time
+_VIEWS: Final = 128  # between which the user may cancel
+_ROWS: Final = 64  # the same for backprojection
 
 
 @dataclass(frozen=True)
@@ -46,24 +52,29 @@ class Projector:
         """Number of detector elements, each as wide as a pixel: they cover the diagonal."""
         return int(np.ceil(np.hypot(*self.shape))) + 2
 
-    def project(self, image: NDArray[np.floating]) -> NDArray[np.float32]:
-        """Return the line integrals of an image.
+    def project(self, image: NDArray[np.floating] | NDArray[np.bool_]) -> NDArray[np.float32]:
+        """Return the line integrals of an image, or of several.
 
         Parameters
         ----------
         image
-            (y, x), for example attenuation per pixel.
+            (y, x) or (z, y, x), for example attenuation per pixel.
 
         Returns
         -------
         ndarray
-            float32 (view, detector), in units of the image times pixels.
+            float32 (view, detector) or (z, view, detector), in units of the image times pixels.
         """
-        sinogram = np.empty((self.n_views, self.n_detectors), np.float32)
-        bordered = np.pad(np.asarray(image, np.float32), 1)
-        turned = np.ascontiguousarray(bordered.T)
-        projection_kernels.project(bordered, turned, self.angles, sinogram)
-        return sinogram
+
+        def project(packed: NDArray[np.float32], out: NDArray[np.float32]) -> None:
+            bordered = np.pad(packed, ((1, 1), (1, 1), (0, 0)))
+            turned = np.ascontiguousarray(bordered.swapaxes(0, 1))
+            used = bordered.any(axis=(1, 2)), turned.any(axis=(1, 2))
+            for first in range(0, self.n_views, _VIEWS):
+                part = slice(first, first + _VIEWS)
+                projection_kernels.project(bordered, turned, used, self.angles[part], out[part])
+
+        return _several(project, image, (self.n_views, self.n_detectors))
 
     def reconstruct(self, sinogram: NDArray[np.floating]) -> NDArray[np.float32]:
         """Return the filtered backprojection of a sinogram: the inverse of `project`.
@@ -71,22 +82,26 @@ class Projector:
         Parameters
         ----------
         sinogram
-            (view, detector).
+            (view, detector) or (z, view, detector).
 
         Returns
         -------
         ndarray
-            float32 (y, x).
+            float32 (y, x) or (z, y, x).
         """
-        image = np.empty(self.shape, np.float32)
-        projection_kernels.backproject(self.filtered(sinogram), self.angles, image)
-        image *= np.pi / self.n_views
-        return image
+        image = np.pi * self.mean_over_views(self.filtered(sinogram))
+        return np.asarray(image, np.float32)
 
     def mean_over_views(self, sinogram: NDArray[np.floating]) -> NDArray[np.float32]:
-        """Return for each pixel the mean of a sinogram (view, detector) over its rays, (y, x)."""
-        image = np.empty(self.shape, np.float32)
-        projection_kernels.backproject(np.asarray(sinogram, np.float32), self.angles, image)
+        """Return for each pixel the mean of a sinogram over its rays, (y, x) or (z, y, x)."""
+
+        def backproject(packed: NDArray[np.float32], out: NDArray[np.float32]) -> None:
+            for top in range(0, len(out), _ROWS):
+                projection_kernels.backproject(
+                    packed, self.angles, top, len(out), out[top : top + _ROWS]
+                )
+
+        image = _several(backproject, sinogram, self.shape)
         image /= self.n_views
         return image
 
@@ -100,7 +115,7 @@ class Projector:
         return float(np.pi**2 / self.n_views * np.trapezoid(response**2, frequency))
 
     def filtered(self, sinogram: NDArray[np.floating]) -> NDArray[np.float32]:
-        """Return a sinogram (view, detector) after the band-limited ramp filter.
+        """Return a sinogram (..., view, detector) after the band-limited ramp filter.
 
         Source: Kak and Slaney, equation 61.
         """
@@ -111,6 +126,22 @@ class Projector:
         odd = distance % 2 == 1
         ramp[odd] = -1 / (np.pi * distance[odd]) ** 2
         response = rfft(ramp).real * np.exp(-2 * (np.pi * self.blur_px * rfftfreq(n)) ** 2)
-        spectrum = rfft(np.asarray(sinogram, np.float32), n, axis=1) * response.astype(np.float32)
-        filtered = irfft(spectrum, n, axis=1)[:, : self.n_detectors]
+        spectrum = rfft(np.asarray(sinogram, np.float32), n, axis=-1) * response.astype(np.float32)
+        filtered = irfft(spectrum, n, axis=-1)[..., : self.n_detectors]
         return np.ascontiguousarray(filtered, np.float32)
+
+
+def _several(
+    function: Callable[[NDArray[np.float32], NDArray[np.float32]], None],
+    images: NDArray[np.floating] | NDArray[np.bool_],
+    shape: tuple[int, int],
+) -> NDArray[np.float32]:
+    """Call a kernel, whose results have a shape, for (y, x) or (z, y, x), `SLICES` at a time."""
+    flat = np.asarray(images, np.float32).reshape(-1, *images.shape[-2:])
+    out = np.empty((len(flat), *shape), np.float32)
+    for first in range(0, len(flat), SLICES):
+        part = flat[first : first + SLICES]
+        result = np.empty((*shape, len(part)), np.float32)
+        function(np.ascontiguousarray(np.moveaxis(part, 0, -1)), result)
+        out[first : first + len(part)] = np.moveaxis(result, -1, 0)
+    return out.reshape(*images.shape[:-2], *shape)

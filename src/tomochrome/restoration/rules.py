@@ -21,7 +21,13 @@ from tomochrome.restoration.classical import (
     metal_mask,
     remove_rings,
 )
-from tomochrome.restoration.defects import KINDS, DefectKind, DefectMap, code_of
+from tomochrome.restoration.defects import (
+    KINDS,
+    DefectKind,
+    DefectMap,
+    MetalReduction,
+    code_of,
+)
 from tomochrome.restoration.projection import Projector
 from tomochrome.restoration.simulation import (
     BODY_HU,
@@ -107,31 +113,38 @@ def defects_by_rules(volume: Volume, kinds: Collection[DefectKind] = KINDS) -> D
     hu = as_int16(np.asarray(upright.voxels))[0].astype(np.float32)
     outside = upright.outside if upright.outside is not None else np.zeros(hu.shape, np.bool_)
     code = np.zeros(hu.shape, np.uint8)
+    reduction = None
     if min(hu.shape[1:]) >= MIN_PX:
-        for kind, mask in _masks(hu, outside, upright.spacing[2], kinds):
+        lost = lost_slices(hu)
+        lines = lost_lines(hu) & ~lost[:, None]
+        if lines.any():
+            hu = interpolate_lines(hu, np.broadcast_to(lines[..., None], hu.shape))
+        if "metal" in kinds:
+            reduction = reduce_metal(hu, ~lost, upright.spacing[2])
+        for kind, mask in _masks(hu, lost, lines, outside, reduction, upright.spacing[2], kinds):
             code[mask & (code == 0)] = code_of(kind)
     marked = upright.with_voxels(code)
-    return DefectMap(np.ascontiguousarray(reorient_like(marked, volume).voxels))
+    return DefectMap(np.ascontiguousarray(reorient_like(marked, volume).voxels), reduction)
 
 
 def _masks(
     hu: NDArray[np.float32],
+    lost: NDArray[np.bool_],
+    lines: NDArray[np.bool_],
     outside: NDArray[np.bool_],
+    reduction: MetalReduction | None,
     pixel_mm: float,
     kinds: Collection[DefectKind],
 ) -> Iterator[tuple[DefectKind, NDArray[np.bool_]]]:
     """Yield the kinds with their masks (z, y, x), the most certain first."""
-    lost = lost_slices(hu)
-    lines = lost_lines(hu) & ~lost[:, None]
     if "missing" in kinds:
         yield "missing", np.broadcast_to(lost[:, None, None], hu.shape)
     if "lines" in kinds:
         yield "lines", np.broadcast_to(lines[..., None], hu.shape)
-    if lines.any():
-        hu = interpolate_lines(hu, np.broadcast_to(lines[..., None], hu.shape))
+    if reduction is not None:
+        yield "metal", streaks(reduction)
     good = np.flatnonzero(~lost)
     finders: dict[DefectKind, Callable[[], NDArray[np.bool_]]] = {
-        "metal": lambda: streaks(hu[good], pixel_mm),
         "field": lambda: outside_field(hu[good], outside[good]),
         "ring": lambda: rings(hu[good]),
         "noise": lambda: np.full(hu[good].shape, is_low_dose(hu[good], pixel_mm)),
@@ -288,29 +301,47 @@ def outside_field(hu: NDArray[np.float32], outside: NDArray[np.bool_]) -> NDArra
     return mask
 
 
-def streaks(hu: NDArray[np.float32], pixel_mm: float) -> NDArray[np.bool_]:
-    """Return metal and what the interpolation of its projections changes, booleans (z, y, x).
-
-    Only where the interpolation makes a slice smoother: weak streaks, as of a wire, are less than
-    those that it adds.
+def reduce_metal(
+    hu: NDArray[np.float32], good: NDArray[np.bool_], pixel_mm: float
+) -> MetalReduction | None:
+    """Return the metal of slices, and what the interpolation of its projections makes of them.
 
     Parameters
     ----------
     hu
         HU (z, y, x).
+    good
+        Booleans (z,): slices that are not lost.
     pixel_mm
         Size of a pixel, which is square.
+
+    Returns
+    -------
+    MetalReduction or None
+        None without metal.
     """
-    mask = metal_mask(hu)
+    metal = np.zeros(hu.shape, np.bool_)
+    metal[good] = metal_mask(hu[good])
+    if not metal.any():
+        return None
+    return MetalReduction(hu, metal, interpolate_sinogram(hu, metal, pixel_mm))
+
+
+def streaks(reduction: MetalReduction) -> NDArray[np.bool_]:
+    """Return metal and what the interpolation of its projections changes, booleans (z, y, x).
+
+    Only where the interpolation makes a slice smoother: weak streaks, as of a wire, are less than
+    those that it adds.
+    """
+    mask = reduction.metal.copy()
     for z in np.flatnonzero(mask.any(axis=(1, 2))):
         check()
-        without = interpolate_sinogram(hu[z : z + 1], mask[z : z + 1], pixel_mm)[0]
-        change = ndimage.gaussian_filter(np.abs(without - hu[z]), _STREAK_PX)
-        streak = change >= _MIN_STREAK_HU
+        hu, without = reduction.before[z], reduction.after[z]
+        streak = ndimage.gaussian_filter(np.abs(without - hu), _STREAK_PX) >= _MIN_STREAK_HU
         judged = streak & ~ndimage.binary_dilation(mask[z], iterations=_NEAR_METAL_PX)
-        judged &= ndimage.gaussian_filter(hu[z], 2) > BODY_HU
+        judged &= ndimage.gaussian_filter(hu, 2) > BODY_HU
         if judged.sum() < _MIN_JUDGED_PX or _roughness(without, judged) <= (
-            _MAX_ROUGHNESS * _roughness(hu[z], judged)
+            _MAX_ROUGHNESS * _roughness(hu, judged)
         ):
             mask[z] |= streak
     return mask

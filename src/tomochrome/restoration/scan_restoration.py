@@ -16,7 +16,14 @@ from tomochrome.geometry.orient import closest_axial, reorient_like
 from tomochrome.io.restored_mask import restored_text
 from tomochrome.notices import Notice
 from tomochrome.restoration.classical import without_network
-from tomochrome.restoration.defects import KINDS, DefectKind, DefectMap, Restoration, code_of
+from tomochrome.restoration.defects import (
+    KINDS,
+    DefectKind,
+    DefectMap,
+    MetalReduction,
+    Restoration,
+    code_of,
+)
 from tomochrome.restoration.rules import defects_by_rules
 from tomochrome.runtime import check, report
 from tomochrome.volume import Volume, require_volume
@@ -139,8 +146,8 @@ def _confirmed(volume: Volume, marked: DefectMap, device: str) -> DefectMap:
     from tomochrome.restoration.fill import confirm_streaks
 
     upright, code = closest_axial(volume), _upright(marked.code, volume)
-    confirm_streaks(np.asarray(upright.voxels, np.float32), code, device)
-    return DefectMap(_on_grid(code, upright, volume))
+    confirm_streaks(np.asarray(upright.voxels, np.float32), code, device, marked.reduction)
+    return DefectMap(_on_grid(code, upright, volume), marked.reduction)
 
 
 def _upright(code: NDArray[Any], volume: Volume) -> NDArray[Any]:
@@ -199,7 +206,7 @@ def _filled(volume: Volume, marked: DefectMap, model: str, device: str) -> Volum
     hu = np.asarray(upright.voxels)
     check()
     report(0, 0, "filling defects")
-    filled = _fill(hu.astype(np.float32), code, upright.spacing, model, device)
+    filled = _fill(hu.astype(np.float32), code, upright.spacing, model, device, marked.reduction)
     voxels, kinds = np.array(hu), set[int]()
     for z in np.flatnonzero(code.any(axis=(1, 2))):
         check()
@@ -237,9 +244,10 @@ def _fill(
     spacing: tuple[float, float, float],
     model: str,
     device: str,
+    reduction: MetalReduction | None,
 ) -> NDArray[np.float32]:
     if model == CLASSICAL and not (code == code_of("noise")).any():
-        return without_network(hu, code, spacing)  # torch is not needed
+        return without_network(hu, code, spacing, reduction)  # torch is not needed
     from tomochrome.restoration.fill import fill
 
-    return fill(hu, code, spacing, None if model == CLASSICAL else model, device)
+    return fill(hu, code, spacing, None if model == CLASSICAL else model, device, reduction)
