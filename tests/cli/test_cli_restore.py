@@ -151,8 +151,25 @@ def test_a_photograph_is_filled_where_it_is_marked(tmp_path, capfd):
         np.testing.assert_array_equal(marked, (filled != np.asarray(image)).any(-1))
     assert np.abs(filled.astype(int) - clean).max() <= 3
     for argv, text in (
-        (["-o", tmp_path / "q.png"], "--mask"),
         (["-o", tmp_path / "q.nii.gz", "--mask", tmp_path / "m.png"], "must end in .png"),
         (["-o", out, "--mask", tmp_path / "m.png"], "already exists"),
     ):
         assert text in Run(capfd, "restore", tmp_path / "p.png", *argv).complaint
+
+
+def test_the_scratch_of_a_photograph_is_found_and_filled(tmp_path, capfd):
+    y, x = np.mgrid[:90, :120]
+    clean = np.stack([120 + y // 2, 60 + x // 3, 40 + y // 3], -1).astype(np.uint8)
+    Image.fromarray(clean).save(tmp_path / "clean.png")
+    scratched = np.where((np.abs(y - x // 2 - 10) < 1)[..., None], np.uint8(250), clean)
+    Image.fromarray(scratched).save(tmp_path / "p.png")
+    run = Run(capfd, "restore", tmp_path / "p.png", "-o", tmp_path / "o.png", "--json")
+    data = json.loads(run.out)
+    assert run.status == 0 and set(data) == KEYS
+    assert [d["kind"] for d in data["defects"]] == ["scratch"]
+    with Image.open(tmp_path / "o.png") as image:
+        assert np.abs(np.asarray(image).astype(int) - clean).max() <= 4
+    run = Run(capfd, "restore", tmp_path / "clean.png", "-o", tmp_path / "c.png", "--json")
+    data = json.loads(run.out)
+    assert run.status == 0 and data["output"] is None and not data["defects"]
+    assert not (tmp_path / "c.png").exists()

@@ -10,6 +10,7 @@ from scipy.interpolate import CubicSpline
 from tomochrome.restoration import classical
 from tomochrome.restoration.defects import KINDS, MetalReduction
 from tomochrome.restoration.projection import Projector
+from tomochrome.restoration.rules import MIN_SIGNIFICANCE
 from tomochrome.restoration.simulation import KERNEL_PX, add_metal, add_rings
 
 PIXEL_MM = 2.5
@@ -52,6 +53,12 @@ def test_interpolation_over_the_trace_of_metal_reduces_its_streaks(body: np.ndar
     assert rms((filled - body)[2][streaks]) < 0.5 * rms((damaged - body)[2][streaks])
     assert np.array_equal(filled[where], damaged[where])
     assert np.array_equal(filled[[0, 1, 3, 4]], damaged[[0, 1, 3, 4]])
+
+
+def test_the_edge_of_the_field_is_no_ring(body: np.ndarray) -> None:
+    hu = np.where(body < -500, -940 + rng().normal(0, 5, SHAPE), body)
+    hu[:, np.hypot(Y, X) > 46] = -1024
+    assert classical.estimate_rings(hu).significance < MIN_SIGNIFICANCE
 
 
 def test_an_earlier_result_is_used_where_slices_and_metal_are_the_same(

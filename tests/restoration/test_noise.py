@@ -106,10 +106,20 @@ def test_the_noise_of_water_is_estimated(sd: float) -> None:
 
 
 def test_the_network_takes_over_as_the_noise_grows() -> None:
-    shares = [network_share(sd) for sd in np.linspace(0, 100, 41)]
+    soft = np.full((9, 9), 40, np.float32)
+    shares = [float(network_share(sd, soft)[4, 4]) for sd in np.linspace(0, 100, 41)]
     assert shares == sorted(shares)
-    assert network_share(NETWORK_FROM_HU) == 0
-    assert network_share(NETWORK_ALONE_HU) == 1
+    assert not network_share(NETWORK_FROM_HU, soft).any()
+    assert (network_share(NETWORK_ALONE_HU, soft) == 1).all()
+
+
+def test_the_network_stays_away_from_bone_and_air() -> None:
+    hu = np.full((40, 60), 40, np.float32)
+    hu[:, :10], hu[:, 50:] = -1000, 900
+    share = network_share(NETWORK_ALONE_HU, hu)
+    assert not share[:, :10].any()
+    assert not share[:, 49:].any()
+    assert (share[:, 18:42] == 1).all()
 
 
 def test_without_a_network_noise_is_filtered_around_the_patient() -> None:

@@ -1,4 +1,4 @@
-"""``tomochrome restore``: fill the defects of a scan, or marked ones of a photograph."""
+"""``tomochrome restore``: fill the defects of a scan or of a photograph."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from tomochrome.io.picture_files import read_label_picture, read_photograph
 from tomochrome.io.restored_mask import mask_path, restored_text
 from tomochrome.io.writing import companions, write_mask
 from tomochrome.restoration.defects import KINDS, Restoration
+from tomochrome.restoration.photograph_defects import photograph_defects
 from tomochrome.restoration.photograph_restoration import restore_photograph
 from tomochrome.restoration.scan_restoration import (
     DEFAULT,
@@ -40,9 +41,7 @@ _BIHARMONIC: Final = "biharmonic"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    options.add_paths(
-        parser, path="a CT series, file or folder; or a photograph of a section (with --mask)"
-    )
+    options.add_paths(parser, path="a CT series, file or folder; or a photograph of a section")
     options.add_output(
         parser,
         f"output; the extension gives the format: {extensions_help()}; .png for a photograph. The "
@@ -180,12 +179,7 @@ def _nothing(args: argparse.Namespace, volume: Volume) -> str:
 
 
 def _photograph(args: argparse.Namespace, session: Session, clock: Clock) -> Outcome:
-    """Fill the marked pixels of a photograph; the mask is written beside it, too."""
-    if args.mask is None:
-        raise OptionError(
-            f"the defects of a photograph are not found by themselves; mark them in an image of "
-            f"the size of '{args.path}' and give it with --mask"
-        )
+    """Fill what is found or marked in a photograph; the mask is written beside it, too."""
     if not args.output.lower().endswith(".png"):
         raise OptionError(f"'{args.output}' must end in .png, as '{args.path}' is a photograph")
     output = Path(args.output)
@@ -193,8 +187,26 @@ def _photograph(args: argparse.Namespace, session: Session, clock: Clock) -> Out
     paths = list(dict.fromkeys([output, beside, *map(Path, filter(None, [args.mask_out]))]))
     for path in paths:
         check_writable(path, force=args.force)
-    photograph, mask = read_photograph(args.path), read_label_picture(args.mask) > 0
-    filled = restore_photograph(photograph, mask)
+    photograph = read_photograph(args.path)
+    masks: dict[str, NDArray[np.bool_]] = (
+        photograph_defects(photograph)
+        if args.mask is None
+        else {"lines": read_label_picture(args.mask) > 0}
+    )
+    data: dict[str, Any] = {
+        "input": str(args.path),
+        "output": args.output if masks else None,
+        "model": _BIHARMONIC,
+        "defects": [
+            {"kind": kind, "voxels": int(mask.sum()), "slices": [0]} for kind, mask in masks.items()
+        ],
+        "restored_percent": 0.0,
+        "seconds": clock.seconds()["total"],
+        "warnings": list(session.warnings),
+    }
+    if not masks:
+        return Outcome(data, f"{args.path}\n  no defects were found; nothing was written")
+    filled = restore_photograph(photograph, np.any(list(masks.values()), axis=0))
     changed = (filled != photograph).any(axis=-1)
     note = PngInfo()
     note.add_text("Comment", f"{RESTORED}; not for diagnosis")
@@ -203,17 +215,11 @@ def _photograph(args: argparse.Namespace, session: Session, clock: Clock) -> Out
         for place in places[1:]:
             marks = Image.fromarray(np.where(changed, np.uint8(255), np.uint8(0)))
             marks.save(place, format="PNG", pnginfo=note)
-    data: dict[str, Any] = {
-        "input": str(args.path),
-        "output": args.output,
-        "model": _BIHARMONIC,
-        "defects": [{"kind": "lines", "voxels": int(mask.sum()), "slices": [0]}],
-        "restored_percent": round(100 * float(changed.mean()), 4),
-        "seconds": clock.seconds()["total"],
-        "warnings": list(session.warnings),
-    }
+    data["restored_percent"] = round(100 * float(changed.mean()), 4)
+    data["seconds"] = clock.seconds()["total"]
+    lines = [f"  {d['kind']}: {d['voxels']} pixels" for d in data["defects"]]
     text = (
-        f"{args.output}\n  {data['restored_percent']:.2g} % of the pixels were {RESTORED} "
-        f"({beside.name})\n  not for diagnosis"
+        f"  {data['restored_percent']:.2g} % of the pixels were {RESTORED} ({beside.name}); "
+        "not for diagnosis"
     )
-    return Outcome(data, text)
+    return Outcome(data, "\n".join([args.output, *lines, text]))

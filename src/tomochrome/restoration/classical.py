@@ -29,6 +29,7 @@ _MIN_SECTORS: Final = 6  # that show a radius; fewer tell nothing
 _MIN_RING_PX: Final = 3
 _FAR_PX: Final = 20  # radius from which half of the sectors are enough to be sure
 _RING_SIGMA: Final = 3.0  # in pixels; wider structures along the radius are anatomy
+_EDGE_PX: Final = 9  # to the edge of the field, beyond which is padding: a step, not a ring
 _RING_HU: Final = (-960.0, 400.0)  # without air and bone
 _MAX_RING_HU: Final = 300.0
 _MIN_RING_HU: Final = 5.0
@@ -290,10 +291,12 @@ def _radial_profile(hu: NDArray[np.floating], length: int) -> _Profile:
     at = [y + r * np.sin(angles), x + r * np.cos(angles)]
     shape = _RING_SECTORS, per, length
     values, judged = [], []
+    padding = hu.min()
     for k in np.unique(np.linspace(0, len(hu) - 1, min(len(hu), _RING_SLICES)).astype(int)):
         polar = ndimage.map_coordinates(np.asarray(hu[k], np.float32), at, order=1)
         fine = _high_pass(polar, 1)
         usable = (np.abs(fine) < _MAX_RING_HU) & (polar > _RING_HU[0]) & (polar < _RING_HU[1])
+        usable &= ndimage.minimum_filter1d(polar, 2 * _EDGE_PX + 1, axis=1) > padding
         number = usable.reshape(shape).sum(1)
         values.append(np.where(usable, fine, 0).reshape(shape).sum(1) / np.maximum(number, 1))
         judged.append((number > per / 2) & (r >= _MIN_RING_PX))

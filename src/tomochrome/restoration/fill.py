@@ -95,12 +95,11 @@ def fill(
             continue
         part = _around(where)
         mask, noisy = where[part], (code[z] == code_of("noise"))[part]
-        sd = noise_sd(filled[z]) if noisy.any() else 0.0
-        by_network = 0.0 if net is None else network_share(sd)
-        share = np.where(noisy, np.float32(by_network), np.float32(1))
-        values = filled[z][part].copy()
-        if (share[mask] < 1).any():
-            values[noisy] = non_local_means(filled, z, sd, part)[noisy]
+        values, share = filled[z][part].copy(), np.ones(mask.shape, np.float32)
+        if noisy.any():
+            sd = noise_sd(filled[z])
+            smooth = non_local_means(filled, z, sd, part)
+            values[noisy], share[noisy] = smooth[noisy], network_share(sd, smooth)[noisy]
         if net is not None and (share[mask] > 0).any():
             images = torch.from_numpy(filler_input(hu, filled, code, z, part))
             change = _outputs(net, images, place)[0] * STEP_HU

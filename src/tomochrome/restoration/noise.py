@@ -6,6 +6,7 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from tomochrome.restoration import noise_kernels
 from tomochrome.restoration.defects import WHOLE, Part
@@ -15,10 +16,15 @@ PATCH_PX: Final = 5  #: also in the compiled loop
 SEARCH_PX: Final = 4  #: around each pixel in its slice
 NEIGHBOR_SEARCH_PX: Final = 2  #: the same in the slice before and after
 MIN_WEIGHT: Final = 1e-3  #: of a pixel in its own mean
-NETWORK_FROM_HU: Final = 15.0
+NETWORK_FROM_HU: Final = 10.0
 NETWORK_ALONE_HU: Final = 50.0
 """Noise up to which the filter fills alone, and from which the network does. Below, the network
 smooths more than noise; above, patches are too noisy to be compared."""
+NETWORK_RANGE_HU: Final = (-300.0, 400.0)
+_RANGE_PX: Final = 1.5
+_RANGE_FACTOR: Final = 4.0
+"""Near bone and air, which the network sees coarsely, it takes HU from thin walls: there the filter
+fills alone."""
 _SOFT_HU: Final = (-200.0, 250.0)
 
 
@@ -42,15 +48,26 @@ def noise_sd(hu: NDArray[np.floating]) -> float:
     return float(1.4826 / np.sqrt(2) * np.median(np.abs(np.subtract(*pair))[soft]))
 
 
-def network_share(sd: float) -> float:
+def network_share(sd: float, smooth: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return the share of the network, beside `non_local_means`, in the filling of noise.
 
     Parameters
     ----------
     sd
         Standard deviation of the noise in HU.
+    smooth
+        HU (y, x) after `non_local_means`.
+
+    Returns
+    -------
+    ndarray
+        float32 (y, x) of 0 to 1; 0 near bone and air.
     """
-    return float(np.clip((sd - NETWORK_FROM_HU) / (NETWORK_ALONE_HU - NETWORK_FROM_HU), 0, 1))
+    largest = np.clip((sd - NETWORK_FROM_HU) / (NETWORK_ALONE_HU - NETWORK_FROM_HU), 0, 1)
+    low, high = NETWORK_RANGE_HU
+    beyond = ((smooth < low) | (smooth > high)).astype(np.float32)
+    near = _RANGE_FACTOR * ndimage.gaussian_filter(beyond, _RANGE_PX)
+    return np.asarray(largest * np.maximum(1 - near, 0), np.float32)
 
 
 def non_local_means(
