@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import find_objects, label, uniform_filter
+from scipy.ndimage import find_objects, gaussian_gradient_magnitude, label, uniform_filter
 
 from tomochrome.color.chroma import Chroma
 from tomochrome.color.codes import Codes, Mixtures
 from tomochrome.color.palettes import Palette
 from tomochrome.color.photograph_look import Texture
+from tomochrome.color.relight import fade_curve
 from tomochrome.color.space import srgb8_of_lab
 from tomochrome.errors import OptionError
 from tomochrome.geometry.affine import apply
@@ -39,6 +41,26 @@ _SEEN: Final = 0.3  #: opacity from which a voxel counts as part of a piece
 _PAINT: Final = 0.85  #: share of a part's own color, if it has one
 _TEXTURE: Final = 0.25  #: largest relative change of sRGB by the texture
 _CONTRAST: Final = 2.0  #: exponent of the probabilities in colors
+_FAINT: Final = 0.02  #: opacity of the surfaces of faint tissues
+_FAINT_RANGE: Final = (-1000.0, 400.0)  #: HU between which they have surfaces
+_FULL_SURFACE: Final = 140.0  #: their gradient in HU per voxel from which there is a full surface
+_LONGEST: Final = 2048  #: voxels along an axis, the maximum of many graphics cards
+
+
+@dataclass(frozen=True)
+class HalfSpace:
+    """The side of a plane that is seen.
+
+    Parameters
+    ----------
+    normal
+        Unit direction in LPS, from the plane to the side that is seen.
+    at
+        Position of the plane along it in mm: ``normal @ point`` of its points.
+    """
+
+    normal: tuple[float, float, float]
+    at: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,30 +86,29 @@ class BodyField:
         """Size of a voxel in mm."""
         return float(np.linalg.norm(self.affine[:3, 0]))
 
-    def cut(self, axis: int, at: float, *, keep_above: bool) -> BodyField:
-        """Return the field on one side of a plane across an axis of LPS.
+    def clipped(self, half: HalfSpace) -> BodyField:
+        """Return the field on one side of a plane.
 
         Parameters
         ----------
-        axis
-            0, 1 or 2 for x, y or z.
-        at
-            Position of the plane in LPS mm.
-        keep_above
-            Whether the side with greater coordinates is kept.
+        half
+            The side.
 
         Returns
         -------
         BodyField
             A copy with the other side transparent; the edge is as sharp as a voxel.
         """
+        *steps, start = np.asarray(half.normal) @ self.affine[:3]
         z, y, x = (
-            self.affine[axis, old] * np.arange(n) for old, n in enumerate(self.opacity.shape)
+            np.float32(step) * np.arange(n, dtype=np.float32)
+            for step, n in zip(steps, self.opacity.shape, strict=True)
         )
-        position = z[:, None, None] + y[None, :, None] + x[None, None, :] + self.affine[axis, 3]
-        inside = (position - at) / self.spacing * (1.0 if keep_above else -1.0) + 0.5
-        cut = self.opacity * np.clip(inside, 0.0, 1.0).astype(np.float32)
-        return BodyField(cut, self.color, self.affine)
+        inside = (
+            z[:, None, None] + y[None, :, None] + x[None, None, :] + np.float32(start - half.at)
+        )
+        opacity = self.opacity * np.clip(inside / self.spacing + 0.5, 0.0, 1.0)
+        return BodyField(opacity, self.color, self.affine)
 
 
 def body_field(
@@ -97,7 +118,9 @@ def body_field(
     colors: Palette,
     *,
     saturation: float = 1.0,
+    min_confidence: float = 0.0,
     texture: Texture | None = None,
+    clip: Sequence[HalfSpace] = (),
     most_voxels: int = 1 << 24,
 ) -> BodyField:
     """Compute what a 3D picture shows.
@@ -114,8 +137,13 @@ def body_field(
         Palette; in 3D, its L* is used as well.
     saturation
         Factor on the chroma.
+    min_confidence
+        Where the confidence, 0 to 1, is lower, the color fades to grey.
     texture
         Deviation of the HU from those of each tissue, which makes voxels lighter or darker.
+    clip
+        What is outside along the axes of the scan need not be computed, so that the rest is finer;
+        it is not made transparent.
     most_voxels
         Maximum number of voxels of the result.
 
@@ -138,7 +166,8 @@ def body_field(
     share = visible_share(preset, table.weights)
     steps = 4 + 2 * len(preset.parts)
     report(0, steps, "preparing the picture")
-    like, box = _grid(upright, chroma.code, share >= _MIN_SHARE, most_voxels, preset)
+    box = _clipped_box(_seen_box(chroma.code, share >= _MIN_SHARE, preset), upright, clip, preset)
+    like = _grid(upright, box, most_voxels)
     hu, code = _sampled(upright, chroma, like, box)
     spacing = float(np.linalg.norm(like.affine[:3, 0]))
     scale = np.asarray(upright.spacing) / spacing, 1.0 / spacing
@@ -153,11 +182,19 @@ def body_field(
     check()
     opacity = blur(opacity, _SURFACE)  # of air at its border
     _remove_pieces(opacity, preset, spacing)
+    if preset.faint:
+        np.maximum(opacity, _faint_surfaces(preset, table.weights, code, hu), out=opacity)
     if not opacity.any():
         raise _nothing(preset)
     report(steps - 2, steps, "preparing the picture")
     shown = colors_of(colors, saturation)
-    color = _colors(preset, table, shown, code, opacity)
+    shown[list(preset.faint), 1:] = 0.0
+    fade = None
+    if min_confidence > 0:
+        confidence = Volume(chroma.confidence[box], _moved(upright.affine, box), "unknown")
+        fade = resample(confidence, like, order="nearest", fill=0).voxels
+        fade = fade_curve(min_confidence)[np.asarray(fade, np.uint8)]
+    color = _colors(preset, table, shown, code, opacity, fade)
     for tissue, where in paints.items():
         check()
         _paint(color, shown[tissue], _PAINT * _blurred(where.astype(np.float32)))
@@ -174,17 +211,15 @@ def body_field(
 def _nothing(preset: RenderPreset) -> OptionError:
     return OptionError(
         f"the scan shows nothing of '{preset.name}' ({preset.about}); choose another preset, or "
-        "tissues with 'only'"
+        "other tissues"
     )
 
 
 Box = tuple[slice, ...]
 
 
-def _grid(
-    volume: Volume, code: Codes, seen: NDArray[np.bool_], most: int, preset: RenderPreset
-) -> tuple[Volume, Box]:
-    """Return the grid of the picture around what is seen, and that part of the scan."""
+def _seen_box(code: Codes, seen: NDArray[np.bool_], preset: RenderPreset) -> Box:
+    """Return the part of the scan in which something is seen."""
     mask = np.empty(code.shape, np.int8)
     for z in range(len(code)):
         check()
@@ -192,19 +227,45 @@ def _grid(
     boxes = find_objects(mask)
     if not boxes or boxes[0] is None:
         raise _nothing(preset)
-    box = tuple(
+    return tuple(
         slice(max(0, part.start - _MARGIN), min(n, part.stop + _MARGIN))
         for part, n in zip(boxes[0], code.shape, strict=True)
     )
+
+
+def _clipped_box(box: Box, volume: Volume, clip: Sequence[HalfSpace], preset: RenderPreset) -> Box:
+    """Return the part of a box inside planes across axes of the scan, with a margin."""
+    low = [part.start for part in box]
+    high = [part.stop for part in box]
+    for half in clip:
+        *steps, start = np.asarray(half.normal) @ volume.affine[:3]
+        axis = int(np.argmax(np.abs(steps)))
+        if np.linalg.norm(np.delete(steps, axis)) > 1e-3 * abs(steps[axis]):
+            continue  # an oblique plane
+        index = (half.at - start) / steps[axis]
+        margin = _MARGIN + math.ceil(_SKIN_MM / volume.spacing[axis])
+        if steps[axis] > 0:
+            low[axis] = max(low[axis], math.floor(index) - margin)
+        else:
+            high[axis] = min(high[axis], math.ceil(index) + margin + 1)
+    if any(stop <= start for start, stop in zip(low, high, strict=True)):
+        raise OptionError(f"clipping leaves nothing of '{preset.name}'; clip less")
+    return tuple(map(slice, low, high))
+
+
+def _grid(volume: Volume, box: Box, most: int) -> Volume:
+    """Return the grid of the picture for a part of the scan."""
     shape = tuple(part.stop - part.start for part in box)
     affine = _moved(volume.affine, box)
-    size = math.prod(n * s for n, s in zip(shape, volume.spacing, strict=True))
-    spacing = max(_FINEST * min(volume.spacing), (size / most) ** (1 / 3))
+    sides = [n * s for n, s in zip(shape, volume.spacing, strict=True)]
+    spacing = max(
+        _FINEST * min(volume.spacing), (math.prod(sides) / most) ** (1 / 3), max(sides) / _LONGEST
+    )
     shape, affine = spacing_grid(shape, affine, np.full(3, spacing))
     # A layer of air around it, so that the body is closed where the scan ends.
     affine[:3, 3] = apply(affine, (-1.0, -1.0, -1.0))
     padded = tuple(n + 2 for n in shape)
-    return Volume(np.broadcast_to(np.uint8(0), padded), affine), box
+    return Volume(np.broadcast_to(np.uint8(0), padded), affine)
 
 
 def _sampled(
@@ -273,6 +334,16 @@ def _remove_pieces(opacity: NDArray[np.float32], preset: RenderPreset, spacing: 
     opacity[~near | ~(kept[pieces] | (pieces == 0))] = 0.0
 
 
+def _faint_surfaces(
+    preset: RenderPreset, weights: NDArray[np.float32], code: Codes, hu: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """Return the opacity of the surfaces of the faint tissues of a preset."""
+    check()
+    member = weights[:, list(preset.faint)].sum(axis=1, dtype=np.float32)[code]
+    steep = gaussian_gradient_magnitude(np.clip(hu, *_FAINT_RANGE), 1.0)
+    return np.asarray(_FAINT * member * np.clip(steep / _FULL_SURFACE, 0.0, 1.0), np.float32)
+
+
 def colors_of(colors: Palette, saturation: float) -> NDArray[np.float64]:
     """Return CIELAB of each tissue with a factor on the chroma, shape (`N_TISSUES`, 3)."""
     return colors.lab * np.array([1.0, saturation, saturation])
@@ -284,8 +355,12 @@ def _colors(
     shown: NDArray[np.float64],
     code: Codes,
     opacity: NDArray[np.float32],
+    fade: NDArray[np.float32] | None,
 ) -> NDArray[np.uint8]:
-    """Return sRGB; what is transparent gets the color of the tissue beside it."""
+    """Return sRGB; what is transparent gets the color of the tissue beside it.
+
+    ``fade`` is the factor on the chroma of each voxel, None for 1.
+    """
     drawn = np.zeros(table.weights.shape)
     tissues = list(preset.tissues)
     drawn[:, tissues] = table.weights[:, tissues]
@@ -293,12 +368,16 @@ def _colors(
     drawn **= _CONTRAST
     lab = drawn @ shown / np.maximum(drawn.sum(axis=1), 1e-6)[:, None]
     rgb = srgb8_of_lab(lab).astype(np.float32)
+    grey = srgb8_of_lab(lab * (1.0, 0.0, 0.0)).astype(np.float32)
     strength = (share**2)[code] * (opacity + 1e-3)
     around = np.maximum(_blurred(strength), 1e-12)
     result = np.empty((*code.shape, 3), np.uint8)
     for channel in range(3):
         check()
-        result[..., channel] = _blurred(rgb[:, channel][code] * strength) / around
+        own = rgb[:, channel][code]
+        if fade is not None:
+            own = grey[:, channel][code] * (1.0 - fade) + own * fade
+        result[..., channel] = _blurred(own * strength) / around
     return result
 
 

@@ -22,7 +22,7 @@ from tomochrome.color.photograph_look import (
 from tomochrome.color.space import LINEAR_OF_8BIT, srgb_of_linear
 from tomochrome.errors import OptionError
 from tomochrome.geometry.affine import apply
-from tomochrome.rendering.body_field import BodyField, body_field
+from tomochrome.rendering.body_field import BodyField, HalfSpace, body_field
 from tomochrome.rendering.camera import Camera, parse_view
 from tomochrome.rendering.ray_kernels import BLOCK, Scene, View, cast_rays
 from tomochrome.rendering.render_presets import AUTO, RenderPreset, render_preset
@@ -79,6 +79,8 @@ class RenderRequest:
         the part towards the camera is removed.
     quality
         ``"draft"`` or ``"final"``.
+    clip
+        Sides of planes outside which nothing is seen, as those of a crop box.
     size
         Width and height in pixels.
     palette
@@ -95,6 +97,7 @@ class RenderRequest:
     only: tuple[str | Tissue, ...] = ()
     hide: tuple[str | Tissue, ...] = ()
     cut: str | None = None
+    clip: tuple[HalfSpace, ...] = ()
     quality: Quality = "final"
     size: tuple[int, int] = (1000, 1000)
     palette: str = "natural"
@@ -205,8 +208,13 @@ class Stage:
             colors,
             saturation=request.saturation,
             texture=texture,
+            clip=request.clip,
             most_voxels=self._effort.voxels,
         )
+        for half in request.clip:
+            body = body.clipped(half)
+        if not body.opacity.any():
+            raise OptionError(f"clipping leaves nothing of '{self.preset.name}'; clip less")
         self._set_body(_cut_open(body, request))
 
     def _set_body(self, body: BodyField) -> None:
@@ -317,7 +325,9 @@ def _cut_open(body: BodyField, request: RenderRequest) -> BodyField:
         return body
     axis, at = cut
     towards = -Camera.looking(parse_view(request.view)).forward[axis]
-    opened = body.cut(axis, at, keep_above=bool(towards < -1e-6))
+    sign = 1.0 if towards < -1e-6 else -1.0
+    x, y, z = sign * np.eye(3)[axis]
+    opened = body.clipped(HalfSpace((x, y, z), sign * at))
     if not opened.opacity.any():
         raise OptionError(f"nothing is left behind the cut {request.cut}; choose another position")
     return opened

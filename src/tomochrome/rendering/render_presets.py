@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from tomochrome.color.alpha import opening_curve
-from tomochrome.color.selection import tissue_of
+from tomochrome.color.selection import TissueSelection, tissue_of
 from tomochrome.errors import OptionError
 from tomochrome.tissue import Tissue
 
@@ -63,6 +63,8 @@ class RenderPreset:
         Isolated pieces with less volume than this, in milliliters, are not drawn.
     skin
         Whether the outermost layer has the color of skin, whatever the model takes it for.
+    faint
+        Tissues whose surfaces are seen as if of glass, in grey.
     """
 
     name: str
@@ -70,6 +72,12 @@ class RenderPreset:
     about: str
     min_ml: float = 0.5
     skin: bool = False
+    faint: tuple[Tissue, ...] = ()
+
+    @property
+    def title(self) -> str:
+        """The name in words."""
+        return self.name.replace("-", " and ").capitalize()
 
     @property
     def faintest(self) -> float:
@@ -79,7 +87,7 @@ class RenderPreset:
     @property
     def tissues(self) -> tuple[Tissue, ...]:
         """All tissues that are seen."""
-        return tuple(sorted({tissue for part in self.parts for tissue in part.tissues}))
+        return tuple(sorted({t for part in self.parts for t in part.tissues} | {*self.faint}))
 
     def without(self, names: Iterable[str | Tissue]) -> RenderPreset:
         """Return the preset without some tissues.
@@ -220,6 +228,35 @@ def render_preset(
         label = ", ".join(tissue.label for tissue in chosen)
         name = RenderPreset(label, (Part(chosen),), f"only {label}", min_ml=0.1)
     return name.without(hide)
+
+
+def selected_preset(preset: RenderPreset, tissues: TissueSelection) -> RenderPreset:
+    """Return a preset for a selection of tissues, as that of the legend in napari.
+
+    Parameters
+    ----------
+    preset
+        The preset.
+    tissues
+        If it singles out tissues, they are shown instead of those of the preset. Hidden tissues are
+        not shown; of dimmed and greyed ones, the surfaces are seen faintly.
+
+    Returns
+    -------
+    RenderPreset
+        The preset itself if all tissues are selected.
+
+    Raises
+    ------
+    OptionError
+        If nothing is left to show.
+    """
+    if tissues.is_all:
+        return preset
+    if tissues.isolates:
+        preset = render_preset(preset, only=sorted(set(Tissue) - tissues.rest))
+    faint = tissues.dimmed | tissues.greyed
+    return replace(preset.without(tissues.rest), faint=tuple(sorted(faint - {Tissue.AIR})))
 
 
 def visible_share(preset: RenderPreset, weights: ArrayLike) -> np.ndarray:
