@@ -22,6 +22,7 @@ LONG = (
     ("tomochrome.colorization", "colorize"),
     ("tomochrome.registration.pairwise", "register"),
     ("tomochrome.color.view:LitVolume", "lit_in_3d"),
+    ("tomochrome._napari.colorize.colored_picture", "body_field"),
     ("tomochrome.color.view:LitVolume", "prepare"),
     ("tomochrome._napari.layers.lazy_picture:LazyPicture", "compute_all"),
 )

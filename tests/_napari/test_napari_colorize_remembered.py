@@ -32,13 +32,13 @@ def test_choices_are_restored_in_the_next_session(panel, qtbot):
     pick(panel.view.model, "other")
     pick(panel.view.device, "cpu")
     pick(color.palette_box, "vivid")
-    pick(color.alpha_box, "bone")
+    pick(color.alpha_box, "opaque")
     color.opacity_row.slider.setValue(400)
     again = another_panel(panel, qtbot)
     assert again.view.model.name == "other"
     assert again.view.device.name == "cpu"
     assert again.view.color.palette_name == "vivid"
-    assert again.view.color.alpha == "bone"
+    assert again.view.color.alpha == "opaque"
     assert again.view.color.opacity == pytest.approx(0.4)
     assert colorize(again, qtbot, "other").layer.opacity == pytest.approx(0.4)
     again.release()

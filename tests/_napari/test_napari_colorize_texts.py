@@ -119,7 +119,7 @@ def test_titles_are_shown_and_ids_are_used_in_files(panel, qtbot):
     assert coloring.layer.name == f"{panel.view.layer.layer().name} · {TITLE}"
     assert coloring.chroma.model == "tissue"
     alpha = panel.view.color.alpha_box
-    assert [alpha.itemText(i) for i in range(3)] == ["Body", "Opaque", "Bone (3D)"]
+    assert [alpha.itemText(i) for i in range(alpha.count())] == ["Body", "Opaque"]
     assert panel.view.device.itemText(0) == "Automatic"
 
 

@@ -70,5 +70,5 @@ def test_the_camera_is_that_of_the_screen(colored, tmp_path, monkeypatch, turn):
 def test_nothing_in_3d_says_so(colored, qtbot):
     colored.viewer.dims.ndisplay = 3
     data = colored.coloring.layer.data
-    data.curve_in_3d = AlphaCurve("denser than any tissue", ((3000, 0), (3001, 1)))
+    data.preset_in_3d = AlphaCurve("denser than any tissue", ((3000, 0), (3001, 1)))
     qtbot.waitUntil(lambda: colored._renderer.text == NOTHING_SHOWN)

@@ -9,6 +9,7 @@ from tomochrome._napari.colorize import colorize_view as settings
 from tomochrome._napari.colorize.colorize_widget import ColorizeWidget
 from tomochrome._napari.kit.choice_boxes import Offer
 from tomochrome.color import ALPHA_PRESETS
+from tomochrome.rendering import RENDER_PRESETS
 
 pytestmark = pytest.mark.gui
 
@@ -28,8 +29,8 @@ def test_3d_begins_with_the_preset_of_the_region_and_slices_keep_theirs(colored,
     box, data = colored.view.color.alpha_box, colored.coloring.layer.data
     colored.viewer.dims.ndisplay = 3
     assert box.name == "organs"
-    assert box.currentText() == "Organs (3D)"
-    assert data.settings_in_3d.alpha.name == "organs"
+    assert box.currentText() == "Organs"
+    assert data.preset_in_3d is RENDER_PRESETS["organs"]
     qtbot.waitUntil(lambda: data.is_rendered)
     assert data.drawn.rgba[..., 3].any()
     assert data.settings.alpha.name == "body"
@@ -37,18 +38,18 @@ def test_3d_begins_with_the_preset_of_the_region_and_slices_keep_theirs(colored,
     assert box.name == "body"
 
 
-@pytest.mark.parametrize("name", ["skin", "opaque", "body", "bone", "vessels"])
+@pytest.mark.parametrize("name", ["skin", "opaque", "glass", "bone", "lungs-vessels"])
 def test_a_preset_chosen_in_3d_is_for_3d_and_comes_back(colored, qtbot, name):
     box, data = colored.view.color.alpha_box, colored.coloring.layer.data
     colored.viewer.dims.ndisplay = 3
     box.choose(name)
-    assert data.settings_in_3d.alpha.name == name
+    assert data.preset_in_3d.name == name
     qtbot.waitUntil(lambda: data.is_rendered)
     colored.viewer.dims.ndisplay = 2
     assert box.name == data.settings.alpha.name == "body"
     colorize(colored, qtbot)  # another run of the same scan
     colored.viewer.dims.ndisplay = 3
-    assert box.name == colored.coloring.layer.data.settings_in_3d.alpha.name == name
+    assert box.name == colored.coloring.layer.data.preset_in_3d.name == name
 
 
 def test_opaque_in_slices_is_not_opaque_in_3d(colored):

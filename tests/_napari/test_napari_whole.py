@@ -127,22 +127,20 @@ def test_a_cancelled_run_ends_and_leaves_nothing(whole, qapp, model):
 def test_3d_rendering_shows_color(whole, qapp, gui_work):
     panel, _ = whole
     coloring = color(panel, qapp, MODELS[0])
-    panel.view.color.alpha_box.choose("muscle")
-    wait_until(qapp, lambda: coloring.layer.data.settings.alpha.name == "muscle")
     gui_work.lit.clear()
     panel.viewer.dims.ndisplay = 3
     try:
+        panel.view.color.alpha_box.choose("muscle")
         wait_until(qapp, lambda: coloring.layer.data.is_rendered)
         assert not panel.view.layer.layer().visible  # hidden by the colors over it
         rest(qapp, 0.5)
         picture = panel.viewer.screenshot(canvas_only=True, flash=False)[..., :3].astype(int)
         assert gui_work.idle, gui_work.long
         assert gui_work.lit == []
-        assert "lit_in_3d" in gui_work.elsewhere
+        assert "body_field" in gui_work.elsewhere
         assert panel.view.message.text().startswith("3D ")
     finally:
         panel.viewer.dims.ndisplay = 2
-        panel.view.color.alpha_box.choose("body")
     saturation = np.ptp(picture, axis=-1)
     assert (saturation > 20).mean() > 0.02
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -12,14 +13,27 @@ from tomochrome._napari.colorize.grey_split import GreyPart
 from tomochrome._napari.layers.lazy_picture import RenderedByWorker, Rendering, is_block
 from tomochrome.color import Chroma, Lighting, LitVolume
 from tomochrome.color.alpha import AlphaCurve, alpha_curve, opening_curve
-from tomochrome.color.shading import settings_for_3d
+from tomochrome.color.shading import settings_for_3d, shade
+from tomochrome.errors import OptionError
 from tomochrome.geometry.block_grids import Steps
 from tomochrome.geometry.computed import full_index
+from tomochrome.rendering import (
+    RENDER_PRESETS,
+    RenderPreset,
+    body_field,
+    render_preset,
+    selected_preset,
+)
 from tomochrome.volume import Volume
+
+Preset = RenderPreset | AlphaCurve
 
 
 class ColoredPicture(RenderedByWorker, LitVolume):
-    """A `LitVolume` whose 3D image, with shaded surfaces, is computed by a worker.
+    """A `LitVolume` whose 3D image is computed by a worker.
+
+    The 3D image shows a preset of `tomochrome.rendering`, as pictures do; or the surfaces of an
+    opacity curve, for models that do not recognize tissues.
 
     Slices can be partly grey in the same window and opacity (see `GreyPart`). Blocks, as read for
     a file, are always in color.
@@ -32,7 +46,7 @@ class ColoredPicture(RenderedByWorker, LitVolume):
         LitVolume.__init__(self, volume, chroma, settings)
         self.grey_side: GreyPart | None = None
         self._grey: tuple[Any, LitVolume] | None = None
-        self._curve_in_3d: AlphaCurve | None = None
+        self._preset_in_3d: Preset | None = None
         self._lit_by_viewer = False
 
     @property
@@ -52,31 +66,38 @@ class ColoredPicture(RenderedByWorker, LitVolume):
         return not self._lit_by_viewer
 
     @property
-    def curve_in_3d(self) -> AlphaCurve:
-        """Opacity curve of the 3D image.
+    def preset_in_3d(self) -> Preset:
+        """What the 3D image shows; assign a preset, an opacity curve, or the name of one.
 
-        Until one is assigned, it is that of the settings, or `opening_curve` if that is for slices.
+        Until one is assigned, it is the opacity curve of the settings, or the preset for the region
+        of the body if that curve is for slices.
         """
-        if self._curve_in_3d is not None:
-            return self._curve_in_3d
+        if self._preset_in_3d is not None:
+            return self._preset_in_3d
         curve = self.settings.alpha
-        return opening_curve(self.chroma.tissue_shares()) if curve.for_slices else curve
+        if not curve.for_slices:
+            return curve
+        shares = self.chroma.tissue_shares()
+        return render_preset(shares=shares) if self.chroma.has_tissues else opening_curve(shares)
 
-    @curve_in_3d.setter
-    def curve_in_3d(self, curve: str | AlphaCurve) -> None:
-        before = self.curve_in_3d
-        self._curve_in_3d = alpha_curve(curve)
-        if self._curve_in_3d != before:
+    @preset_in_3d.setter
+    def preset_in_3d(self, preset: str | Preset) -> None:
+        before = self.preset_in_3d
+        if isinstance(preset, str) and self.chroma.has_tissues:
+            preset = RENDER_PRESETS.get(preset, preset)
+        self._preset_in_3d = preset if isinstance(preset, RenderPreset) else alpha_curve(preset)
+        if self._preset_in_3d != before:
             self.outdate()
 
-    def keep_curve(self, other: ColoredPicture) -> None:
-        """Take over the opacity curve that was assigned to another picture of the same scan."""
-        self._curve_in_3d = other._curve_in_3d
+    def keep_preset(self, other: ColoredPicture) -> None:
+        """Take over what was assigned to another picture of the same scan."""
+        self._preset_in_3d = other._preset_in_3d
 
     @property
     def settings_in_3d(self) -> Lighting:
         """Rendering settings of the 3D image."""
-        return self.settings.replace(alpha=self.curve_in_3d)
+        preset, settings = self.preset_in_3d, self.settings
+        return settings.replace(alpha=preset) if isinstance(preset, AlphaCurve) else settings
 
     @property
     def settings(self) -> Lighting:
@@ -85,9 +106,9 @@ class ColoredPicture(RenderedByWorker, LitVolume):
 
     @settings.setter
     def settings(self, settings: Lighting) -> None:
-        before = settings_for_3d(self.settings_in_3d)
+        before = settings_for_3d(self.settings_in_3d), self.preset_in_3d
         LitVolume.settings.__set__(self, settings)  # type: ignore[attr-defined]
-        if settings_for_3d(self.settings_in_3d) != before:
+        if (settings_for_3d(self.settings_in_3d), self.preset_in_3d) != before:
             self.outdate()
         self.relit.emit()
 
@@ -118,12 +139,36 @@ class ColoredPicture(RenderedByWorker, LitVolume):
         return self._grey[1]
 
     def render(self, steps: Steps) -> Rendering:
-        """Compute the 3D image."""
-        rgba = self.lit_in_3d(steps)
-        return Rendering(rgba, steps, tuple((step - 1) / 2 for step in steps))
+        """Compute the 3D image; one of a preset has cubic voxels, about as many as blocks."""
+        preset = self.preset_in_3d
+        if isinstance(preset, AlphaCurve):
+            rgba = self.lit_in_3d(steps)
+            return Rendering(rgba, steps, tuple((step - 1) / 2 for step in steps))
+        settings = self.settings
+        try:
+            body = body_field(
+                self.volume,
+                self.chroma,
+                selected_preset(preset, settings.tissues),
+                settings.palette,
+                saturation=settings.saturation,
+                min_confidence=settings.min_confidence,
+                most_voxels=math.prod(-(-n // s) for n, s in zip(self.shape, steps, strict=False)),
+            )
+        except OptionError as error:
+            clear = np.zeros((1, 1, 1, 4), np.uint8)
+            middle = tuple((n - 1) / 2 for n in self.shape[:3])
+            return Rendering(clear, self.shape[:3], middle, str(error))
+        rgba = np.empty((*body.opacity.shape, 4), np.uint8)
+        rgba[..., :3] = body.color
+        if self.shaded_in_3d:
+            rgba[..., :3] = body.color * shade(body.opacity, body.affine, (0.0, 1.0))[..., None]
+        rgba[..., 3] = np.rint(255 * (1 - np.power(1 - np.minimum(body.opacity, 1), body.spacing)))
+        index = np.linalg.inv(self.volume.affine) @ body.affine  # of the center of a voxel
+        return Rendering(rgba, tuple(np.diag(index)[:3]), tuple(index[:3, 3]))
 
     def __deepcopy__(self, memo: Any) -> ColoredPicture:
         """Return an independent object for another layer that shares the volume."""
         twin = ColoredPicture(self.volume, self.chroma, self.settings)
-        twin.keep_curve(self)
+        twin.keep_preset(self)
         return twin

@@ -50,6 +50,7 @@ from tomochrome.color.palettes import palette_names
 from tomochrome.colorization.cards import find_model, models
 from tomochrome.colorization.predictor import needs_reference
 from tomochrome.errors import ModelError
+from tomochrome.rendering import RENDER_PRESETS
 from tomochrome.runtime import check
 
 _CLAIM = "These values are Hounsfield units"
@@ -238,6 +239,7 @@ class ColorPanel(QWidget):
             parent=self,
         )
         self._slices_alpha = ""  # what slices show, while the box is for 3D
+        self._for_slices: list[Named] = []
         self.color.toggled.connect(self.changed)
         self.palette_box.currentIndexChanged.connect(self.changed)
         self.alpha_box.currentIndexChanged.connect(self._alpha_chosen)
@@ -248,7 +250,9 @@ class ColorPanel(QWidget):
     def offer(self, palettes: Sequence[str], alphas: Sequence[str]) -> None:
         """Offer these palettes and alpha curves, keeping the current selection."""
         self.palette_box.offer(palette_choices(palettes))
-        self.alpha_box.offer(alpha_choices(alphas))
+        self._for_slices = alpha_choices(alphas)
+        if not self._slices_alpha:
+            self.alpha_box.offer(self._for_slices)
 
     @property
     def saturation(self) -> float:
@@ -281,9 +285,13 @@ class ColorPanel(QWidget):
         else:
             self.changed.emit()
 
-    def show_in_3d(self, name: str) -> None:
-        """Let the choice "Show" be for 3D and show a name, or for slices if it is empty."""
+    def show_in_3d(self, name: str, *, by_tissue: bool = True) -> None:
+        """Let the choice "Show" be for 3D and show a name, or for slices if it is empty.
+
+        In 3D, it offers the presets of pictures, or opacity curves if there are no tissues.
+        """
         slices = self.alpha
+        self.alpha_box.offer(choices_in_3d(by_tissue) if name else self._for_slices)
         self.alpha_box.show_name(name or slices)
         self._slices_alpha = slices if name else ""
 
@@ -319,12 +327,9 @@ def remember_choice(key: Key, box: NamedChoice) -> None:
 
 
 def remember_curve(color: ColorPanel) -> None:
-    """As `remember_choice`, for the opacity of slices.
-
-    What is shown in 3D depends on the scan, and the surface of a body is never shown unasked.
-    """
+    """As `remember_choice`, for the opacity of slices; what is shown in 3D depends on the scan."""
     name = remembered("alpha")
-    if name != "skin":
+    if name in ALPHA_PRESETS and ALPHA_PRESETS[name].for_slices:
         color.alpha_box.choose(name)
     color.alpha_box.activated.connect(lambda _: remember("alpha", color.alpha))
 
@@ -357,18 +362,23 @@ def palette_choices(names: Sequence[str]) -> list[Named]:
 
 
 def alpha_choices(names: Sequence[str]) -> list[Named]:
-    """Return the choices for opacity curves; those that depend on the HU value are for 3D."""
-    choices = []
-    for name in names:
-        curve = ALPHA_PRESETS.get(name)
-        title = "Bones and vessels" if name == "vessels" else name.replace("-", " ").capitalize()
-        if curve is not None and not curve.for_slices:
-            title = f"{title} (3D)"
-        about = "" if curve is None else curve.about
-        if curve is not None and curve.shaded:
-            about += "; in 3D, surfaces are shaded, independent of the window"
-        choices.append(Named(name, title, about))
-    return choices
+    """Return the choices for the opacity of slices, among curves with these names."""
+    curves = [ALPHA_PRESETS[name] for name in names if ALPHA_PRESETS[name].for_slices]
+    return [Named(curve.name, curve.name.capitalize(), curve.about) for curve in curves]
+
+
+#: Opacity curves that show what no preset of pictures shows.
+_CURVES_BESIDE_PRESETS: Final = ("glass", "opaque")
+
+
+def choices_in_3d(by_tissue: bool) -> list[Named]:
+    """Return the presets of 3D: those of pictures, or opacity curves if there are no tissues."""
+    presets = RENDER_PRESETS.values() if by_tissue else ()
+    curves = _CURVES_BESIDE_PRESETS if by_tissue else ALPHA_PRESETS
+    return [
+        *(Named(preset.name, preset.title, preset.about) for preset in presets),
+        *(Named(name, name.capitalize(), ALPHA_PRESETS[name].about) for name in curves),
+    ]
 
 
 def colorize_offer() -> Offer:

@@ -214,7 +214,7 @@ class ColorizeWidget(JobPanel):
         chroma = colored.data.chroma
         colored.data.settings = lighting({**self.fields, "tissues": tissues}, chroma)
         if older:
-            colored.data.keep_curve(older[-1].layer.data)
+            colored.data.keep_preset(older[-1].layer.data)
         if older and not self.view.keep.isChecked():
             shown = older[-1]
             shown.replace(self.viewer, colored)
@@ -287,14 +287,17 @@ class ColorizeWidget(JobPanel):
                 self._pushing = False
 
     def _show_curve(self, _: object = None) -> None:
-        """Let "Show" hold the curve of the selected scan in 3D, or that of the slices."""
+        """Let "Show" hold the preset of the selected scan in 3D, or the opacity of slices."""
         coloring, in_3d = self.coloring, self.viewer.dims.ndisplay == 3
-        curve = coloring.layer.data.curve_in_3d.name if coloring is not None and in_3d else ""
-        self.view.color.show_in_3d(curve)
+        if coloring is None or not in_3d:
+            self.view.color.show_in_3d("")
+            return
+        name = coloring.layer.data.preset_in_3d.name
+        self.view.color.show_in_3d(name, by_tissue=coloring.chroma.has_tissues)
 
     def _curve_chosen(self, name: str) -> None:
         if self.coloring is not None:
-            self.coloring.layer.data.curve_in_3d = name
+            self.coloring.layer.data.preset_in_3d = name
 
     def _opacity_changed(self, opacity: float) -> None:
         remember("opacity", opacity)

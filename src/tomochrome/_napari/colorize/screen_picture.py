@@ -10,16 +10,10 @@ import numpy as np
 from tomochrome._napari.layers.volume_layers import source_of
 from tomochrome._napari.viewer.canvas_overlays import patient_from_world
 from tomochrome._napari.viewer.orientation import front_view, scan_axes, screen_directions
-from tomochrome.color.alpha import AlphaCurve
 from tomochrome.errors import InputError
 from tomochrome.geometry.affine import apply
 from tomochrome.tissue import Tissue
 
-_PRESETS: Final = {
-    "skin": "skin", "muscle": "muscle", "bone": "bone", "vessels": "bone-vessels",
-    "organs": "organs", "lung": "lungs-vessels",
-}  # fmt: skip
-"""Presets of pictures by those of napari's 3D."""
 _MIN_SIDE: Final = 600  #: of a picture in pixels
 _MAX_SIDE: Final = 2000
 
@@ -39,18 +33,15 @@ def picture_of_screen(viewer: Any, layer: Any) -> Callable[[str], str]:
     Callable
         Writes a picture to a path and returns a message. Raises as `tomochrome.render`.
     """
-    from tomochrome.rendering import Camera, RenderRequest, Stage, save_picture
+    from tomochrome.rendering import Camera, RenderRequest, Stage, save_picture, selected_preset
 
     source, data = source_of(layer.metadata), layer.data
     axes = scan_axes(viewer.dims.order, 3)
     if source is None or axes is None:
         raise InputError("the axes on screen are not those of a scan; reset them first")
     settings, in_3d = data.settings_in_3d, viewer.dims.ndisplay == 3
-    hidden = settings.tissues.hidden
     request = RenderRequest(
-        preset=_preset(settings.alpha),
-        only=tuple(sorted(set(Tissue) - hidden)) if settings.tissues.isolates else (),
-        hide=() if settings.tissues.isolates else tuple(sorted(hidden)),
+        preset=selected_preset(_preset(data.preset_in_3d), settings.tissues),
         size=_size(viewer.canvas.size),
         palette=settings.palette.name,
         saturation=min(settings.saturation, 1.0),
@@ -81,14 +72,14 @@ def picture_of_screen(viewer: Any, layer: Any) -> Callable[[str], str]:
     return draw
 
 
-def _preset(curve: AlphaCurve) -> Any:
-    """Return the preset of pictures for an opacity curve of napari's 3D."""
+def _preset(shown: Any) -> Any:
+    """Return what napari's 3D shows as a preset, also if it is an opacity curve."""
     from tomochrome.rendering import Part, RenderPreset
 
-    if curve.name in _PRESETS:
-        return _PRESETS[curve.name]
-    tissues = curve.of or tuple(tissue for tissue in Tissue if tissue != Tissue.AIR)
-    return RenderPreset(curve.name, (Part(tissues, curve.points),), curve.about)
+    if isinstance(shown, RenderPreset):
+        return shown
+    tissues = shown.of or tuple(tissue for tissue in Tissue if tissue != Tissue.AIR)
+    return RenderPreset(shown.name, (Part(tissues, shown.points),), shown.about)
 
 
 def _size(canvas: tuple[int, int]) -> tuple[int, int]:

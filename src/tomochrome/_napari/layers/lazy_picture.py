@@ -25,8 +25,9 @@ class Rendering:
     """The 3D image of a volume at a reduced resolution."""
 
     rgba: NDArray[np.uint8]  #: uint8 (k, j, i, 4), one voxel for each block of the volume
-    steps: tuple[int, ...]  #: block size in voxels along (z, y, x)
+    steps: tuple[float, ...]  #: block size in voxels along (z, y, x)
     offset: tuple[float, ...]  #: index, possibly fractional, of the center of the first block
+    note: str = ""  #: why nothing is seen
 
 
 class RenderedByWorker(ABC):

@@ -182,8 +182,7 @@ class Renderer3D(ViewerFollower, QObject):
             drawing.text = "Computing the 3D image"
         elif picture.is_rendered:
             drawing.text = (
-                f"3D preview at {_mm(drawing.layer, picture.drawn.steps)}; "
-                f"computing {_mm(drawing.layer, steps)}"
+                f"3D preview at {_mm(drawing.layer, picture.drawn.steps)}; computing a finer one"
             )
         else:
             drawing.text = "Updating the 3D image"
@@ -193,13 +192,13 @@ class Renderer3D(ViewerFollower, QObject):
         first = drawing.picture.drawn is None
         drawing.picture.keep(rendering)
         drawing.layer.refresh(extent=False, highlight=False, thumbnail=first)
-        if drawing.levels:
+        if drawing.levels and not rendering.note:
             self._next(drawing)
             return
         drawing.text = f"3D at {_mm(drawing.layer, rendering.steps)}"
         if not rendering.rgba[..., 3].any():
-            drawing.text = NOTHING_SHOWN
-        elif max(rendering.steps) == 1:
+            drawing.text = f"Nothing in 3D: {rendering.note}" if rendering.note else NOTHING_SHOWN
+        elif max(rendering.steps) < 1.01:
             drawing.text += ", full resolution"
         else:
             reason = "; no graphics card" if software_rendering() else ""
@@ -269,7 +268,7 @@ def _graphics() -> tuple[str, int]:
     return str(name), int(length or 0)
 
 
-def _mm(layer: Any, steps: tuple[int, ...]) -> str:
+def _mm(layer: Any, steps: tuple[float, ...]) -> str:
     """Format the size of a block: across × down × between slices, or one number if equal."""
     sizes = np.abs(np.asarray(layer.scale, dtype=float)[-3:]) * steps
     words = [f"{float(f'{size:.2g}'):g}" for size in sizes[::-1]]
