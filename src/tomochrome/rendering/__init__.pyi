@@ -1,5 +1,5 @@
-from .body_field import BodyField, HalfSpace, body_field
-from .camera import VIEWS, Camera, parse_view
+from .body_field import BodyField, body_field
+from .camera import VIEWS, Camera, HalfSpace, parse_view
 from .cinematic import Picture3D, RenderRequest, Stage, render, turntable
 from .render_files import RenderReport, annotated, render_file, save_picture
 from .render_presets import RENDER_PRESETS, Part, RenderPreset, render_preset, selected_preset

@@ -22,6 +22,7 @@ from tomochrome.geometry.affine import apply
 from tomochrome.geometry.blur import blur
 from tomochrome.geometry.orient import closest_axial
 from tomochrome.geometry.resample import resample, spacing_grid
+from tomochrome.rendering.camera import HalfSpace
 from tomochrome.rendering.render_presets import Part, RenderPreset, visible_share
 from tomochrome.runtime import check, report
 from tomochrome.tissue import Tissue
@@ -44,23 +45,6 @@ _CONTRAST: Final = 2.0  #: exponent of the probabilities in colors
 _FAINT: Final = 0.02  #: opacity of the surfaces of faint tissues
 _FAINT_RANGE: Final = (-1000.0, 400.0)  #: HU between which they have surfaces
 _FULL_SURFACE: Final = 140.0  #: their gradient in HU per voxel from which there is a full surface
-_LONGEST: Final = 2048  #: voxels along an axis, the maximum of many graphics cards
-
-
-@dataclass(frozen=True)
-class HalfSpace:
-    """The side of a plane that is seen.
-
-    Parameters
-    ----------
-    normal
-        Unit direction in LPS, from the plane to the side that is seen.
-    at
-        Position of the plane along it in mm: ``normal @ point`` of its points.
-    """
-
-    normal: tuple[float, float, float]
-    at: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,6 +106,7 @@ def body_field(
     texture: Texture | None = None,
     clip: Sequence[HalfSpace] = (),
     most_voxels: int = 1 << 24,
+    longest: int = 2048,
 ) -> BodyField:
     """Compute what a 3D picture shows.
 
@@ -146,6 +131,8 @@ def body_field(
         it is not made transparent.
     most_voxels
         Maximum number of voxels of the result.
+    longest
+        Maximum number of voxels along an axis.
 
     Returns
     -------
@@ -167,7 +154,7 @@ def body_field(
     steps = 4 + 2 * len(preset.parts)
     report(0, steps, "preparing the picture")
     box = _clipped_box(_seen_box(chroma.code, share >= _MIN_SHARE, preset), upright, clip, preset)
-    like = _grid(upright, box, most_voxels)
+    like = _grid(upright, box, most_voxels, longest)
     hu, code = _sampled(upright, chroma, like, box)
     spacing = float(np.linalg.norm(like.affine[:3, 0]))
     scale = np.asarray(upright.spacing) / spacing, 1.0 / spacing
@@ -253,13 +240,15 @@ def _clipped_box(box: Box, volume: Volume, clip: Sequence[HalfSpace], preset: Re
     return tuple(map(slice, low, high))
 
 
-def _grid(volume: Volume, box: Box, most: int) -> Volume:
+def _grid(volume: Volume, box: Box, most: int, longest: int) -> Volume:
     """Return the grid of the picture for a part of the scan."""
     shape = tuple(part.stop - part.start for part in box)
     affine = _moved(volume.affine, box)
     sides = [n * s for n, s in zip(shape, volume.spacing, strict=True)]
     spacing = max(
-        _FINEST * min(volume.spacing), (math.prod(sides) / most) ** (1 / 3), max(sides) / _LONGEST
+        _FINEST * min(volume.spacing),
+        (math.prod(sides) / most) ** (1 / 3),
+        max(sides) / (longest - 3),
     )
     shape, affine = spacing_grid(shape, affine, np.full(3, spacing))
     # A layer of air around it, so that the body is closed where the scan ends.

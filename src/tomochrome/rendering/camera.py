@@ -1,4 +1,7 @@
-"""The camera of 3D pictures, in LPS mm: never mirrored, and its directions have letters."""
+"""The camera of 3D pictures, and planes that clip them, in LPS mm.
+
+The camera is never mirrored, and its directions have letters.
+"""
 
 from __future__ import annotations
 
@@ -58,6 +61,22 @@ def parse_view(view: str | tuple[float, float]) -> tuple[float, float]:
             f"-{MAX_ELEVATION:g} to {MAX_ELEVATION:g}, not '{view}'"
         )
     return azimuth, elevation
+
+
+@dataclass(frozen=True)
+class HalfSpace:
+    """The side of a plane that is seen.
+
+    Parameters
+    ----------
+    normal
+        Unit direction in LPS, from the plane to the side that is seen.
+    at
+        Position of the plane along it in mm: ``normal @ point`` of its points.
+    """
+
+    normal: tuple[float, float, float]
+    at: float
 
 
 @dataclass(frozen=True, eq=False)

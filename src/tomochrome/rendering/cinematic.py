@@ -22,8 +22,8 @@ from tomochrome.color.photograph_look import (
 from tomochrome.color.space import LINEAR_OF_8BIT, srgb_of_linear
 from tomochrome.errors import OptionError
 from tomochrome.geometry.affine import apply
-from tomochrome.rendering.body_field import BodyField, HalfSpace, body_field
-from tomochrome.rendering.camera import Camera, parse_view
+from tomochrome.rendering.body_field import BodyField, body_field
+from tomochrome.rendering.camera import Camera, HalfSpace, parse_view
 from tomochrome.rendering.ray_kernels import BLOCK, Scene, View, cast_rays
 from tomochrome.rendering.render_presets import AUTO, RenderPreset, render_preset
 from tomochrome.rendering.scene_light import light_step, main_light, sky_light, transmission

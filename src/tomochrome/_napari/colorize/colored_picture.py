@@ -19,6 +19,7 @@ from tomochrome.geometry.block_grids import Steps
 from tomochrome.geometry.computed import full_index
 from tomochrome.rendering import (
     RENDER_PRESETS,
+    HalfSpace,
     RenderPreset,
     body_field,
     render_preset,
@@ -47,6 +48,7 @@ class ColoredPicture(RenderedByWorker, LitVolume):
         self.grey_side: GreyPart | None = None
         self._grey: tuple[Any, LitVolume] | None = None
         self._preset_in_3d: Preset | None = None
+        self._clip: tuple[HalfSpace, ...] = ()
         self._lit_by_viewer = False
 
     @property
@@ -87,6 +89,17 @@ class ColoredPicture(RenderedByWorker, LitVolume):
             preset = RENDER_PRESETS.get(preset, preset)
         self._preset_in_3d = preset if isinstance(preset, RenderPreset) else alpha_curve(preset)
         if self._preset_in_3d != before:
+            self.outdate()
+
+    @property
+    def clip_in_3d(self) -> tuple[HalfSpace, ...]:
+        """Sides of planes outside which the 3D image of a preset need not be computed, in LPS."""
+        return self._clip
+
+    @clip_in_3d.setter
+    def clip_in_3d(self, clip: tuple[HalfSpace, ...]) -> None:
+        before, self._clip = self._clip, clip
+        if clip != before and isinstance(self.preset_in_3d, RenderPreset):
             self.outdate()
 
     def keep_preset(self, other: ColoredPicture) -> None:
@@ -153,6 +166,8 @@ class ColoredPicture(RenderedByWorker, LitVolume):
                 settings.palette,
                 saturation=settings.saturation,
                 min_confidence=settings.min_confidence,
+                clip=self._clip,
+                longest=self.longest,
                 most_voxels=math.prod(-(-n // s) for n, s in zip(self.shape, steps, strict=False)),
             )
         except OptionError as error:

@@ -41,6 +41,7 @@ from tomochrome._napari.kit.controls import (
 from tomochrome._napari.kit.narrow_widgets import WrappingRow, shortened
 from tomochrome._napari.kit.panel_bases import JobView
 from tomochrome._napari.layers.volume_layers import NOT_FOR_DIAGNOSIS
+from tomochrome._napari.viewer.clip_controls import ClipControls
 from tomochrome._napari.viewer.readout import CursorReadout
 from tomochrome._napari.viewer.slice_wheel import settings_store
 from tomochrome._napari.viewer.view_controls import ViewControls
@@ -433,6 +434,8 @@ class ColorizeView(JobView):
         self.shown = QWidget(self)
         form(("Show", self.color.alpha_box), parent=self.shown)
         self.view_controls = ViewControls(viewer, self)
+        self.clip_controls = ClipControls(viewer, self)
+        self.clipping = Section("Clipping (3D)", self.clip_controls, self)
         self.tissues = Section("Tissues", self.legend, self)
         self.wipe = Section("Color and grayscale", self.grey_split, self)
         self.locked = (
@@ -458,6 +461,7 @@ class ColorizeView(JobView):
             self.readout,
             self.shown,
             Section("View", self.view_controls, self),
+            self.clipping,
             self.tissues,
             self.wipe,
             Section("Window", self.window, self),

@@ -289,6 +289,7 @@ class ColorizeWidget(JobPanel):
     def _show_curve(self, _: object = None) -> None:
         """Let "Show" hold the preset of the selected scan in 3D, or the opacity of slices."""
         coloring, in_3d = self.coloring, self.viewer.dims.ndisplay == 3
+        self.view.clipping.setVisible(in_3d)
         if coloring is None or not in_3d:
             self.view.color.show_in_3d("")
             return
@@ -421,6 +422,7 @@ class ColorizeWidget(JobPanel):
         self._mark.deleteLater()
         self.view.layer.release()
         self.view.view_controls.release()
+        self.view.clip_controls.release()
         self.view.override.follow(None)
         self.viewer.bind_key(COLOR_KEY, None)
         self.colorings, self._target = [], None

@@ -7,8 +7,10 @@ from typing import Any, Final
 
 import numpy as np
 
+from tomochrome._napari.kit.events import follower_of
 from tomochrome._napari.layers.volume_layers import source_of
 from tomochrome._napari.viewer.canvas_overlays import patient_from_world
+from tomochrome._napari.viewer.clipping_3d import Clipping3D, patient_half
 from tomochrome._napari.viewer.orientation import front_view, scan_axes, screen_directions
 from tomochrome.errors import InputError
 from tomochrome.geometry.affine import apply
@@ -40,11 +42,13 @@ def picture_of_screen(viewer: Any, layer: Any) -> Callable[[str], str]:
     if source is None or axes is None:
         raise InputError("the axes on screen are not those of a scan; reset them first")
     settings, in_3d = data.settings_in_3d, viewer.dims.ndisplay == 3
+    clipping = follower_of(viewer, Clipping3D)
     request = RenderRequest(
         preset=selected_preset(_preset(data.preset_in_3d), settings.tissues),
         size=_size(viewer.canvas.size),
         palette=settings.palette.name,
         saturation=min(settings.saturation, 1.0),
+        clip=tuple(patient_half(layer, half) for half in clipping.halves) if in_3d else (),
     )
     camera = viewer.scene.camera
     view, up = (camera.view_direction, camera.up_direction) if in_3d else front_view(axes)

@@ -42,6 +42,7 @@ class RenderedByWorker(ABC):
 
     def __init__(self) -> None:
         self.requested: Callable[[], None] = nothing  #: called when 3D needs a new image
+        self.longest = 2048  #: voxels of a 3D image along an axis, at most
         self._rendering: Rendering | None = None
         self._fresh = False
         self._in_3d = False

@@ -1,7 +1,7 @@
 """3D images of a viewer's layers, computed by workers: first at a coarse, then a finer resolution.
 
 The time for a frame is spent in the graphics driver and grows with the number of voxels along each
-ray and with the canvas size. A graphics card renders 32 million voxels smoothly. Mesa's software
+ray and with the canvas size. A graphics card gets up to 67 million voxels. Mesa's software
 renderer (llvmpipe) takes 6.6 s for a frame of 512 x 512 x 234 voxels on two cores, and 1.3 s for
 an eighth along each axis; with it, 3D stays coarser.
 """
@@ -28,7 +28,7 @@ from tomochrome.geometry.block_grids import Steps, block_steps
 
 FIRST_VOXELS: Final = 1 << 20  #: size of the coarse image, computed in a fraction of a second
 SOFTWARE_VOXELS: Final = 3_000_000
-HARDWARE_VOXELS: Final = 1 << 25  #: 128 MB of RGBA
+HARDWARE_VOXELS: Final = 1 << 26  #: 256 MB of RGBA: a body of 300 slices at full resolution
 _SOFTWARE: Final = ("llvmpipe", "softpipe", "swrast", "swiftshader", "software", "gdi generic")
 _GL_MAX_3D_TEXTURE_SIZE: Final = 0x8073  # which vispy does not define
 NOTHING_SHOWN: Final = "3D shows nothing of this scan: choose another preset, or show more tissues"
@@ -167,6 +167,7 @@ class Renderer3D(ViewerFollower, QObject):
             return
         drawing.jobs.drop()
         spacing = np.abs(np.asarray(layer.scale, dtype=float))[-3:]
+        drawing.picture.longest = longest_texture()
         drawing.levels = levels(layer.data.shape[:3], tuple(spacing))
         self._next(drawing)
 
