@@ -1,4 +1,6 @@
-"""Draw docs/pictures/widget.png, "Colorize volume" beside a sample patient, and planes.png.
+"""Draw docs/pictures/widget.png, "Colorize volume" beside a sample patient, and two more.
+
+planes.png has three linked planes, clipping.png a 3D view with a clipping plane and a crop box.
 
 Run it on a screen or under Xvfb::
 
@@ -9,11 +11,14 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 import napari
+import numpy as np
 from drawing import FOLDER, PLUGIN, rest, wait_until
 
 from tomochrome._napari.kit.events import follower_of
+from tomochrome._napari.viewer.clipping_3d import Clipping3D
 from tomochrome._napari.viewer.linked_planes import LinkedPlanes, toggle_planes
 
 SIZE = (1280, 800)
@@ -42,7 +47,25 @@ def draw(out: Path, sample: str, model: str, spacing: tuple[float, float, float]
     wait_until(lambda: all(canvas.overlays.settled for canvas in planes.canvases), 60)
     rest(1.0)
     window.grab().save(str(out.with_name("planes.png")))
+    toggle_planes(viewer)
+    clip(viewer, panel)
+    window.grab().save(str(out.with_name("clipping.png")))
     viewer.close()
+
+
+def clip(viewer: napari.Viewer, panel: Any) -> None:
+    """Show muscles in 3D, obliquely from the front, cut in front and cropped at the feet."""
+    viewer.dims.ndisplay = 3
+    panel.view.color.alpha_box.choose("muscle")
+    camera, clipping = viewer.scene.camera, follower_of(viewer, Clipping3D)
+    camera.set_view_direction((-0.3, 0.8, -0.5), (1, 0, 0))
+    low, high = clipping.extent
+    clipping.crop(np.array([low, [*high[:2], high[2] - 0.25 * (high[2] - low[2])]]))
+    clipping.cut("y")
+    clipping.move(clipping.plane.at - 30.0)
+    rest(2.0)
+    wait_until(lambda: "(scan" in panel.view.message.text(), 300)
+    rest(1.0)
 
 
 def main() -> None:

@@ -49,8 +49,7 @@ def lit_columns(viewer):
 def hide_frame(viewer, clipping):
     for overlay in viewer.canvas.overlays.values():
         overlay.visible = False
-    if clipping._frame is not None:
-        clipping._frame.visible = False
+    clipping._frame.visible = False
 
 
 def test_a_plane_removes_what_is_in_front_and_turns(viewer, clipping):
@@ -205,11 +204,8 @@ def test_the_fields_show_and_set_the_plane_and_the_box(viewer, clipping, qtbot):
     fields.cut.choose("view")
     assert fields.position.value() == pytest.approx(0, abs=0.1)
     row = fields.box["z"]
-    row.slider.setValue((clipping.extent[0, 2] + 10, clipping.extent[1, 2]))
+    row.setValue((clipping.extent[0, 2] + 10, clipping.extent[1, 2]))
     assert clipping.box[0, 2] == pytest.approx(clipping.extent[0, 2] + 10)
-    first, last = row.boxes
-    last.setValue(first.value() + 5)
-    assert row.value()[1] - row.value()[0] == pytest.approx(5, abs=1)
     fields.reset.click()
     assert clipping.halves == []
     assert fields.cut.name == ""

@@ -309,11 +309,13 @@ def test_a_failure_gives_a_message(viewer, colored, qtbot, monkeypatch, caplog):
 def test_the_resolution_depends_on_the_graphics_card(monkeypatch):
     shape, spacing = (300, 512, 512), (1.0, 0.7, 0.7)
     monkeypatch.setattr(renderer_3d, "longest_texture", lambda: 2048)
-    for software, most in ((True, renderer_3d.SOFTWARE_VOXELS), (False, 1 << 25)):
+    limits = (True, renderer_3d.SOFTWARE_VOXELS), (False, renderer_3d.HARDWARE_VOXELS)
+    for software, most in limits:
         monkeypatch.setattr(renderer_3d, "software_rendering", lambda s=software: s)
         coarse, fine = levels(shape, spacing)
         counts = [np.prod(-(-np.array(shape) // steps)) for steps in (coarse, fine)]
         assert counts[0] <= renderer_3d.FIRST_VOXELS
         assert counts[0] < counts[1] <= most
+    assert fine == (1, 1, 1)  # on a graphics card
     monkeypatch.setattr(renderer_3d, "longest_texture", lambda: 256)
     assert levels((10, 512, 512), spacing)[-1] == (1, 2, 2)

@@ -30,6 +30,7 @@ def rows() -> list[tuple[str, str, str]]:
         ("Middle button, drag", "In linked planes, move the image"),
         ("Double click", "In linked planes, enlarge a plane, or show all again"),
         ("Left button on the line", "In a wipe, move the line"),
+        ("Left button on the grip", "In 3D, move the clipping plane"),
     ]
     keys = [(COLOR_KEY, "Color on or off"), *((key, _MODES[mode]) for key, mode in KEYS.items())]
     keys.append((FIT_KEY, "Fit the body into the view"))

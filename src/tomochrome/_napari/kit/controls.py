@@ -19,7 +19,7 @@ from qtpy.QtWidgets import (
     QVBoxLayout,
     QWidget,
 )
-from superqt import QDoubleRangeSlider, QDoubleSlider
+from superqt import QDoubleSlider, QLabeledDoubleRangeSlider
 from superqt.utils import signals_blocked
 
 from tomochrome._napari.kit.narrow_widgets import MAX_MINIMUM_PX, BreakableLabel
@@ -201,53 +201,20 @@ class ValueSlider(FieldRow):
             self.slider.setValue(_SLIDER_MAX * fraction ** (1 / self._power))
 
 
-class RangeSlider(FieldRow):
+class RangeSlider(QLabeledDoubleRangeSlider):
     """A slider with two handles between two number fields."""
 
-    valueChanged = Signal()  # noqa: N815 - Qt's own style for signals
-
-    def __init__(self, low: float, high: float, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
-        self.slider = QDoubleRangeSlider(Qt.Orientation.Horizontal, self)
-        self.slider.setMinimumWidth(60)
-        self.boxes = NumberBox(self, "-1000"), NumberBox(self, "-1000")
-        first, last = self.boxes
-        layout = side_by_side(first, (self.slider, 1), last)
-        layout.setContentsMargins(0, 0, 0, 0)
-        self.setLayout(layout)
-        self.slider.valueChanged.connect(self._slid)
-        for box in self.boxes:
-            box.setDecimals(0)
-            box.setAlignment(Qt.AlignmentFlag.AlignRight)
-            box.valueChanged.connect(self._typed)
-        self.show_range(low, high, (low, high))
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(Qt.Orientation.Horizontal, parent)
+        self.setHandleLabelPosition(self.LabelPosition.NoLabel)
+        self.setEdgeLabelMode(self.EdgeLabelMode.LabelIsValue)
+        self.setDecimals(0)
 
     def show_range(self, low: float, high: float, values: tuple[float, float]) -> None:
         """Change the limits and both values without emitting a signal."""
-        with signals_blocked(self.slider):
-            self.slider.setRange(low, high)
-            self.slider.setValue(values)
-        for box, value in zip(self.boxes, values, strict=True):
-            with signals_blocked(box):
-                box.setRange(low, high)
-                box.setValue(value)
-
-    def value(self) -> tuple[float, float]:
-        """Return both values."""
-        low, high = self.slider.value()
-        return float(low), float(high)
-
-    def _slid(self, values: tuple[float, float]) -> None:
-        for box, value in zip(self.boxes, values, strict=True):
-            with signals_blocked(box):
-                box.setValue(value)
-        self.valueChanged.emit()
-
-    def _typed(self, _: float) -> None:
-        low, high = (box.value() for box in self.boxes)
-        with signals_blocked(self.slider):
-            self.slider.setValue((min(low, high), max(low, high)))
-        self._slid(self.value())
+        with signals_blocked(self):
+            self.setRange(low, high)
+            self.setValue(values)
 
 
 class MessageLabel(BreakableLabel, ToneLabel):

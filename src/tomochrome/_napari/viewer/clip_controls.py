@@ -12,7 +12,7 @@ from tomochrome._napari.kit.choice_boxes import Named, NamedChoice
 from tomochrome._napari.kit.controls import MessageLabel, RangeSlider, ValueSlider, form, stacked
 from tomochrome._napari.kit.events import follower_of
 from tomochrome._napari.kit.narrow_widgets import WrappingRow
-from tomochrome._napari.viewer.clipping_3d import AS_SEEN, AXES, Clipping3D
+from tomochrome._napari.viewer.clipping_3d import AS_SEEN, AXES, Clipping3D, corners_of
 from tomochrome._napari.viewer.renderer_3d import renderer_of
 
 NOTHING_LEFT: Final = "Clipping leaves nothing in view: move the plane or the box, or press Reset"
@@ -34,7 +34,6 @@ class ClipControls(QWidget):
         super().__init__(parent)
         self._clipping = clipping = follower_of(viewer, Clipping3D)
         self._renderer = renderer_of(viewer)
-        self._axis = ""
         self.cut = NamedChoice(_CUTS, self)
         self.position = ValueSlider(-1, 1, decimals=1, suffix=" mm", parent=self)
         self.position.setToolTip("Position of the plane; or drag its yellow grip in the image")
@@ -42,7 +41,7 @@ class ClipControls(QWidget):
         self.other.setToolTip("Remove the other side of the plane")
         self.reset = QPushButton("Reset", self)
         self.reset.setToolTip("Show everything: no plane, and no box")
-        self.box = {axis: RangeSlider(-1, 1, self) for axis in AXES}
+        self.box = {axis: RangeSlider(self) for axis in AXES}
         for row in self.box.values():
             row.setToolTip("Start and end of the crop box in mm; what is inside is drawn finer")
         self.message = MessageLabel("warning", self)
@@ -67,13 +66,12 @@ class ClipControls(QWidget):
         plane, extent = self._clipping.plane, self._clipping.extent
         assert plane is not None
         assert extent is not None
-        if self._axis == AS_SEEN:
+        if self._clipping.axis == AS_SEEN:
             return 1.0, float(np.mean(extent, axis=0) @ plane.normal)
         return float(np.sum(plane.normal)), 0.0
 
     def _cut_chosen(self, _: object = None) -> None:
-        self._axis = self.cut.name
-        self._clipping.cut(self._axis)
+        self._clipping.cut(self.cut.name)
 
     def _moved(self, position: float) -> None:
         if self._clipping.plane is not None:
@@ -86,10 +84,8 @@ class ClipControls(QWidget):
     def _show(self) -> None:
         clipping, extent = self._clipping, self._clipping.extent
         plane = clipping.plane if extent is not None else None
-        if plane is None:
-            self._axis = ""
         self.setEnabled(extent is not None)
-        self.cut.show_name(self._axis)
+        self.cut.show_name(clipping.axis)
         self.position.setEnabled(plane is not None)
         self.other.setEnabled(plane is not None)
         if extent is not None:
@@ -98,8 +94,7 @@ class ClipControls(QWidget):
                 row.show_range(low, high, tuple(np.clip(values, low, high)))
             if plane is not None:
                 sign, zero = self._signed
-                corners = np.stack(np.meshgrid(*extent.T), axis=-1).reshape(-1, 3)
-                ends = sorted((corners @ plane.normal - zero) * sign)
+                ends = sorted((corners_of(extent) @ plane.normal - zero) * sign)
                 self.position.set_range(ends[0], ends[-1], decimals=1, suffix=" mm")
                 self.position.set_value((plane.at - zero) * sign)
         self._check()

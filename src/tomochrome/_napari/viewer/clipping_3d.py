@@ -47,11 +47,12 @@ class Clipping3D(ViewerFollower):
 
     def __init__(self, viewer: Any) -> None:
         super().__init__(viewer)
+        self.axis = ""  #: across which the plane was put, `AS_SEEN`, or "" without a plane
         self.plane: HalfSpace | None = None
         self.box: NDArray[np.float64] | None = None  #: lowest and highest corner, shape (2, 3)
         self.changed: list[Callable[[], None]] = []  #: called when plane, box or scans change
         self._own: list[NDArray[np.float64]] = []  #: position and normal of the planes of layers
-        self._frame: ClipFrame | None = None
+        self._frame = viewer.scene.overlays["tomochrome clipping"] = ClipFrame(visible=False)
         self._refine = qdebounced(self._crop_pictures, timeout=_DELAY_MS)
         dims, camera, layers = viewer.dims.events, viewer.scene.camera.events, viewer.layers.events
         for emitter in (dims.ndisplay, dims.order):
@@ -78,29 +79,28 @@ class Clipping3D(ViewerFollower):
         The part towards the camera is removed, as by ``tomochrome render --cut``.
         """
         extent, away = self.extent, self._away()
-        if not axis or extent is None:
+        self.axis = axis if extent is not None else ""
+        if not self.axis or extent is None:
             self.plane = None
         else:
             if axis in AXES:
                 unit = np.eye(3)[AXES.index(axis)]
                 away = unit if away @ unit > -1e-6 else -unit
-            x, y, z = map(float, away)
-            self.plane = HalfSpace((x, y, z), float(away @ extent.mean(axis=0)))
+            self.plane = _half(away, away @ extent.mean(axis=0))
         self.update()
 
     def move(self, at: float) -> None:
         """Move the plane to a position along its normal, within the scans."""
         extent = self.extent
         if self.plane is not None and extent is not None:
-            ends = _corners(extent) @ self.plane.normal
+            ends = corners_of(extent) @ self.plane.normal
             self.plane = replace(self.plane, at=float(np.clip(at, ends.min(), ends.max())))
             self.update()
 
     def turn(self) -> None:
         """Show the other side of the plane."""
         if self.plane is not None:
-            x, y, z = self.plane.normal
-            self.plane = HalfSpace((-x, -y, -z), -self.plane.at)
+            self.plane = _half(-np.asarray(self.plane.normal), -self.plane.at)
             self.update()
 
     def crop(self, box: NDArray[np.float64] | None) -> None:
@@ -110,7 +110,7 @@ class Clipping3D(ViewerFollower):
 
     def reset(self) -> None:
         """Show everything."""
-        self.plane = self.box = None
+        self.axis, self.plane, self.box = "", None, None
         self.update()
 
     @property
@@ -122,18 +122,12 @@ class Clipping3D(ViewerFollower):
         extent = self.extent
         if self.box is None or extent is None:
             return []
-        units = [(1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0)]
-        low = [
-            HalfSpace(unit, float(at))
-            for unit, at, end in zip(units, self.box[0], extent[0], strict=True)
-            if at > end + _WHOLE_MM
+        return [
+            _half(sign * unit, sign * at)
+            for sign, sides, ends in zip((1.0, -1.0), self.box, extent, strict=True)
+            for unit, at, end in zip(np.eye(3), sides, ends, strict=True)
+            if sign * (at - end) > _WHOLE_MM
         ]
-        high = [
-            HalfSpace((-unit[0], -unit[1], -unit[2]), -float(at))
-            for unit, at, end in zip(units, self.box[1], extent[1], strict=True)
-            if at < end - _WHOLE_MM
-        ]
-        return low + high
 
     @property
     def nothing_left(self) -> bool:
@@ -198,21 +192,14 @@ class Clipping3D(ViewerFollower):
             if hasattr(layer.data, "clip_in_3d"):
                 layer.data.clip_in_3d = tuple(patient_half(layer, half) for half in self._sides())
 
-    def stop(self) -> None:
-        """Do nothing more, because the window is being closed."""
-        self._refine.cancel()
-
     # The outlines, and the grip of the plane
 
     def _draw(self, _: object = None) -> None:
         extent = self.extent
         boxed = self.box is not None and bool(self._sides())
         if extent is None or self._axes() is None or not (boxed or self.plane is not None):
-            if self._frame is not None:
-                self._frame.visible = False
+            self._frame.visible = False
             return
-        if self._frame is None:
-            self._frame = self.viewer.scene.overlays["tomochrome clipping"] = ClipFrame()
         frame, box = self._frame, extent if self.box is None else self.box
         frame.box = self._displayed(box[_EDGES, np.arange(3)]) if boxed else None
         frame.outline = frame.arrow = None
@@ -241,7 +228,7 @@ class Clipping3D(ViewerFollower):
         if event.button != 1 or self.plane is None or self._axes() is None:
             return
         away = self._away()
-        start = self._lps(event.position)
+        start = np.asarray(event.position)[-3:][::-1]
         apart = start - self._grip()
         apart -= (apart @ away) * away
         if float(np.linalg.norm(apart)) * viewer.scene.camera.zoom > _REACH_PX:
@@ -257,14 +244,11 @@ class Clipping3D(ViewerFollower):
         try:
             yield
             while event.type == "mouse_move":
-                self.move(at + float((self._lps(event.position) - start) @ along))
+                self.move(at + float((np.asarray(event.position)[-3:][::-1] - start) @ along))
                 event.handled = True
                 yield
         finally:
             camera.mouse_pan = panning
-
-    def _lps(self, position: Any) -> Vector:
-        return np.asarray(position, np.float64)[-3:][::-1]
 
 
 #: Corners of the edges of a box, as rows of its lowest and highest corner for x, y and z.
@@ -277,7 +261,8 @@ _EDGES: Final = np.array(
 )
 
 
-def _corners(box: NDArray[np.float64]) -> NDArray[np.float64]:
+def corners_of(box: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the corners of a box, shape (8, 3)."""
     return np.array(list(product(*box.T)))
 
 
@@ -303,9 +288,13 @@ def patient_half(layer: Any, half: HalfSpace) -> HalfSpace:
     source = source_of(layer.metadata)
     assert source is not None
     matrix = source.shown.affine @ np.linalg.inv(world_affine(layer))
-    x, y, z = normal = matrix[:3, :3] @ half.normal
-    point = apply(matrix, half.at * np.asarray(half.normal))
-    return HalfSpace((float(x), float(y), float(z)), float(normal @ point))
+    normal = matrix[:3, :3] @ half.normal
+    return _half(normal, normal @ apply(matrix, half.at * np.asarray(half.normal)))
+
+
+def _half(normal: Any, at: Any) -> HalfSpace:
+    x, y, z = map(float, normal)
+    return HalfSpace((x, y, z), float(at))
 
 
 def _seen_points(layer: Any, drawn: Any) -> NDArray[np.float64]:

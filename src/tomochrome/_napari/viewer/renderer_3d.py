@@ -1,7 +1,7 @@
 """3D images of a viewer's layers, computed by workers: first at a coarse, then a finer resolution.
 
 The time for a frame is spent in the graphics driver and grows with the number of voxels along each
-ray and with the canvas size. A graphics card gets up to 67 million voxels. Mesa's software
+ray and with the canvas size. A graphics card gets up to 100 million voxels. Mesa's software
 renderer (llvmpipe) takes 6.6 s for a frame of 512 x 512 x 234 voxels on two cores, and 1.3 s for
 an eighth along each axis; with it, 3D stays coarser.
 """
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import weakref
+from contextlib import suppress
 from functools import lru_cache, partial
 from typing import Any, Final
 
@@ -28,7 +29,7 @@ from tomochrome.geometry.block_grids import Steps, block_steps
 
 FIRST_VOXELS: Final = 1 << 20  #: size of the coarse image, computed in a fraction of a second
 SOFTWARE_VOXELS: Final = 3_000_000
-HARDWARE_VOXELS: Final = 1 << 26  #: 256 MB of RGBA: a body of 300 slices at full resolution
+HARDWARE_VOXELS: Final = 100_000_000  #: 400 MB of RGBA; a scan of 512 x 512 x 380
 _SOFTWARE: Final = ("llvmpipe", "softpipe", "swrast", "swiftshader", "software", "gdi generic")
 _GL_MAX_3D_TEXTURE_SIZE: Final = 0x8073  # which vispy does not define
 NOTHING_SHOWN: Final = "3D shows nothing of this scan: choose another preset, or show more tissues"
@@ -167,6 +168,9 @@ class Renderer3D(ViewerFollower, QObject):
             return
         drawing.jobs.drop()
         spacing = np.abs(np.asarray(layer.scale, dtype=float))[-3:]
+        with suppress(AttributeError, RuntimeError):  # no window, or another version of napari
+            # The context of a canvas that is closed, as of linked planes, answers no questions.
+            self.viewer.window._qt_viewer.canvas._scene_canvas.set_current()
         drawing.picture.longest = longest_texture()
         drawing.levels = levels(layer.data.shape[:3], tuple(spacing))
         self._next(drawing)
