@@ -83,8 +83,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _size(text: str) -> tuple[int, int]:
-    width, x, height = text.lower().partition("x")
-    if not x:
+    width, _, height = text.lower().partition("x")
+    if not (width.isdecimal() and height.isdecimal()):
         raise argparse.ArgumentTypeError(f"must be WIDTHxHEIGHT such as 1200x900, not '{text}'")
     return options.count(width), options.count(height)
 

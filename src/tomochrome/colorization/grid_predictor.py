@@ -76,7 +76,7 @@ class GridPredictor(ABC):
     multiple: int = 1
     stride: int = 1
     batch: int = 4
-    smoothing: ClassVar[float] = 1 / 6
+    smoothing: float = 1 / 6
     likelihood: NDArray[np.float32] | None = None
     device: str = "cpu"
     warnings: tuple[Notice, ...] = ()

@@ -46,6 +46,8 @@ class ColorNetwork(TorchPredictor):
         self._head = make_head(description)
         self._head.temperature = temperature(card)
         self.stride = int(getattr(self.module, "output_stride", 1))
+        if self.stride > 1:
+            self.smoothing = 0.0  # of wide pixels would mix the colors of neighboring organs
         outputs = card.metadata["network"].get("out_channels")
         if outputs != self._head.channels:
             raise ModelError(

@@ -38,7 +38,7 @@ class TissueNetwork(TorchPredictor):
     """The `Predictor` for networks that recognize tissues."""
 
     names_tissues: ClassVar[bool] = True
-    smoothing: ClassVar[float] = 0.0  # the likelihood suppresses the checkerboard artifact
+    smoothing = 0.0  # the likelihood suppresses the checkerboard artifact
     arrays: ClassVar[tuple[str, ...]] = (LIKELIHOOD,)
 
     def __init__(self, card: ModelCard, *, device: str = "auto", batch: int | None = None) -> None:
