@@ -110,7 +110,8 @@ def main() -> None:
     for name, figures in session.results.items():
         limit = 10 * MAX_MS if name == "open" else MAX_MS
         at_most(f"{name}: longest block of the event loop, ms", figures["own_ms"], limit)
-        print(f"    CPU {figures['longest_cpu_ms']}, driver {figures['driver_ms']} ms; "
+        print(f"    CPU {figures['longest_cpu_ms']}, driver {figures['driver_ms']}, "
+              f"garbage collection {figures['collected_ms']} ms; "
               f"{figures['where']}")  # fmt: skip
     print(f"napari alone, small images, one canvas: a step {plain:.0f} ms")
     for name, axes in moves.items():

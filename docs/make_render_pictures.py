@@ -1,4 +1,4 @@
-"""Draw docs/pictures/render-presets.webp and look.webp: phantoms in 3D, and as in a photograph.
+"""Draw render-presets.webp, look.webp and slabs.webp: phantoms in 3D, as a photograph, in slabs.
 
 ::
 
@@ -14,7 +14,9 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 import tomochrome as tc
+from tomochrome.color import Slab, light_slab
 from tomochrome.color.photograph_look import photograph_look
+from tomochrome.formats import PROJECTIONS
 from tomochrome.phantom import make_patient
 from tomochrome.rendering import RENDER_PRESETS
 
@@ -41,6 +43,7 @@ def main() -> None:
         scans[region] = volume, tc.colorize(volume)
     draw_presets(scans)
     draw_look(scans)
+    draw_slabs(scans)
 
 
 def draw_presets(scans: dict[str, Any]) -> None:
@@ -60,21 +63,40 @@ def draw_presets(scans: dict[str, Any]) -> None:
 def draw_look(scans: dict[str, Any]) -> None:
     """Draw a slice with the luminance of the scanner, and with the look of a photograph."""
     volume, chroma = scans["abdomen"]
+    look = f"look of a photograph: {NOTE.partition('; ')[2]}"
+    images = {
+        "luminance of the scanner": tc.light(volume, chroma),
+        look: photograph_look(volume, chroma),
+    }
     half = volume.shape[0] // 2
-    parts = [
-        np.asarray(image.voxels[half])
-        for image in (tc.light(volume, chroma), photograph_look(volume, chroma))
-    ]
-    titles = ("luminance of the scanner", f"look of a photograph: {NOTE.partition('; ')[2]}")
-    height, width = parts[0].shape[:2]
-    scale = 700 / width
-    sheet = Image.new("RGB", (1400, round(height * scale) + LABEL))
+    parts = {title: np.asarray(image.voxels[half]) for title, image in images.items()}
+    side_by_side(parts, 700, "look.webp")
+
+
+def draw_slabs(scans: dict[str, Any]) -> None:
+    """Draw a slice, and slabs around it."""
+    volume, chroma = scans["thorax"]
+    at = round(0.55 * volume.shape[0])
+    parts = {"single slice": np.asarray(tc.light(volume, chroma).voxels[at])}
+    for projection in PROJECTIONS:
+        slab = Slab(projection, 15)
+        image = light_slab(volume, chroma, at, slab)
+        parts[f"slab: {slab}"] = np.asarray(image.voxels[0])
+    side_by_side(parts, 420, "slabs.webp")
+
+
+def side_by_side(parts: dict[str, Any], width: int, name: str) -> None:
+    """Draw RGBA slices of one size with their titles, two in a row."""
+    rows, columns = next(iter(parts.values())).shape[:2]
+    height = round(width * rows / columns)
+    sheet = Image.new("RGB", (2 * width, -(-len(parts) // 2) * (height + LABEL)))
     draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(15)
-    for number, (title, rgba) in enumerate(zip(titles, parts, strict=True)):
+    for number, (title, rgba) in enumerate(parts.items()):
         image = Image.fromarray(rgba[..., :3] * (rgba[..., 3:] > 0))
-        sheet.paste(image.resize((700, round(height * scale)), 3), (700 * number, LABEL))
-        draw.text((700 * number + 8, 5), title, fill="white", font=font)
-    sheet.save(PICTURES / "look.webp", quality=82)
+        x, y = number % 2 * width, number // 2 * (height + LABEL)
+        sheet.paste(image.resize((width, height), Image.Resampling.BICUBIC), (x, y + LABEL))
+        draw.text((x + 8, y + 5), title, fill="white", font=font)
+    sheet.save(PICTURES / name, quality=82)
 
 
 if __name__ == "__main__":

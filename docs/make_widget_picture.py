@@ -44,7 +44,7 @@ def draw(out: Path, sample: str, model: str, spacing: tuple[float, float, float]
     window.grab().save(str(out))
     toggle_planes(viewer)
     planes = follower_of(viewer, LinkedPlanes)
-    wait_until(lambda: all(canvas.overlays.settled for canvas in planes.canvases), 60)
+    wait_until(lambda: planes.settled, 60)
     rest(1.0)
     window.grab().save(str(out.with_name("planes.png")))
     toggle_planes(viewer)

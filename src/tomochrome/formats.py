@@ -5,13 +5,16 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal, get_args
 
 from tomochrome.errors import OutputError
 
 FOLDER: Final = "/"
 LOOKS: Final = ("standard", "photograph")
 """Looks of pictures; see `tomochrome.color.photograph_look`."""
+Projection = Literal["mean", "maximum", "minimum"]
+PROJECTIONS: Final[tuple[Projection, ...]] = get_args(Projection)
+"""Projections of slabs; see `tomochrome.color.slab`."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +80,9 @@ PAGE: Final = Format(
 )  # fmt: skip
 DICOM: Final = Format((FOLDER,), "DICOM series", "DICOM")
 FORMATS: Final = (NIFTI, NRRD, SHEET, VIDEO, GIF, PAGE, ZARR, DICOM)
+PICTURES: Final = (SHEET, VIDEO, GIF)
+LOOK_FORMATS: Final = (*PICTURES, PAGE)
+"""Formats that can have another look than the standard one, because nothing is measured in them."""
 
 COLORED_SCAN: Final = Format(
     (".tomochrome",), "Colored scan, to open again", "a colored scan that opens again",

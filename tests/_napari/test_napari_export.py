@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import pytest
+from PIL import Image
 from qtpy.QtWidgets import QFileDialog, QMessageBox
 
 from tomochrome import io
@@ -22,6 +23,7 @@ from tomochrome.formats import (
     COLORED_SCAN,
     DICOM,
     FORMATS,
+    LOOK_FORMATS,
     NIFTI,
     NRRD,
     PAGE,
@@ -251,3 +253,25 @@ def test_a_page_has_the_values_and_the_tissues_of_the_scan(exporting, panel, qtb
     text = (tmp_path / "case.html").read_text(encoding="utf-8")
     assert '"values": [-1022.5' in text and "Window" in text
     assert panel.coloring.layer.name not in text  # which may be that of a patient's file
+
+
+def test_pictures_and_pages_can_have_the_look_of_a_photograph(exporting, qtbot, tmp_path):
+    box = exporting.view.photograph
+    for output in FORMATS:
+        choose(exporting, "layer", output)
+        assert box.isHidden() == (output not in LOOK_FORMATS)
+    box.setChecked(True)
+    note = "lightness not from the scanner"
+    for output, name in ((SHEET, "sheet.png"), (PAGE, "case.html")):
+        choose(exporting, "layer", output)
+        exporting.view.path.setText(str(tmp_path / name))
+        assert run(exporting, qtbot) == f"Saved {tmp_path / name}"
+    with Image.open(tmp_path / "sheet.png") as sheet:
+        assert note in sheet.text["Comment"]
+    assert (
+        f"Look of a photograph: {note}. Not for diagnosis" in (tmp_path / "case.html").read_text()
+    )
+    choose(exporting, "layer", NIFTI)  # the box is hidden, and has no effect
+    exporting.view.path.setText(str(tmp_path / "color.nii.gz"))
+    assert run(exporting, qtbot).startswith("Saved")
+    assert "look" not in io.read(tmp_path / "color.nii.gz").provenance.extra

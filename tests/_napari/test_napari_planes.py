@@ -140,6 +140,11 @@ def models(link):
     return [link.viewer, *(canvas.model for canvas in link.canvases)]
 
 
+def open_planes(link, qtbot):
+    link.open(PLANES_MODE)
+    qtbot.waitUntil(lambda: len(link.canvases) == 2)
+
+
 def click(canvas, point, double=False):
     act = QTest.mouseDClick if double else QTest.mouseClick
     act(canvas.native, Qt.LeftButton, Qt.NoModifier, point)
@@ -170,7 +175,7 @@ def test_a_click_in_any_plane_moves_all(painted, link, qtbot):
 
 @pytest.mark.gui
 def test_scrolling_a_plane_moves_only_that_plane(link, qtbot):
-    link.open(PLANES_MODE)
+    open_planes(link, qtbot)
     qtbot.waitUntil(lambda: not link._timer.isActive())
     draws = {model: [] for model in models(link)}
     for model, seen in draws.items():
@@ -184,7 +189,7 @@ def test_scrolling_a_plane_moves_only_that_plane(link, qtbot):
 
 @pytest.mark.gui
 def test_a_double_click_enlarges_a_plane_and_another_returns(link, qtbot):
-    link.open(PLANES_MODE)
+    open_planes(link, qtbot)
     canvas = link.canvases[1]
     click(canvas, QPoint(60, 60), double=True)
     assert link.is_enlarged
@@ -196,7 +201,7 @@ def test_a_double_click_enlarges_a_plane_and_another_returns(link, qtbot):
 
 @pytest.mark.gui
 def test_the_other_planes_make_room_for_that_of_the_viewer(link, qtbot):
-    link.open(PLANES_MODE)
+    open_planes(link, qtbot)
     for order in (ORDERS[1], ORDERS[2], ORDERS[0]):
         link.viewer.dims.order = order
         assert sorted(m.dims.order[-3] for m in models(link)) == [0, 1, 2]
@@ -219,7 +224,7 @@ def test_grayscale_beside_shares_camera_and_slice(link, qtbot):
 
 @pytest.mark.gui
 def test_the_window_is_dragged_in_any_plane(link, qtbot):
-    link.open(PLANES_MODE)
+    open_planes(link, qtbot)
     grey = link.viewer.layers[0]
     before, native = tuple(grey.contrast_limits), link.canvases[0].native
     QTest.mousePress(native, Qt.RightButton, Qt.NoModifier, QPoint(80, 80))
@@ -258,7 +263,7 @@ def test_markers_are_drawn_on_the_right_side(link, qtbot, stored, painted):
     viewer.layers.clear()
     layer = viewer.add_layer(Layer.create(*volume_layer(stored_as(marked(), *stored))))
     viewer.dims.point = layer.data_to_world((np.array(layer.data.shape[:3]) - 1) / 2)
-    link.open(PLANES_MODE)
+    open_planes(link, qtbot)
     for canvas in link.canvases:
         qtbot.waitUntil(lambda: link.settled)
         picture = canvas.qt_viewer.screenshot(flash=False)[..., :3].astype(int)

@@ -116,4 +116,37 @@ def test_colorize_has_the_look_for_pictures_only(
         assert NOTE in sheet.text["Comment"]
     for name in ("color.nii.gz", "dicom/", "color.nrrd"):
         message = Run(capfd, *words, f"{tmp_path}/{name}").complaint
-        assert "is for pictures only: its lightness is not from the scanner" in message
+        assert "is for pictures only: lightness is not that of the voxels" in message
+    page = tmp_path / "case.html"
+    run = Run(capfd, *words, page)
+    assert run.status == 0, run.err
+    text = page.read_text()
+    assert f"Look of a photograph: {NOTE}. Not for diagnosis" in text
+    message = Run(capfd, *words, page, "--force", "--compare", "unet").complaint
+    assert "models are compared in the lightness of the scanner" in message
+
+
+def test_colorize_draws_slabs(series: Path, tmp_path: Path, capfd: Capture) -> None:
+    words = ("colorize", series, *FAST[:2], "-o")
+    out = tmp_path / "sheet.png"
+    run = Run(capfd, *words, out, "--slab", 12, "--slab-mode", "maximum")
+    assert run.status == 0, run.err
+    with Image.open(out) as slabs:
+        assert "slabs: maximum over 12 mm" in slabs.text["Comment"]
+        drawn = np.asarray(slabs.convert("L"), int)
+    assert Run(capfd, *words, out, "--force").status == 0
+    with Image.open(out) as slices:
+        single = np.asarray(slices.convert("L"), int)
+        assert "slabs" not in slices.text["Comment"]
+    assert drawn.shape == single.shape
+    assert drawn.mean() > single.mean() + 1  # maxima are lighter
+    for name in ("color.nii.gz", "case.html"):
+        message = Run(capfd, *words, tmp_path / name, "--slab=5").complaint
+        assert "--slab is for pictures only" in message
+    for wrong in ("-1", "nan", "thin"):
+        message = Run(capfd, *words, out, "--force", f"--slab={wrong}").complaint
+        assert "must be a length in mm" in message
+    message = Run(capfd, *words, out, "--force", "--slab=501").complaint
+    assert "a slab is from 0 to 500 mm thick" in message
+    message = Run(capfd, *words, out, "--force", "--slab=5", "--look=photograph").complaint
+    assert "omit --look or --slab" in message

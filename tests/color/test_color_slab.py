@@ -7,7 +7,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from tomochrome.color import Chroma, Lighting, LitVolume, Slab, light, light_slab, srgb_to_lab
+from tomochrome.color import (
+    Chroma,
+    Lighting,
+    LitVolume,
+    Slab,
+    light,
+    light_slab,
+    light_slabs,
+    srgb_to_lab,
+)
 from tomochrome.errors import OptionError
 from tomochrome.tissue import N_TISSUES, Tissue
 from tomochrome.volume import Volume, default_affine
@@ -33,6 +42,23 @@ def colored() -> tuple[Volume, Chroma]:
     volume = Volume(values.reshape(shape), default_affine(SPACING, (5, 6, 7)), "HU")
     tissue = rng.choice([Tissue.LIVER, Tissue.FAT, Tissue.MUSCLE], shape)
     return volume, chroma_of(tissue, volume.affine)
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+@pytest.mark.parametrize("projection", NUMPY)
+def test_a_volume_of_slabs_has_the_slab_around_each_slice(colored, projection, axis) -> None:
+    volume, chroma = colored
+    masks = np.random.default_rng(4).random((2, *volume.shape)) < 0.3
+    volume = replace(volume, outside=masks[0], restored=masks[1] & ~masks[0])
+    slab = Slab(projection, 2.6 * SPACING[axis])
+    image = light_slabs(volume, chroma, slab, WINDOW, axis=axis, saturation=0.7)
+    np.testing.assert_array_equal(image.affine, volume.affine)
+    assert image.provenance.extra["slab"] == str(slab)
+    for index in range(volume.shape[axis]):
+        one = light_slab(volume, chroma, index, slab, WINDOW, axis=axis, saturation=0.7)
+        for name in ("voxels", "outside", "restored"):
+            whole = getattr(image, name).take([index], axis)
+            np.testing.assert_array_equal(whole, getattr(one, name), err_msg=name)
 
 
 @pytest.mark.parametrize("axis", [0, 1, 2])
@@ -150,3 +176,5 @@ def test_slices_and_axes_that_the_volume_lacks_are_refused(colored) -> None:
         light_slab(*colored, 9, Slab("mean", 3))
     with pytest.raises(OptionError, match="axis of a slab"):
         light_slab(*colored, 0, Slab("mean", 3), axis=3)
+    with pytest.raises(OptionError, match="axis"):
+        light_slabs(*colored, Slab("mean", 3), axis=3)

@@ -17,6 +17,7 @@ from page_cases import CONFIDENCE, drawn, written
 from marker_cases import STORED, marked, stored_as
 from tomochrome.color import Lighting
 from tomochrome.color.hatch import hatch_lines
+from tomochrome.color.photograph_look import photograph_look
 from tomochrome.colorization import colorize
 from tomochrome.errors import Cancelled, OutputError
 from tomochrome.geometry.orient import closest_axial
@@ -221,3 +222,14 @@ def test_it_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr("tomochrome.io.writing.find_spec", lambda _: None)
     with pytest.raises(OutputError, match=r"\.html needs the package jinja2; install it with"):
         check_output(tmp_path / "b.html")
+
+
+def test_a_page_with_the_look_of_a_photograph_says_so_in_every_picture(tmp_path: Path) -> None:
+    image = photograph_look(VOLUME, CHROMA)
+    write(image, tmp_path / "look.html")
+    page = Parts(tmp_path / "look.html")
+    assert [window["text"] for window in page.data["windows"]] == ["lightness not from the scanner"]
+    assert "Look of a photograph: lightness not from the scanner. Not for diagnosis" in page.text
+    assert "Lightness is the scanner" not in page.text
+    plain = written(tmp_path / "plain.html", VOLUME, CHROMA)
+    assert "not from the scanner" not in plain.read_text(encoding="utf-8")

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tomochrome.colorization.file_coloring import ColoringRequest
-from tomochrome.formats import LOOKS
+from tomochrome.formats import LOOKS, PROJECTIONS
 from tomochrome.runtime.device import DEVICE_NAMES, choose_device
 
 STARTS = ("none", "center", "mass", "rigid", "affine")
@@ -40,6 +40,17 @@ def fraction(text: str) -> float:
         value = -1.0
     if not 0.0 <= value <= 1.0:  # also rejects nan
         raise argparse.ArgumentTypeError(f"must be a number from 0 to 1, not '{text}'")
+    return value
+
+
+def millimetres(text: str) -> float:
+    """Parse a length of at least 0."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0.0 <= value < float("inf"):
+        raise argparse.ArgumentTypeError(f"must be a length in mm such as 10, not '{text}'")
     return value
 
 
@@ -272,6 +283,21 @@ def add_look(parser: Container, standard: str) -> None:
         default=ColoringRequest.look,
         help="photograph: the lightness that tissues have to the eye, with the texture of the CT, "
         f"for teaching (default: standard, {standard})",
+    )
+
+
+def add_slab(parser: Container) -> None:
+    """Add ``--slab`` and ``--slab-mode``."""
+    text = (
+        "pictures of slabs of this thickness around each slice; lightness is that of the projected "
+        "Hounsfield values (default: single slices)"
+    )
+    parser.add_argument("--slab", metavar="MM", type=millimetres, help=text)
+    parser.add_argument(
+        "--slab-mode",
+        choices=PROJECTIONS,
+        default=ColoringRequest.slab_mode,
+        help="maximum shows vessels and bone, minimum airways, mean has less noise (default: mean)",
     )
 
 

@@ -5,7 +5,7 @@ from .lighting import Lighting, light, light_slice
 from .palettes import Palette, palette_names
 from .perception import ciede2000
 from .selection import TissueSelection
-from .slab import Slab, light_slab
+from .slab import Slab, light_slab, light_slabs
 from .view import LitVolume, light_3d
 
 __all__ = [
@@ -23,6 +23,7 @@ __all__ = [
     "light",
     "light_3d",
     "light_slab",
+    "light_slabs",
     "light_slice",
     "palette_names",
     "srgb_to_lab",

@@ -172,6 +172,37 @@ def photograph_look(
     )
 
 
+def as_photograph(volume: Volume, chroma: Chroma, lighting: Lighting) -> Volume:
+    """Return the volume colored as in a photograph, with the settings of a lighting.
+
+    Parameters
+    ----------
+    volume, chroma
+        As for `photograph_look`.
+    lighting
+        All but its window is used.
+
+    Returns
+    -------
+    Volume
+        As that of `photograph_look`.
+
+    Raises
+    ------
+    OptionError, InputError, GeometryError, Cancelled
+        As for `photograph_look`.
+    """
+    return photograph_look(
+        volume,
+        chroma,
+        saturation=lighting.saturation,
+        min_confidence=lighting.min_confidence,
+        palette_name=lighting.palette,
+        alpha=lighting.alpha,
+        tissues=lighting.tissues,
+    )
+
+
 def _provenance(volume: Volume, chroma: Chroma, settings: Lighting) -> Any:
     lit = lit_provenance(volume, chroma, settings)
     extra = {

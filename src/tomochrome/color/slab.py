@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, Final, Literal, get_args
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import maximum_filter1d, minimum_filter1d
 
 from tomochrome.color.chroma import Chroma
 from tomochrome.color.lighting import Lighting, check_scalar, code_table, lit_provenance
@@ -16,13 +17,12 @@ from tomochrome.color.relight import ALPHA_WORDS, CodeTable, cells_of, relight
 from tomochrome.color.slab_projection_kernels import extreme_of_voxels, mean_of_voxels
 from tomochrome.color.table import GREY_EDGES, GREY_LEVELS, TABLE
 from tomochrome.errors import OptionError
-from tomochrome.runtime import check
+from tomochrome.formats import PROJECTIONS, Projection
+from tomochrome.runtime import check, report
 from tomochrome.runtime.kernels import over_chunks
-from tomochrome.volume import Volume
+from tomochrome.volume import Provenance, Volume
 from tomochrome.windowing import DEFAULT, Window, luminance
 
-Projection = Literal["mean", "maximum", "minimum"]
-PROJECTIONS: Final[tuple[Projection, ...]] = get_args(Projection)
 MAX_THICKNESS_MM: Final = 500.0
 _ROWS: Final = 64  # of a plane, between two calls of `check`
 
@@ -62,6 +62,22 @@ class Slab:
     def __str__(self) -> str:
         return f"{self.projection} over {self.thickness_mm:g} mm"
 
+    def reach(self, spacing_mm: float) -> int:
+        """Return the number of slices on either side of the middle one.
+
+        Parameters
+        ----------
+        spacing_mm
+            Distance of adjacent slices.
+
+        Returns
+        -------
+        int
+            At least 0; the slab of a slice near an end of the volume has fewer on one side.
+        """
+        # 1e-6: 5 mm hold the slices 2.5 mm apart although spacings are not exact in binary
+        return math.floor(self.thickness_mm / 2 / spacing_mm + 1e-6)
+
     def slices(self, index: int, spacing_mm: float, count: int) -> slice:
         """Return the slices of the slab around a slice, clipped to the volume.
 
@@ -86,8 +102,7 @@ class Slab:
         """
         if not -count <= index < count:
             raise OptionError(f"a volume of {count} slices has no slice {index}")
-        # 1e-6: 5 mm hold the slices 2.5 mm apart although spacings are not exact in binary
-        middle, reach = index % count, math.floor(self.thickness_mm / 2 / spacing_mm + 1e-6)
+        middle, reach = index % count, self.reach(spacing_mm)
         return slice(max(0, middle - reach), middle + reach + 1)
 
 
@@ -157,13 +172,72 @@ def light_slab(
         None if mask is None else combine(mask[part], axis=axis, keepdims=True)
         for mask, combine in ((volume.outside, np.all), (volume.restored, np.any))
     )
-    provenance = lit_provenance(volume, chroma, lighting)
-    provenance = replace(
-        provenance.add(f"slab: {slab}, axis {'zyx'[axis]}, around slice {index}"),
-        extra={**provenance.extra, "slab": str(slab)},
-    )
+    provenance = _provenance(volume, chroma, lighting, slab, f"{'zyx'[axis]}, around slice {index}")
     rgba = np.expand_dims(plane, axis)
     return Volume(rgba, affine, "RGBA", provenance, outside=outside, restored=restored)
+
+
+def light_slabs(
+    volume: Volume,
+    chroma: Chroma,
+    slab: Slab,
+    window: str | Window = DEFAULT,
+    *,
+    axis: int = 0,
+    **settings: Any,
+) -> Volume:
+    """Return a colored volume whose slices are slabs: that of `light_slab` around each of them.
+
+    Parameters
+    ----------
+    volume, chroma, slab, window, axis, **settings
+        As for `light_slab`.
+
+    Returns
+    -------
+    Volume
+        uint8 (z, y, x, 4), unit ``"RGBA"``, on the grid of the scan. Neighboring slabs overlap.
+
+    Raises
+    ------
+    OptionError, InputError, GeometryError, Cancelled
+        As for `light_slab`.
+
+    Examples
+    --------
+    >>> vessels = light_slabs(ct, chroma, Slab("maximum", 10))         # doctest: +SKIP
+    >>> tc.write(vessels, "vessels.png")                               # doctest: +SKIP
+    """
+    check_scalar(volume)
+    if axis not in (0, 1, 2):
+        raise OptionError(f"the axis of a slab is 0 (z), 1 (y) or 2 (x), not {axis}")
+    lighting = Lighting.of(volume, window, **settings)
+    chroma = chroma.on_grid(volume)
+    codes, count = code_table(chroma, lighting), volume.shape[axis]
+    out = np.empty((*volume.shape, 4), np.uint8)
+    for index in range(count):
+        check()
+        report(index, count, "lighting")
+        plane = slab_plane(volume, chroma, axis, index, slab, codes, lighting)
+        out[(*[slice(None)] * axis, index)] = plane
+    report(count, count, "lighting")
+    size = 2 * slab.reach(volume.spacing[axis]) + 1
+    outside, restored = (
+        None if mask is None else combine(mask, size, axis=axis, mode="nearest")
+        for mask, combine in (
+            (volume.outside, minimum_filter1d),
+            (volume.restored, maximum_filter1d),
+        )
+    )
+    provenance = _provenance(volume, chroma, lighting, slab, "zyx"[axis])
+    return Volume(out, volume.affine, "RGBA", provenance, outside=outside, restored=restored)
+
+
+def _provenance(
+    volume: Volume, chroma: Chroma, lighting: Lighting, slab: Slab, where: str
+) -> Provenance:
+    lit = lit_provenance(volume, chroma, lighting)
+    return replace(lit.add(f"slab: {slab}, axis {where}"), extra={**lit.extra, "slab": str(slab)})
 
 
 def slab_plane(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from tomochrome.bundles import ModelCard
@@ -49,6 +50,35 @@ def case_page(volume: Volume, chroma: Chroma, settings: Lighting | None = None) 
     return page
 
 
+def photograph_page(image: Volume) -> CasePage:
+    """Return the page of a volume with the look of a photograph, with the card of its model.
+
+    Parameters
+    ----------
+    image
+        As from `tomochrome.color.photograph_look.photograph_look`.
+
+    Returns
+    -------
+    CasePage
+        A page that says that lightness is not from the scanner.
+    """
+    page, model = CasePage(image), str(image.provenance.extra.get("model") or "")
+    page.colorings[0] = replace(page.colorings[0], title=_title(model), card=_card(model))
+    return page
+
+
+def _card(model: str) -> ModelCard | None:
+    try:
+        return find_model(model.partition(" + ")[0])
+    except ModelError:
+        return None
+
+
+def _title(model: str) -> str:
+    return model_title(model) or "Color"
+
+
 def add_coloring(page: CasePage, chroma: Chroma) -> None:
     """Add a coloring to a page, with the title and the card of its model.
 
@@ -59,11 +89,7 @@ def add_coloring(page: CasePage, chroma: Chroma) -> None:
     chroma
         A coloring of its scan.
     """
-    try:
-        card: ModelCard | None = find_model(chroma.model.partition(" + ")[0])
-    except ModelError:
-        card = None
-    page.add(chroma, model_title(chroma.model) or "Color", card)
+    page.add(chroma, _title(chroma.model), _card(chroma.model))
 
 
 def add_models(

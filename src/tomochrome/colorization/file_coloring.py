@@ -16,14 +16,14 @@ from tomochrome.errors import OptionError, OutputError
 from tomochrome.formats import (
     COLORED_SCAN,
     DICOM,
-    GIF,
+    LOOK_FORMATS,
     PAGE,
+    PICTURES,
     PLY,
     SEGMENTATION,
-    SHEET,
     STL,
     TISSUE_FORMATS,
-    VIDEO,
+    Projection,
     format_of,
 )
 from tomochrome.notices import Notice
@@ -180,7 +180,11 @@ class ColoringRequest:
     device, threads
         As for `tomochrome.colorize`.
     look
-        ``"standard"``, or ``"photograph"`` for `tomochrome.color.photograph_look`, pictures only.
+        ``"standard"``, or ``"photograph"`` for `tomochrome.color.photograph_look`: for pictures,
+        films and pages only.
+    slab, slab_mode
+        Thickness in mm and projection of the slabs that pictures and films show, as for
+        `tomochrome.color.Slab`; None for single slices.
     """
 
     model: str = "tissue"
@@ -196,6 +200,8 @@ class ColoringRequest:
     device: str = "auto"
     threads: int | None = None
     look: str = "standard"
+    slab: float | None = None
+    slab_mode: Projection = "mean"
 
     @property
     def tissues(self) -> TissueSelection:
@@ -253,6 +259,7 @@ class ColoringRequest:
             alpha=alpha_curve(self.alpha),
             tissues=self.tissues,
         )
+        self._check_slab()
         if self.model == SAVED_MODEL:  # checked when the file was read
             if with_reference:
                 raise OptionError("the saved colors use no photograph; omit --reference")
@@ -277,6 +284,14 @@ class ColoringRequest:
                 raise OptionError(no_tissues_message(name, "has no look of a photograph"))
         if self.device not in ("auto", "cpu"):
             choose_device(self.device)
+
+    def _check_slab(self) -> None:
+        from tomochrome.color import Slab
+
+        if self.slab is not None:
+            Slab(self.slab_mode, self.slab)
+            if self.look != "standard":
+                raise OptionError("a slab has the lightness of the scanner; omit --look or --slab")
 
     def lighting(self, volume: Volume, saved: Lighting | None = None) -> Lighting:
         """Return the lighting of a scan.
@@ -381,6 +396,7 @@ def colorize_file(
         If the user cancelled.
     """
     from tomochrome.color.lighting import mean_chroma
+    from tomochrome.colorization.case_coloring import photograph_page
     from tomochrome.colorization.predict import colorize
     from tomochrome.io import ColoredScan, open_colored, read, source_study
     from tomochrome.io.dicom.dicom_write import check_slices
@@ -401,8 +417,9 @@ def colorize_file(
         "threads": request.threads,
         "force": source.as_hu,
     }
-    if request.look != "standard":
-        _check_pictures(outputs, request)
+    _check_pictures(outputs, request)
+    if request.look != "standard" and compare is not None:
+        raise OptionError("models are compared in the lightness of the scanner; omit --look")
     clock = Clock()
     with clock.stage("read"):
         study = source_study(source.path, source.series) if outputs.join_study else None
@@ -434,10 +451,14 @@ def colorize_file(
             )
         assert chroma is not None  # `ColoringRequest.check` requires a model or hints
         scan = ColoredScan(volume, chroma, settings)
-        page, skipped = _page(scan, compare, reference, options) if pages else (None, [])
+        page, skipped = None, []
+        if pages and request.look == "standard":
+            page, skipped = _page(scan, compare, reference, options)
     with clock.stage("light"):
-        image = scan.image if request.look == "standard" else _as_photograph(scan)
+        image = _image(scan, request)
         mean = mean_chroma(image, chroma)
+        if pages and page is None:
+            page = photograph_page(image)
     with clock.stage("write"):
         _write_all(outputs, scan, image, study, page)
     return ColoringReport(
@@ -555,25 +576,38 @@ def _write_all(
 
 def _check_pictures(outputs: Outputs, request: ColoringRequest) -> None:
     """Raise `OptionError` if a file that programs measure in would get another lightness."""
+    if request.look != "standard":
+        allowed, why = LOOK_FORMATS, f"the look '{request.look}' is"
+    elif request.slab is not None:
+        allowed, why = PICTURES, "--slab is"
+    else:
+        return
+    endings = ", ".join(each.ending for each in allowed[:-1])
     for name in outputs.colored:
-        if format_of(name) not in (SHEET, VIDEO, GIF):
+        if format_of(name) not in allowed:
             raise OptionError(
-                f"the look '{request.look}' is for pictures only: its lightness is not from the "
-                f"scanner; '{name}' must end in .png, .mp4 or .gif"
+                f"{why} for pictures only: lightness is not that of the voxels; '{name}' must end "
+                f"in {endings} or {allowed[-1].ending}"
             )
 
 
-def _as_photograph(scan: ColoredScan) -> Volume:
-    """Return the colored volume with the look of a photograph."""
-    from tomochrome.color.photograph_look import photograph_look
+def _image(scan: ColoredScan, request: ColoringRequest) -> Volume:
+    """Return the colored volume: as it is, of slabs, or with the look of a photograph."""
+    from tomochrome.color import Slab, light_slabs
+    from tomochrome.color.photograph_look import as_photograph
+    from tomochrome.geometry.orient import axis_map
 
-    settings = scan.settings
-    return photograph_look(
-        scan.volume,
-        scan.chroma,
-        saturation=settings.saturation,
-        min_confidence=settings.min_confidence,
-        palette_name=settings.palette,
-        alpha=settings.alpha,
-        tissues=settings.tissues,
+    volume, chroma, settings = scan.volume, scan.chroma, scan.settings
+    if request.look == "photograph":
+        return as_photograph(volume, chroma, settings)
+    if request.slab is None:
+        return scan.image
+    names = ("saturation", "min_confidence", "palette", "alpha", "tissues")
+    return light_slabs(
+        volume,
+        chroma,
+        Slab(request.slab_mode, request.slab),
+        settings.window,
+        axis=axis_map(volume.affine)[0][0],  # pictures show axial slices
+        **{name: getattr(settings, name) for name in names},
     )

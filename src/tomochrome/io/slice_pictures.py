@@ -203,6 +203,8 @@ def caption(volume: Volume) -> str:
         parts.append(str(extra["place"]))
     if extra.get("window"):
         parts.append(f"window {extra['window']}")
+    if extra.get("slab"):
+        parts.append(f"slabs: {extra['slab']}")
     if extra.get("look"):
         parts.append(f"look of a {extra['look']}: lightness not from the scanner")
     if volume.restored is not None:

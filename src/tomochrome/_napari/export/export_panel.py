@@ -18,11 +18,13 @@ from tomochrome._napari.kit.events import Connections
 from tomochrome._napari.kit.narrow_widgets import ElidedComboBox, WrappingRow
 from tomochrome._napari.kit.panel_bases import JobPanel, JobView, caution
 from tomochrome._napari.layers.volume_layers import LayerSource, source_of
+from tomochrome.color.photograph_look import as_photograph
 from tomochrome.errors import ExistsError, OutputError
 from tomochrome.formats import (
     COLORED_SCAN,
     DICOM,
     FORMATS,
+    LOOK_FORMATS,
     PAGE,
     PLY,
     SEGMENTATION,
@@ -33,6 +35,7 @@ from tomochrome.formats import (
 )
 from tomochrome.geometry import reorient_like
 from tomochrome.io.tissue_segments import only_tissues
+from tomochrome.runtime import write_whole
 from tomochrome.tissue import Tissue
 from tomochrome.volume import Volume
 
@@ -70,6 +73,12 @@ class Choice:
         colored = self.part == "tissue map" or self.layer.rgb
         is_dicom = self.source.stored.provenance.kind.startswith("dicom")
         return colored and is_dicom and output in (DICOM, SEGMENTATION)
+
+    def can_be_photograph(self, output: Format | None) -> bool:
+        """Whether the output can have the look of a photograph."""
+        chroma = self.source.chroma
+        has_tissues = chroma is not None and chroma.has_tissues
+        return self.part == "layer" and has_tissues and output in LOOK_FORMATS
 
     def colored(self) -> io.ColoredScan:
         """Return scan, colors and settings, on the stored grid of the scan."""
@@ -109,13 +118,26 @@ def choices(layers: Sequence[Any]) -> list[Choice]:
     return listed
 
 
-def export(choice: Choice, path: str, *, force: bool = False, scan: str = "") -> None:
+def export(
+    choice: Choice, path: str, *, force: bool = False, scan: str = "", photograph: bool = False
+) -> None:
     """Write a choice in the format of ``path``, in a worker. Raises as `tomochrome.write`.
 
     With ``scan``, the folder of the scan, a DICOM output joins its study, with the identity of the
-    patient.
+    patient. With ``photograph``, a picture or page has the look of a photograph.
     """
     io.check_output(path, force=force)
+    if photograph:
+        colored = choice.colored()
+        image = as_photograph(colored.volume, colored.chroma, colored.settings)
+        if format_of(path) != PAGE:
+            io.write(image, path, force=force)
+            return
+        from tomochrome.colorization.case_coloring import photograph_page  # imports pydicom
+
+        with write_whole(path, force=force) as place:
+            photograph_page(image).write(place)
+        return
     if format_of(path) == PAGE:
         meta = {"name": choice.layer.name, "metadata": choice.layer.metadata}
         save_layer(path, choice.layer.data, meta, force=force)
@@ -144,12 +166,17 @@ class ExportView(JobView):
         self.join.setToolTip(
             "An archive then shows the result beside the scan. Otherwise it is anonymous."
         )
-        self.locked = self.content, self.format, self.path, self.browse, self.join
+        self.photograph = QCheckBox("Look of a photograph, for teaching", self)
+        self.photograph.setToolTip(
+            "Lightness of the tissues to the eye, not from the scanner; the picture says so"
+        )
+        self.locked = (
+            *(self.content, self.format, self.path, self.browse), self.join, self.photograph,
+        )  # fmt: skip
         where = WrappingRow((self.path, 1), self.browse)
         fields = form(("Content", self.content), ("Format", self.format), ("Save as", where))
-        self.fill(
-            parent, caution(self), fields, self.join, self.buttons, self.progress, self.message
-        )
+        boxes = self.join, self.photograph
+        self.fill(parent, caution(self), fields, *boxes, self.buttons, self.progress, self.message)
 
 
 class ExportPanel(JobPanel):
@@ -229,6 +256,7 @@ class ExportPanel(JobPanel):
         """Replace the extension of the destination by that of the format."""
         text, chosen, choice = self.view.path.text().strip(), self.chosen_format, self.choice
         self.view.join.setVisible(choice is not None and choice.can_join(chosen))
+        self.view.photograph.setVisible(choice is not None and choice.can_be_photograph(chosen))
         if text and chosen is not None:
             self.view.path.setText(chosen.complete(_without_ending(text)))
 
@@ -275,8 +303,9 @@ class ExportPanel(JobPanel):
             scan = QFileDialog.getExistingDirectory(self, "The scan's DICOM folder")
             if not scan:
                 return
+        photograph = self.view.photograph.isChecked() and choice.can_be_photograph(chosen)
         self.start(
-            lambda: export(choice, path, force=exists, scan=scan),
+            lambda: export(choice, path, force=exists, scan=scan, photograph=photograph),
             lambda _: self.view.message.say(f"Saved {path}", "good"),
         )
 

@@ -9,11 +9,12 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import numpy as np
 from napari.components.overlays import TextOverlay
 from napari.layers import Image
+from numpy.typing import NDArray
 from psygnal import EmitLoopError
 from qtpy.QtCore import QTimer
 
@@ -21,9 +22,6 @@ from tomochrome._napari.kit.events import ViewerFollower
 from tomochrome._napari.layers.volume_layers import source_of, world_affine
 from tomochrome._napari.viewer.orientation import is_scan, scan_axes, screen_directions
 from tomochrome.geometry import edge_letters
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 #: napari's position of the overlay at each edge.
 POSITIONS: Final = {
@@ -71,6 +69,44 @@ def patient_from_world(layer: Any) -> NDArray[np.float64]:
     return np.asarray(source.shown.affine @ np.linalg.inv(world_affine(layer)))[:3, :3]
 
 
+class RenderedGlyphs:
+    """Renders the glyphs of a font once for all canvases, each of which has a texture of its own.
+
+    Parameters
+    ----------
+    renderer
+        vispy's renderer of signed distance fields, which calculates each glyph from 256 x 256
+        pixels in the GUI thread.
+    """
+
+    _rendered: Final[dict[tuple[object, ...], NDArray[np.uint8]]] = {}
+
+    def __init__(self, renderer: Any) -> None:
+        self._renderer = renderer
+
+    def render_to_texture(
+        self, data: NDArray[np.uint8], texture: Any, offset: tuple[int, int], size: tuple[int, int]
+    ) -> None:
+        """Write a glyph into a texture, as vispy's renderers do.
+
+        Parameters
+        ----------
+        data
+            The glyph: uint8 (y, x).
+        texture
+            vispy's texture.
+        offset, size
+            Horizontal and vertical position and size in the texture.
+        """
+        key = data.tobytes(), data.shape, size
+        if key not in self._rendered:
+            picture = np.zeros((size[1], size[0], 3), np.uint8)
+            self._renderer.render_to_texture(data, picture, (0, 0), size)
+            self._rendered[key] = picture
+        (x, y), (width, height) = offset, size
+        texture[y : y + height, x : x + width, :] = self._rendered[key]
+
+
 class CanvasOverlays(ViewerFollower):
     """The letters and the scale bar of a viewer while it holds a scan of this plugin.
 
@@ -112,12 +148,13 @@ class CanvasOverlays(ViewerFollower):
         self.update()
 
     def _load_glyphs(self, viewer: Any, canvas: Any) -> None:
-        """Render the glyphs one by one: each takes 60 ms, and the first drawing needs ten."""
+        """Render the glyphs one by one: in the first canvas each takes 60 ms."""
         # napari has no public name for its canvas, and renders each glyph when it is first drawn.
         with suppress(AttributeError):  # no window, or another version of napari
             canvas = viewer.window._qt_viewer.canvas if canvas is None else canvas
             info = canvas.font_info()
             font = info.font_manager.get_font(info.face)
+            font._renderer = RenderedGlyphs(font._renderer)
             for glyph in _GLYPHS:
                 self._soon(partial(font.__getitem__, glyph))
 

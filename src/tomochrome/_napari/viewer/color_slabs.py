@@ -12,7 +12,7 @@ from tomochrome._napari.kit.choice_boxes import Named, NamedChoice
 from tomochrome._napari.kit.controls import FieldRow, NumberBox, side_by_side
 from tomochrome._napari.kit.events import ViewerFollower, follower_of
 from tomochrome.color import Slab
-from tomochrome.color.slab import Projection
+from tomochrome.formats import Projection
 
 MAX_SHOWN_MM: Final = 50.0  #: thicker slabs would take too long while scrolling
 OPENING_MM: Final = 10.0

@@ -69,8 +69,9 @@ class LayerCopies:
             self.target.layers.remove(self.of.pop(layer))
             self._drawn.pop(layer, None)
         for layer in [x for x in layers if x not in self.of]:
-            self.of[layer] = Layer.create(*layer.as_layer_data_tuple())
-            self.target.add_layer(self.of[layer])
+            copied = Layer.create(*layer.as_layer_data_tuple())
+            copied._update_thumbnail = _no_thumbnail  # nobody sees it, and each slice made one
+            self.of[layer] = self.target.add_layer(copied)
         for index, layer in enumerate(layers):
             place = self.target.layers.index(self.of[layer])
             if place != index:
@@ -124,6 +125,9 @@ class LayerCopies:
         for layer in outdated:
             if layer in self.of:
                 self.of[layer].refresh(extent=False, highlight=False, thumbnail=False)
+
+
+def _no_thumbnail() -> None: ...
 
 
 def _is_copied(layer: Any) -> bool:

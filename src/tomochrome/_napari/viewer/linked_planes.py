@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, Final
@@ -10,7 +11,7 @@ import napari
 import numpy as np
 from napari.qt import QtViewer
 from qtpy.QtCore import Qt, QTimer
-from qtpy.QtWidgets import QSplitter
+from qtpy.QtWidgets import QSplitter, QWidget
 
 from tomochrome._napari.kit.controls import stacked
 from tomochrome._napari.kit.events import Connections, ViewerFollower, follower_of, weakly
@@ -29,6 +30,7 @@ OFF, PLANES_MODE, GREY_MODE = "off", "planes", "grey"
 KEYS: Final = {"Shift-M": PLANES_MODE, "Shift-G": GREY_MODE}
 FIT_KEY: Final = "Shift-F"
 _SHORT: Final = {"mean": "mean", "maximum": "max", "minimum": "min"}
+_PAUSE_MS: Final = 20  # in which the canvas added before is drawn
 _WIDE: Final = 1.5  #: width to height of the window's middle from which canvases lie in a row
 
 
@@ -122,23 +124,45 @@ class LinkedPlanes(ViewerFollower):
         self._order, self.position = tuple(viewer.dims.order), np.array(viewer.dims.point)
         self._column = CanvasColumn(partial(self.open, OFF))
         planes = self.mode == PLANES_MODE
-        choose = {} if planes else {"accepts": _is_no_coloring, "shows": self._shows_grey}
-        orders = [x for x in ORDERS if x[0] != self._order[0]] if planes else [self._order]
-        for order in orders:
-            canvas = LinkedCanvas(viewer, order, self._column, **choose)
-            self.canvases.append(canvas)
-            self._column.splitter.addWidget(canvas)
-        self._arrange(own, len(orders))
-        for canvas in (viewer, *(each.model for each in self.canvases)):
-            self._link(canvas, planes)
+        count = len(ORDERS) - 1 if planes else 1
+        for _ in range(count):
+            self._column.splitter.addWidget(QWidget())
+        self._arrange(own, count)
+        self._link(viewer, planes)
         self._napari = _without_zoom(viewer)
         scene = viewer.scene.camera.events
         self._connections.add(self._order_changed, viewer.dims.events.order, last=True)
         self._connections.add(self._layer_removed, viewer.layers.events.removed, last=True)
         self._connections.add(self._show_marks, viewer.dims.events.ndisplay, scene.orientation)
+        self._add_canvas()
+
+    def _add_canvas(self) -> None:
+        """Add the next canvas; opening one blocks the event loop for half a second."""
+        column, viewer, planes = self._column, self.viewer, self.mode == PLANES_MODE
+        if column is None or not self._is_incomplete:
+            return
+        shown = [self._order[0], *(canvas.model.dims.order[0] for canvas in self.canvases)]
+        order = next(x for x in ORDERS if x[0] not in shown) if planes else self._order
+        choose = {} if planes else {"accepts": _is_no_coloring, "shows": self._shows_grey}
+        canvas = LinkedCanvas(viewer, order, column, **choose)
+        place = column.splitter.replaceWidget(len(self.canvases), canvas)
+        place.deleteLater()
+        self.canvases.append(canvas)
+        self._link(canvas.model, planes)
         self.move(self.position)
         if not planes:
-            self._camera_moved(viewer, self.canvases[0].model)
+            self._camera_moved(viewer)
+        # The objects of a canvas soon make Python collect all garbage, which takes 0.3 s: now, not
+        # while the user scrolls.
+        following = self._add_canvas if self._is_incomplete else self._collect
+        QTimer.singleShot(_PAUSE_MS, weakly(following))
+
+    def _collect(self) -> None:
+        gc.collect()
+
+    @property
+    def _is_incomplete(self) -> bool:
+        return self._column is not None and len(self.canvases) < self._column.splitter.count()
 
     def _arrange(self, own: QtViewer, others: int) -> None:
         """Give all canvases the same width if there is room for a row, else stack the others."""
@@ -160,9 +184,8 @@ class LinkedPlanes(ViewerFollower):
         if planes:
             canvas.mouse_drag_callbacks += [self._drag, drag_view]
             return
-        viewer, model = self.viewer, self.canvases[0].model
-        camera, other = canvas.scene.camera.events, model if canvas is viewer else viewer
-        add(partial(self._camera_moved, canvas, other), camera.zoom, camera.center, last=True)
+        camera = canvas.scene.camera.events
+        add(partial(self._camera_moved, canvas), camera.zoom, camera.center, last=True)
         add(self._pointed, canvas.cursor.events.position)
 
     def _close(self) -> None:
@@ -205,19 +228,23 @@ class LinkedPlanes(ViewerFollower):
     def settled(self) -> bool:
         """Whether all canvases show the planes through the position, with their letters."""
         drawn = all(canvas.overlays.settled for canvas in self.canvases)
-        return not self._timer.isActive() and drawn
+        return not self._timer.isActive() and not self._is_incomplete and drawn
 
     def _catch_up(self) -> None:
         """Move one canvas, so that the event loop can draw it before the next is moved.
 
-        Only the axis normal to its plane is set: napari reads a slice again if another changes.
+        Only the axis normal to its plane is set: napari reads a slice again if another changes. It
+        is set to a slice, because napari's sliders would round a position and read a second time.
         """
         for canvas, _ in self._each():
-            axis = canvas.dims.order[-3]
-            if canvas.dims.point[axis] != self.position[axis]:
-                canvas.dims.set_point(axis, self.position[axis])
+            dims, axis = canvas.dims, canvas.dims.order[-3]
+            start, _, step = dims.range[axis]
+            index = min(max(0, round((self.position[axis] - start) / step)), dims.nsteps[axis] - 1)
+            if dims.current_step[axis] != index:
+                dims.set_current_step(axis, index)
                 self._timer.start(0)
                 return
+            self.position[axis] = dims.point[axis]
 
     def _scrolled(self, canvas: Any, _: object = None) -> None:
         if canvas.dims.ndim != 3:
@@ -328,7 +355,11 @@ class LinkedPlanes(ViewerFollower):
         colored = colored_layers(self.viewer.layers, layer)
         return bool(layer.visible or any(x.visible for x in colored))
 
-    def _camera_moved(self, canvas: Any, other: Any, _: object = None) -> None:
+    def _camera_moved(self, canvas: Any, _: object = None) -> None:
+        """Show the same part of the plane in the other canvas."""
+        if not self.canvases:
+            return
+        other = self.canvases[0].model if canvas is self.viewer else self.viewer
         camera, same = canvas.scene.camera, other.scene.camera
         if canvas.dims.ndisplay == other.dims.ndisplay == 2:
             if not np.isclose(camera.zoom, same.zoom):
@@ -338,7 +369,7 @@ class LinkedPlanes(ViewerFollower):
 
     def _pointed(self, _: object = None) -> None:
         """Mark the position of the cursor in the other canvas."""
-        if self.mode == GREY_MODE and self.marks is not None:
+        if self.mode == GREY_MODE and self.marks is not None and self.canvases:
             canvas = self.canvases[0]
             in_copy = canvas.native.underMouse()
             self.marks.position = self.viewer.cursor.position if in_copy else None

@@ -19,6 +19,7 @@ from tomochrome.color.chroma import Chroma
 from tomochrome.color.convert import lab_to_srgb8, srgb_to_lab
 from tomochrome.color.hatch import LEGEND, hatched
 from tomochrome.color.lighting import Lighting
+from tomochrome.color.photograph_look import NOT_FROM_SCANNER
 from tomochrome.color.space import GREY_L
 from tomochrome.color.table import GREY_EDGES
 from tomochrome.geometry.orient import closest_axial, edge_letters
@@ -134,8 +135,16 @@ class CasePage:
                 np.logical_or(self._body, pixels.max(axis=-1) > DARK, out=self._body)
                 yield srgb_to_lab(pixels)
 
-        title = str(self.volume.provenance.extra.get("model") or "Color")
+        title = self._extra("model") or "Color"
         self.colorings.append(PageColoring(title, ColorPlanes.of_lab(lab(), self.step)))
+
+    @property
+    def look(self) -> str:
+        """The look of a volume whose lightness is not from the scanner; otherwise empty."""
+        return self._extra("look")
+
+    def _extra(self, key: str) -> str:
+        return str(self.volume.provenance.extra.get(key) or "")
 
     def _pixels(self, k: int) -> NDArray[np.uint8]:
         return over_black(np.asarray(self.volume.voxels[k]))
@@ -216,7 +225,7 @@ class CasePage:
         """Return the windows on offer, the one of the settings first."""
         if self.volume.is_rgba:
             level = as_text(np.arange(256, dtype=np.uint8).tobytes())
-            text = str(self.volume.provenance.extra.get("window") or "")
+            text = NOT_FROM_SCANNER if self.look else self._extra("window")
             return [{"title": "As colored", "text": text, "levels": level}]
         first = self.settings.window
         others = [w for w in PRESETS.values() if describe_window(w) != describe_window(first)]
@@ -311,6 +320,7 @@ class CasePage:
             "count": volume.shape[0],
             "colorings": self.colorings,
             "models": [(c.title, model_facts(c.card)) for c in self.colorings if c.card],
+            "look": self.look and f"look of a {self.look}: {NOT_FROM_SCANNER}",
             "hatching": "" if volume.restored is None else LEGEND,
             "has_outside": volume.outside is not None,
             "verdict": volume.provenance.verdict,
