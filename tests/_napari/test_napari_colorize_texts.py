@@ -13,9 +13,10 @@ from quick_colorize import simple_colorize
 
 from tomochrome._napari.kit.choice_boxes import NamedChoice, device_choices
 from tomochrome._napari.kit.controls import ScrollColumn
-from tomochrome._napari.layers.volume_layers import volume_layer
-from tomochrome._napari.viewer.readout import IN_3D, Readout, value_at
+from tomochrome._napari.layers.volume_layers import layer_transform, volume_layer
+from tomochrome._napari.viewer.readout import IN_3D, Readout, tissue_at, value_at
 from tomochrome.color.codes import FreeColors
+from tomochrome.tissue import Tissue
 
 pytestmark = pytest.mark.gui
 
@@ -109,6 +110,20 @@ def test_the_status_bar_reads_the_chosen_scan_where_two_overlap(panel, qtbot, sm
     assert value_at(panel.viewer.layers, here) == "350 HU"
     panel.viewer.layers.selection.active = ct
     assert value_at(panel.viewer.layers, here) == "700 HU"
+
+
+def test_the_label_under_the_cursor_is_named(panel, small_ct):
+    ct, viewer = panel.view.layer.layer(), panel.viewer
+    here, beside = (ct.data_to_world(voxel) for voxel in ((6, 24, 20), (6, 2, 2)))
+    code = np.zeros(small_ct.shape, np.uint8)
+    code[6, 24, 20] = Tissue.LIVER
+    labels = viewer.add_labels(code, name="organs", **layer_transform(ct))
+    assert tissue_at(viewer.layers, here) == f"700 HU\norgans: {int(Tissue.LIVER)}"
+    labels.features = {"index": [0, int(Tissue.LIVER)], "tissue": ["none", "Liver"]}
+    assert tissue_at(viewer.layers, here) == "700 HU\norgans: Liver"
+    assert tissue_at(viewer.layers, beside) == "-1000 HU"
+    labels.visible = False
+    assert tissue_at(viewer.layers, here) == "700 HU"
 
 
 def test_titles_are_shown_and_ids_are_used_in_files(panel, qtbot):

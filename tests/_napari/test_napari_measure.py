@@ -156,3 +156,27 @@ def test_a_line_drawn_in_the_window_reads_its_length(
     open_measurements(window)
     assert readouts(layer) == [text, text]
     window.layers.clear()
+
+
+@pytest.mark.gui
+def test_an_angle_is_drawn_with_three_clicks(window, qtbot, small_ct):
+    window.add_layer(Layer.create(*volume_layer(small_ct, "head")))
+    start_measuring(window)
+    layer = window.layers.selection.active
+    layer.mode = "add_polyline"
+    canvas = window.window._qt_window._qt_viewer.canvas.native
+    middle = canvas.rect().center()
+    points = [middle + QPoint(60, 0), middle, middle + QPoint(0, -60)]
+    for number, point in enumerate(points):
+        QTest.mouseMove(canvas, point)
+        qtbot.wait(20)
+        QTest.mouseClick(canvas, Qt.MouseButton.LeftButton, pos=point)
+        qtbot.wait(20)
+        if number == 2:
+            QTest.mouseDClick(canvas, Qt.MouseButton.LeftButton, pos=point)
+            qtbot.wait(20)
+    assert [len(shape) for shape in layer.data] == [3]
+    (text,) = readouts(layer)
+    assert text.endswith("°")
+    assert float(text[:-1]) == pytest.approx(90, abs=1)
+    window.layers.clear()

@@ -218,8 +218,8 @@ def light_slabs(
     for index in range(count):
         check()
         report(index, count, "lighting")
-        plane = slab_plane(volume, chroma, axis, index, slab, codes, lighting)
-        out[(*[slice(None)] * axis, index)] = plane
+        part: tuple[Any, ...] = (*[slice(None)] * axis, index)
+        out[part] = slab_plane(volume, chroma, axis, index, slab, codes, lighting)
     report(count, count, "lighting")
     size = 2 * slab.reach(volume.spacing[axis]) + 1
     outside, restored = (

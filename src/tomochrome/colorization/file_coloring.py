@@ -23,6 +23,7 @@ from tomochrome.formats import (
     SEGMENTATION,
     STL,
     TISSUE_FORMATS,
+    Format,
     Projection,
     format_of,
 )
@@ -451,7 +452,8 @@ def colorize_file(
             )
         assert chroma is not None  # `ColoringRequest.check` requires a model or hints
         scan = ColoredScan(volume, chroma, settings)
-        page, skipped = None, []
+        page: CasePage | None = None
+        skipped: list[Notice] = []
         if pages and request.look == "standard":
             page, skipped = _page(scan, compare, reference, options)
     with clock.stage("light"):
@@ -576,6 +578,7 @@ def _write_all(
 
 def _check_pictures(outputs: Outputs, request: ColoringRequest) -> None:
     """Raise `OptionError` if a file that programs measure in would get another lightness."""
+    allowed: tuple[Format, ...]
     if request.look != "standard":
         allowed, why = LOOK_FORMATS, f"the look '{request.look}' is"
     elif request.slab is not None:

@@ -175,7 +175,7 @@ def start_measuring(viewer: napari.Viewer) -> None:
         layer = follower_of(viewer, Measuring).chosen()
         viewer.layers.selection.active = layer
         layer.mode = "add_line"
-        show_message("Line: mm. Path of 3 points: angle. Area: HU.")
+        show_message("Line: mm. Polyline of 3 points (a double click ends it): angle. Area: HU.")
 
     _try(start)
 

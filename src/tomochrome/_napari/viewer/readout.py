@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from napari.layers import Labels
 from qtpy.QtWidgets import QApplication, QLabel, QMainWindow, QWidget
 
 from tomochrome._napari.kit.controls import stacked
@@ -99,7 +100,28 @@ class Readout(QLabel):
 
 
 def tissue_at(layers: Any, position: Any) -> str:
-    """Return value and tissue of the topmost colored scan at a world position, or the value."""
+    """Return value and tissue of the topmost colored scan at a world position, or the value.
+
+    A second line names the label of the topmost Labels layer that has one there.
+    """
+    return "\n".join(filter(None, (_scan_at(layers, position), label_at(layers, position))))
+
+
+def label_at(layers: Any, position: Any) -> str:
+    """Return layer and name of the topmost visible label at a world position, or ""."""
+    for layer in reversed(layers):
+        painted = isinstance(layer, Labels) and layer.visible and layer.ndim == 3
+        voxel = voxel_in(layer, position) if painted else None
+        label = 0 if voxel is None else int(layer.data[voxel])
+        if label:
+            table = layer.features
+            rows = table[table["index"] == label] if "index" in table else table.iloc[:0]
+            names = rows.drop(columns="index").iloc[0].astype(str) if len(rows) else [str(label)]
+            return f"{layer.name}: {', '.join(names)}"
+    return ""
+
+
+def _scan_at(layers: Any, position: Any) -> str:
     for layer in reversed(layers):
         source = source_of(layer.metadata) if layer.visible else None
         if source is not None and source.chroma is not None:
