@@ -15,13 +15,17 @@ import pytest
 from page_cases import CONFIDENCE, drawn, written
 
 from marker_cases import STORED, marked, stored_as
-from tomochrome.color import Lighting
+from tomochrome.color import Lighting, srgb_to_lab
+from tomochrome.color.convert import lab_to_srgb8
 from tomochrome.color.hatch import hatch_lines
 from tomochrome.color.photograph_look import photograph_look
+from tomochrome.color.space import GREY_L
 from tomochrome.colorization import colorize
+from tomochrome.colorization.case_coloring import photograph_page
 from tomochrome.errors import Cancelled, OutputError
 from tomochrome.geometry.orient import closest_axial
 from tomochrome.io import check_output, read, write
+from tomochrome.io.dicom.dicom_write import over_black
 from tomochrome.io.page import CasePage, case_page
 from tomochrome.io.page.page_planes import DARK_LINE, FINE_HU, LIGHT_LINE, OUTSIDE, ValueScale
 from tomochrome.notices import Notice
@@ -74,6 +78,9 @@ class Parts(HTMLParser):
         raw = raw[2 * count :]
         if data["marks"]:
             decoded["marks"], raw = raw[:count].reshape(rows, columns), raw[count:]
+        if data["lightness"]:
+            levels, raw = np.cumsum(raw[:count], dtype=np.uint8), raw[count:]
+            decoded["lightness"] = levels.reshape(rows, columns)
         shape = -(-rows // step), -(-columns // step)
         size = shape[0] * shape[1]
         index = raw[:size].astype(int) | raw[size : 2 * size].astype(int) << 8
@@ -233,3 +240,27 @@ def test_a_page_with_the_look_of_a_photograph_says_so_in_every_picture(tmp_path:
     assert "Lightness is the scanner" not in page.text
     plain = written(tmp_path / "plain.html", VOLUME, CHROMA)
     assert "not from the scanner" not in plain.read_text(encoding="utf-8")
+
+
+def test_grey_stays_the_scanners_where_colors_have_the_look_of_a_photograph(tmp_path: Path) -> None:
+    settings = Lighting()
+    photograph_page(VOLUME, CHROMA, settings).write(tmp_path / "look.html")
+    page, plain = (
+        Parts(path)
+        for path in (
+            tmp_path / "look.html",
+            written(tmp_path / "plain.html", VOLUME, CHROMA, **vars(settings)),
+        )
+    )
+    assert page.data["note"] == "lightness not from the scanner"
+    assert "Look of a photograph: lightness not from the scanner. Not for diagnosis" in page.text
+    assert page.data["windows"] == plain.data["windows"]
+    image = photograph_look(VOLUME, CHROMA)
+    for k in (0, 4):
+        decoded, z = page.slice(k), VOLUME.shape[0] - 1 - k
+        np.testing.assert_array_equal(decoded["value"], plain.slice(k)["value"])
+        pixels = over_black(np.asarray(image.voxels[z]))
+        L = srgb_to_lab(pixels)[..., 0]
+        assert np.abs(GREY_L[decoded["lightness"]] - L).max() <= 0.5
+        made = lab_to_srgb8(np.dstack([GREY_L[decoded["lightness"]], decoded["color"][..., 1:]]))
+        assert np.abs(made.astype(int) - pixels).max() <= 6  # rounded a* and b*, and confidence

@@ -9,7 +9,6 @@ from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import maximum_filter1d, minimum_filter1d
 
 from tomochrome.color.chroma import Chroma
 from tomochrome.color.lighting import Lighting, check_scalar, code_table, lit_provenance
@@ -208,6 +207,8 @@ def light_slabs(
     >>> vessels = light_slabs(ct, chroma, Slab("maximum", 10))         # doctest: +SKIP
     >>> tc.write(vessels, "vessels.png")                               # doctest: +SKIP
     """
+    from scipy.ndimage import maximum_filter1d, minimum_filter1d  # slow, and panels need no slabs
+
     check_scalar(volume)
     if axis not in (0, 1, 2):
         raise OptionError(f"the axis of a slab is 0 (z), 1 (y) or 2 (x), not {axis}")

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 from tomochrome.bundles import ModelCard
 from tomochrome.color import Lighting
 from tomochrome.color.chroma import Chroma
+from tomochrome.color.photograph_look import as_photograph, photograph_palette
 from tomochrome.colorization.cards import find_model, model_title
 from tomochrome.colorization.predict import colorize
 from tomochrome.colorization.predictor import needs_reference
@@ -50,33 +50,33 @@ def case_page(volume: Volume, chroma: Chroma, settings: Lighting | None = None) 
     return page
 
 
-def photograph_page(image: Volume) -> CasePage:
-    """Return the page of a volume with the look of a photograph, with the card of its model.
+def photograph_page(
+    volume: Volume, chroma: Chroma, settings: Lighting, image: Volume | None = None
+) -> CasePage:
+    """Return the page of a scan in which colors have the look of a photograph.
 
     Parameters
     ----------
+    volume, chroma, settings
+        As for `case_page`.
     image
-        As from `tomochrome.color.photograph_look.photograph_look`.
+        From `tomochrome.color.photograph_look.as_photograph`, if it exists already.
 
     Returns
     -------
     CasePage
-        A page that says that lightness is not from the scanner.
+        A page that says that the lightness of colors is not from the scanner.
+
+    Raises
+    ------
+    OptionError, InputError, GeometryError, Cancelled
+        As for `tomochrome.color.photograph_look.photograph_look`.
     """
-    page, model = CasePage(image), str(image.provenance.extra.get("model") or "")
-    page.colorings[0] = replace(page.colorings[0], title=_title(model), card=_card(model))
+    image = as_photograph(volume, chroma, settings) if image is None else image
+    colors = photograph_palette(settings.palette)
+    page = case_page(volume, chroma, settings.replace(palette=colors))
+    page.take_lightness(image)
     return page
-
-
-def _card(model: str) -> ModelCard | None:
-    try:
-        return find_model(model.partition(" + ")[0])
-    except ModelError:
-        return None
-
-
-def _title(model: str) -> str:
-    return model_title(model) or "Color"
 
 
 def add_coloring(page: CasePage, chroma: Chroma) -> None:
@@ -89,7 +89,11 @@ def add_coloring(page: CasePage, chroma: Chroma) -> None:
     chroma
         A coloring of its scan.
     """
-    page.add(chroma, _title(chroma.model), _card(chroma.model))
+    try:
+        card: ModelCard | None = find_model(chroma.model.partition(" + ")[0])
+    except ModelError:
+        card = None
+    page.add(chroma, model_title(chroma.model) or "Color", card)
 
 
 def add_models(

@@ -460,7 +460,7 @@ def colorize_file(
         image = _image(scan, request)
         mean = mean_chroma(image, chroma)
         if pages and page is None:
-            page = photograph_page(image)
+            page = photograph_page(volume, chroma, settings, image)
     with clock.stage("write"):
         _write_all(outputs, scan, image, study, page)
     return ColoringReport(

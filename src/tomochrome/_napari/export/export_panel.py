@@ -129,14 +129,14 @@ def export(
     io.check_output(path, force=force)
     if photograph:
         colored = choice.colored()
-        image = as_photograph(colored.volume, colored.chroma, colored.settings)
+        parts = colored.volume, colored.chroma, colored.settings
         if format_of(path) != PAGE:
-            io.write(image, path, force=force)
+            io.write(as_photograph(*parts), path, force=force)
             return
         from tomochrome.colorization.case_coloring import photograph_page  # imports pydicom
 
         with write_whole(path, force=force) as place:
-            photograph_page(image).write(place)
+            photograph_page(*parts).write(place)
         return
     if format_of(path) == PAGE:
         meta = {"name": choice.layer.name, "metadata": choice.layer.metadata}

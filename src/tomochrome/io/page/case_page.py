@@ -96,6 +96,7 @@ class CasePage:
         self.settings = settings or (Lighting() if volume.is_rgba else Lighting.of(volume))
         self.step = 2 if max(self.volume.shape[1:]) > MAX_FULL_SIDE else 1
         self.colorings: list[PageColoring] = []
+        self._lightness: Volume | None = None
         self._body = np.zeros(self.volume.shape[1:], bool)
         if volume.is_rgba:
             self._add_colors()
@@ -125,6 +126,17 @@ class CasePage:
         self._body |= (chroma.code > 0).any(axis=0)
         self.colorings.append(PageColoring(title, planes, card, chroma.has_tissues))
 
+    def take_lightness(self, image: Volume) -> None:
+        """Show the colors, but not the grey, with the lightness of another image.
+
+        Parameters
+        ----------
+        image
+            RGBA on the grid of the scan, as from `tomochrome.color.photograph_look`; the page says
+            that lightness is not from the scanner.
+        """
+        self._lightness = closest_axial(image)
+
     def _add_colors(self) -> None:
         """Add the colors of an RGBA volume."""
 
@@ -140,14 +152,22 @@ class CasePage:
 
     @property
     def look(self) -> str:
-        """The look of a volume whose lightness is not from the scanner; otherwise empty."""
-        return self._extra("look")
+        """The look of colors whose lightness is not from the scanner; otherwise empty."""
+        image = self._lightness or self.volume
+        return str(image.provenance.extra.get("look") or "")
 
     def _extra(self, key: str) -> str:
         return str(self.volume.provenance.extra.get(key) or "")
 
     def _pixels(self, k: int) -> NDArray[np.uint8]:
         return over_black(np.asarray(self.volume.voxels[k]))
+
+    def _levels_of_colors(self, k: int) -> NDArray[np.uint8] | None:
+        """Return the grey levels of the colors of a slice, if they are not those of its values."""
+        if self._lightness is None:
+            return None
+        L = srgb_to_lab(over_black(np.asarray(self._lightness.voxels[k])))[..., 0]
+        return np.searchsorted(GREY_EDGES, L).astype(np.uint8)
 
     # Content
 
@@ -182,8 +202,13 @@ class CasePage:
         marks = marks_of(*(None if mask is None else mask[k] for mask in masks))
         planes = [coloring.planes for coloring in self.colorings]
         colors = [(each.index[k][coarse], each.confidence[k][coarse]) for each in planes]
-        codes = self.codes(k, scale)[field]
-        return packed(codes, None if marks is None else marks[field], colors)
+        lightness = self._levels_of_colors(k)
+        return packed(
+            self.codes(k, scale)[field],
+            None if marks is None else marks[field],
+            colors,
+            None if lightness is None else lightness[field],
+        )
 
     def choose(self, field: tuple[slice, slice]) -> tuple[ValueScale, list[int]]:
         """Return the finest scale with which the page is small enough, and the slices in it.
@@ -207,7 +232,10 @@ class CasePage:
         """Return a slice as the first coloring shows it, for browsers without scripts."""
         scale, step = SCALES[0], self.step
         codes, (rows, columns) = self.codes(k, scale), self.volume.shape[1:]
-        levels = codes if self.volume.is_rgba else self._levels(scale, self.settings.window)[codes]
+        levels = self._levels_of_colors(k)
+        if levels is None:
+            rgba, window = self.volume.is_rgba, self.settings.window
+            levels = codes if rgba else self._levels(scale, window)[codes]
         L = GREY_L[levels].astype(np.float32)[..., None]
         planes = self.colorings[0].planes
         ab = planes.rows[planes.index[k], 1:].astype(np.float32)
@@ -296,6 +324,8 @@ class CasePage:
                 "values": None if volume.is_rgba else scale.centers.tolist(),
                 "windows": self._windows(scale),
                 "confidences": CONFIDENCE_LEVELS - 1,
+                "lightness": self._lightness is not None,
+                "note": NOT_FROM_SCANNER if self._lightness is not None else "",
                 "marks": volume.restored is not None or volume.outside is not None,
                 "colorings": [
                     {

@@ -159,6 +159,7 @@ def packed(
     values: NDArray[np.uint16],
     marks: NDArray[np.uint8] | None,
     colors: Sequence[tuple[NDArray[np.uint16], NDArray[np.uint8]]],
+    lightness: NDArray[np.uint8] | None = None,
 ) -> str:
     """Return a slice as text: planes of bytes, compressed, in base64.
 
@@ -171,12 +172,17 @@ def packed(
         As from `marks_of`.
     colors
         Index and confidence of each coloring.
+    lightness
+        Grey levels of the colors (y, x), if they are not those of the values. Each is stored as
+        its difference, modulo 256, from the pixel before.
     """
     whole = np.pad(values.astype(np.int32), ((1, 0), (1, 0)))
     error = whole[1:, 1:] - (whole[1:, :-1] + whole[:-1, 1:] >> 1)
     planes = list(_bytes((error << 1 ^ error >> 31).astype(np.uint16)))
     if marks is not None:
         planes.append(marks)
+    if lightness is not None:
+        planes.append(np.diff(lightness.ravel(), prepend=np.uint8(0)))
     for index, confidence in colors:
         planes += [*_bytes(index), confidence]
     data = b"".join(np.ascontiguousarray(plane, np.uint8).tobytes() for plane in planes)

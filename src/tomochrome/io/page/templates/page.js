@@ -49,8 +49,10 @@
       }
     }
     const marks = data.marks ? take(count) : null;
+    const lightness = data.lightness ? take(count) : null; // of the colors, if not that of the value
+    for (let i = 1; lightness && i < count; i++) lightness[i] += lightness[i - 1];
     const colors = colorings.map(() => ({ index: pairs(coarse), confidence: take(coarse) }));
-    return { value, marks, colors, across };
+    return { value, marks, lightness, colors, across };
   }
 
   // Color: CIELAB at the L* of a grey level, with the chroma reduced to what sRGB can show.
@@ -89,7 +91,7 @@
     for (let y = 0, i = 0; y < rows; y++) {
       const line = ((y / step) | 0) * slice.across;
       for (let x = 0; x < columns; x++, i++) {
-        const level = levels[slice.value[i]];
+        const level = slice.lightness && x >= from ? slice.lightness[i] : levels[slice.value[i]];
         let pixel = 0xff000000 | (level * 0x010101);
         if (x >= from) {
           const index = colors.index[line + ((x / step) | 0)];
@@ -157,10 +159,10 @@
       frame.setAttribute("aria-label", `${place(k)}: ${wipe ? `left grey, right ${title}` : title}`);
       const where = `${k + 1} / ${positions.length}`;
       frame.querySelector(".place").textContent = wipe ? `${where}  ·  ${number(positions[k])} mm` : where;
-      frame.querySelector(".window").textContent = windows[state.window].text;
+      frame.querySelector(".window").textContent = [windows[state.window].text, data.note].filter(Boolean).join("; color: ");
       frame.querySelector(".handle").style.left = `${100 * state.wipe}%`;
     }
-    find("#shown").textContent = [place(k), windowName(), "not for diagnosis"].filter(Boolean).join(" · ");
+    find("#shown").textContent = [place(k), windowName(), data.note, "not for diagnosis"].filter(Boolean).join(" · ");
     tell(slice);
     listTissues(slice);
     document.documentElement.dataset.drawn = `${k}/${state.window}/${state.view}/${state.wipe.toFixed(2)}/${state.only}`;
