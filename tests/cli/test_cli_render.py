@@ -10,8 +10,10 @@ import pytest
 from cli_cases import Run, make_series
 from PIL import Image, ImageSequence
 
+import tomochrome as tc
 from tomochrome.errors import Cancelled
 from tomochrome.rendering import render_files
+from tomochrome.tissue import Tissue
 
 Capture = pytest.CaptureFixture[str]
 FAST = ("--model", "transfer-function", "--quality", "draft", "--size", "200x161")
@@ -150,3 +152,26 @@ def test_colorize_draws_slabs(series: Path, tmp_path: Path, capfd: Capture) -> N
     assert "a slab is from 0 to 500 mm thick" in message
     message = Run(capfd, *words, out, "--force", "--slab=5", "--look=photograph").complaint
     assert "omit --look or --slab" in message
+
+
+def test_strokes_change_what_is_drawn(series: Path, tmp_path: Path, capfd: Capture) -> None:
+    volume = tc.read(series)
+    strokes = np.zeros(volume.shape, np.uint8)
+    body = np.argwhere(np.asarray(volume.voxels) > 0)
+    z, y, x = body[len(body) // 2]
+    strokes[z, y, x] = Tissue.LIVER
+    path = tmp_path / "strokes.nii.gz"
+    tc.write(volume.with_voxels(strokes, unit="tissue"), path)
+    words = ("render", series, *FAST[2:], "--only=liver")
+    drawn = {}
+    for name, hints in (("none", ()), ("strokes", (f"--hints={path}",))):
+        out = tmp_path / f"{name}.png"
+        run = Run(capfd, *words, "-o", out, "--model=transfer-function", *hints)
+        drawn[name] = None if run.status else np.asarray(Image.open(out))
+    assert drawn["strokes"] is not None
+    assert drawn["none"] is None or (drawn["none"] != drawn["strokes"]).any()
+    message = Run(
+        capfd, *words, "-o", tmp_path / "a.png", f"--hints={path}", "--hint=9=#ff0000"
+    ).complaint
+    assert "tissues" in message
+    assert "give their label map" in Run(capfd, *words, "-o", "a.png", "--hint=9=liver").complaint

@@ -7,7 +7,7 @@ import argparse
 from tomochrome.cli import options
 from tomochrome.cli.files import check_inputs
 from tomochrome.cli.session import Outcome, Session, took
-from tomochrome.colorization.file_coloring import ColoringRequest, Source
+from tomochrome.colorization.file_coloring import ColoringRequest, Hints, Source
 from tomochrome.rendering.camera import VIEWS
 from tomochrome.rendering.cinematic import FRAMES, RenderRequest
 from tomochrome.rendering.render_files import render_file
@@ -28,6 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="treat values of an unknown unit as Hounsfield units",
     )
     options.add_model(parser)
+    options.add_hints(parser)
     parser.add_argument(
         "--view",
         metavar="NAME|AZIMUTH/ELEVATION",
@@ -91,7 +92,8 @@ def _size(text: str) -> tuple[int, int]:
 
 def run(args: argparse.Namespace, session: Session) -> Outcome:
     """Draw one scan after checking the input."""
-    check_inputs([args.path], args.output)
+    check_inputs([args.path, args.hints], args.output)
+    hints = Hints.of(args.hints, args.hint)
     request = RenderRequest(
         view=args.view,
         preset=args.preset,
@@ -109,6 +111,7 @@ def run(args: argparse.Namespace, session: Session) -> Outcome:
         args.output,
         request,
         coloring=ColoringRequest(model=args.model, device=args.device, threads=args.threads),
+        hints=hints,
         frames=args.frames,
         force=args.force,
     )

@@ -33,7 +33,7 @@ from tomochrome.runtime.whole_files import is_inside, write_group
 from tomochrome.tissue import Tissue
 
 if TYPE_CHECKING:
-    from tomochrome.color import Lighting, TissueSelection
+    from tomochrome.color import Chroma, Lighting, TissueSelection
     from tomochrome.colorization.reference_photograph import Reference
     from tomochrome.io import ColoredScan, SourceStudy
     from tomochrome.io.dicom.tissue_segmentation import SegmentationKind
@@ -439,17 +439,7 @@ def colorize_file(
         if request.model not in (NO_MODEL, SAVED_MODEL):
             chroma = colorize(volume, request.model, reference=reference, **options)
         if hints is not None and strokes is not None:
-            from tomochrome.colorization.hints import apply_hints
-
-            chroma = apply_hints(
-                volume,
-                strokes,
-                hints.meanings,
-                chroma=chroma,
-                palette_name=request.palette,
-                threads=request.threads,
-                force=source.as_hu,
-            )
+            chroma = with_hints(volume, chroma, hints, strokes, request, force=source.as_hu)
         assert chroma is not None  # `ColoringRequest.check` requires a model or hints
         scan = ColoredScan(volume, chroma, settings)
         page: CasePage | None = None
@@ -474,6 +464,51 @@ def colorize_file(
         mean_chroma=mean,
         mean_confidence=chroma.mean_confidence,
         warnings=(*image.provenance.warnings, *skipped),
+    )
+
+
+def with_hints(
+    volume: Volume,
+    chroma: Chroma | None,
+    hints: Hints,
+    strokes: Volume,
+    request: ColoringRequest,
+    *,
+    force: bool = False,
+) -> Chroma:
+    """Return a coloring with the user's strokes.
+
+    Parameters
+    ----------
+    volume, chroma
+        The scan and its coloring; None to color from strokes only.
+    hints, strokes
+        The meanings of the labels, and the label map.
+    request
+        Palette and number of threads.
+    force
+        As for `tomochrome.colorize`.
+
+    Returns
+    -------
+    Chroma
+        The coloring, in which the strokes have spread.
+
+    Raises
+    ------
+    TomochromeError
+        As `tomochrome.colorization.hints.apply_hints`.
+    """
+    from tomochrome.colorization.hints import apply_hints
+
+    return apply_hints(
+        volume,
+        strokes,
+        hints.meanings,
+        chroma=chroma,
+        palette_name=request.palette,
+        threads=request.threads,
+        force=force,
     )
 
 

@@ -13,7 +13,13 @@ from PIL.PngImagePlugin import PngInfo
 
 from tomochrome.color.chroma import no_tissues_message
 from tomochrome.colorization.cards import find_model
-from tomochrome.colorization.file_coloring import ColoringRequest, Source
+from tomochrome.colorization.file_coloring import (
+    NO_MODEL,
+    ColoringRequest,
+    Hints,
+    Source,
+    with_hints,
+)
 from tomochrome.colorization.predict import colorize
 from tomochrome.colorization.predictor import predictor_class
 from tomochrome.errors import OptionError, OutputError
@@ -161,6 +167,7 @@ def render_file(
     request: RenderRequest | None = None,
     *,
     coloring: ColoringRequest | None = None,
+    hints: Hints | None = None,
     frames: int = FRAMES,
     force: bool = False,
 ) -> RenderReport:
@@ -176,6 +183,8 @@ def render_file(
         Settings of the picture.
     coloring
         Model and device; its other settings are not used.
+    hints
+        The user's strokes, whose labels mean tissues.
     frames
         Number of frames of a film.
     force
@@ -203,21 +212,25 @@ def render_file(
     check_render_output(output, force=force)
     request.check()
     check_frames(frames)
-    card = find_model(coloring.model)
-    coloring.check()
-    if not predictor_class(card).names_tissues:
-        raise OptionError(no_tissues_message(card.name, NEEDS_TISSUES))
+    coloring.check(hints=hints)
+    if coloring.model != NO_MODEL:
+        card = find_model(coloring.model)
+        if not predictor_class(card).names_tissues:
+            raise OptionError(no_tissues_message(card.name, NEEDS_TISSUES))
+    if hints is not None and not hints.are_tissues:
+        raise OptionError(no_tissues_message("hints", NEEDS_TISSUES))
     clock = Clock()
     with clock.stage("read"):
         volume = read(source.path, series=source.series, as_stored=source.raw, strict=source.strict)
+        strokes = None if hints is None else read(hints.path)
     with clock.stage("predict"):
-        chroma = colorize(
-            volume,
-            coloring.model,
-            force=source.as_hu,
-            device=coloring.device,
-            threads=coloring.threads,
-        )
+        chroma = None
+        if coloring.model != NO_MODEL:
+            options: dict[str, Any] = {"device": coloring.device, "threads": coloring.threads}
+            chroma = colorize(volume, coloring.model, force=source.as_hu, **options)
+        if hints is not None and strokes is not None:
+            chroma = with_hints(volume, chroma, hints, strokes, coloring, force=source.as_hu)
+        assert chroma is not None  # `ColoringRequest.check` requires a model or hints
     with clock.stage("prepare"):
         stage = Stage(volume, chroma, request)
     is_film = format_of(output) != SHEET

@@ -232,7 +232,7 @@ class CasePage:
         """Return a slice as the first coloring shows it, for browsers without scripts."""
         scale, step = SCALES[0], self.step
         codes, (rows, columns) = self.codes(k, scale), self.volume.shape[1:]
-        levels = self._levels_of_colors(k)
+        levels: NDArray[Any] | None = self._levels_of_colors(k)
         if levels is None:
             rgba, window = self.volume.is_rgba, self.settings.window
             levels = codes if rgba else self._levels(scale, window)[codes]
