@@ -16,3 +16,11 @@ def test_a_notice_is_printed_as_its_sentence_and_pickles() -> None:
 def test_sentences_come_in_order_and_once() -> None:
     said = [Notice("unit", "info", "b"), Notice("geometry", "warning", "a")]
     assert texts([*said, Notice("content", "info", "b")]) == ["b", "a"]
+
+
+def test_what_a_notice_quotes_is_left_out_and_apostrophes_stay() -> None:
+    text = "'/scans/O'Brien.nii' holds the scanner's values; 'CT 1' isn't read, nor 'b'"
+    notice = Notice("content", "warning", text, "'b'").without_names()
+    assert notice.text == "'…' holds the scanner's values; '…' isn't read, nor '…'"
+    assert notice.fact == "'…'"
+    assert (notice.code, notice.severity) == ("content", "warning")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
@@ -35,6 +36,8 @@ Code = Literal[
     "inconsistent",  # large inverse consistency error
 ]
 
+_QUOTED = re.compile(r"(?<!\w)'.*?'(?!\w)")
+
 
 @dataclass(frozen=True)
 class Notice:
@@ -59,6 +62,14 @@ class Notice:
 
     def __str__(self) -> str:
         return self.text
+
+    def without_names(self) -> Notice:
+        """Return the notice with an ellipsis for all that it quotes, such as names of files.
+
+        They may contain the patient's name. An apostrophe within a word is no quote.
+        """
+        text, fact = (_QUOTED.sub("'…'", part) for part in (self.text, self.fact))
+        return replace(self, text=text, fact=fact)
 
 
 def texts(notices: Iterable[Notice]) -> list[str]:

@@ -90,7 +90,7 @@ def test_it_opens_bit_for_bit(tmp_path, orientation, free, dtype) -> None:
     origin, old = opened.volume.provenance, saved.volume.provenance
     for name in ("modality", "title", "windows", "verdict", "present"):
         assert getattr(origin, name) == getattr(old, name)
-    assert [str(w) for w in origin.warnings] == ["the couch is in the picture"]
+    assert [str(w) for w in origin.warnings] == ["'…' is damaged", "the couch is in the picture"]
 
 
 def test_it_names_neither_patient_nor_files(tmp_path) -> None:

@@ -155,12 +155,12 @@ def _header(scan: ColoredScan, chroma: Chroma, arrays: list[str]) -> dict[str, A
             "windows": [w._asdict() for w in origin.windows],
             "verdict": origin.verdict,
             "present": origin.present,
-            "warnings": _nameless(origin.warnings),
+            "warnings": [asdict(notice.without_names()) for notice in origin.warnings],
         },
         "colors": {
             "model": chroma.model,
             "contrast": getattr(chroma.table, "contrast", 1.0),
-            "warnings": _nameless(chroma.provenance.warnings),
+            "warnings": [asdict(notice.without_names()) for notice in chroma.provenance.warnings],
         },
         "settings": {
             "window": asdict(settings.window),
@@ -179,11 +179,6 @@ def _header(scan: ColoredScan, chroma: Chroma, arrays: list[str]) -> dict[str, A
             },
         },
     }
-
-
-def _nameless(warnings: tuple[Notice, ...]) -> list[dict[str, str]]:
-    """Return the warnings that quote nothing: names of files can contain the patient's."""
-    return [asdict(notice) for notice in warnings if "'" not in notice.text]
 
 
 def open_colored(path: str | os.PathLike[str]) -> ColoredScan:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -34,6 +33,7 @@ from tomochrome.io.page.page_planes import (
     packed,
 )
 from tomochrome.io.slice_pictures import DARK, bar_mm
+from tomochrome.notices import sentence
 from tomochrome.runtime import check, report
 from tomochrome.tissue import Tissue
 from tomochrome.volume import Volume
@@ -354,7 +354,7 @@ class CasePage:
             "hatching": "" if volume.restored is None else LEGEND,
             "has_outside": volume.outside is not None,
             "verdict": volume.provenance.verdict,
-            "notices": [_without_names(str(notice)) for notice in volume.provenance.warnings],
+            "notices": [sentence(notice.without_names()) for notice in volume.provenance.warnings],
         }
 
     def _position(self, k: int) -> float:
@@ -374,12 +374,6 @@ def _templates() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-
-
-def _without_names(text: str) -> str:
-    """Return a notice without quoted names, which may be those of files or patients."""
-    text = re.sub(r"'[^']*'", "'…'", text)
-    return text[:1].upper() + text[1:]
 
 
 def write_color_page(volume: Volume, path: Path) -> None:
