@@ -87,10 +87,10 @@ class Texture:
         code = chroma.code.reshape(-1)[::stride]
         hu = np.asarray(volume.voxels).reshape(-1)[::stride].astype(np.float64)
         tissue = chroma.tissue_of_code[code]
-        known = (tissue < N_TISSUES) & np.isfinite(hu)
+        valid = (tissue < N_TISSUES) & np.isfinite(hu)
         count, total, square = (
-            np.bincount(tissue[known], values, N_TISSUES)
-            for values in (np.ones(known.sum()), hu[known], hu[known] ** 2)
+            np.bincount(tissue[valid], values, N_TISSUES)
+            for values in (np.ones(valid.sum()), hu[valid], hu[valid] ** 2)
         )
         mean = total / np.maximum(count, 1)
         sd = np.sqrt(np.maximum(square / np.maximum(count, 1) - mean**2, 0.0))

@@ -277,13 +277,13 @@ def write_ome_zarr(volume: Volume, path: Path) -> None:
 
 def _steps(shape: tuple[int, ...]) -> list[tuple[int, ...]]:
     """Return the steps along z, y and x of each resolution, the finest first."""
-    found: list[tuple[int, ...]] = [(1, 1, 1)]
+    steps: list[tuple[int, ...]] = [(1, 1, 1)]
     while True:
-        sizes = [-(-n // step) for n, step in zip(shape, found[-1], strict=True)]
+        sizes = [-(-n // step) for n, step in zip(shape, steps[-1], strict=True)]
         if max(sizes[1:]) <= _MIN_RESOLUTION:
-            return found
+            return steps
         halved = (2 if 2 * n > max(sizes) else 1 for n in sizes)
-        found.append(tuple(step * by for step, by in zip(found[-1], halved, strict=True)))
+        steps.append(tuple(step * by for step, by in zip(steps[-1], halved, strict=True)))
 
 
 def _write_array(group: Any, name: str, voxels: NDArray[Any], of: tuple[int, int]) -> None:

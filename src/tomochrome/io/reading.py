@@ -72,8 +72,8 @@ def read(
         part = Part(file, 0 if index is None else index)
         item = Item(str(file), kind, source=None if index is None else part)
         return read_item(item)
-    found = find(file)
-    item = choose(found, file, series)
+    listing = find(file)
+    item = choose(listing, file, series)
     return read_item(item, as_stored=as_stored, strict=strict)
 
 
@@ -121,7 +121,7 @@ def read_item(item: Item, *, as_stored: bool = False, strict: bool = False) -> V
     return with_mask(read_volume(image, index), image)
 
 
-def choose(found: Found, path: Path, series: str | None = None) -> Item:
+def choose(listing: Found, path: Path, series: str | None = None) -> Item:
     """Return the item to read among those found at a path.
 
     Raises
@@ -129,21 +129,21 @@ def choose(found: Found, path: Path, series: str | None = None) -> Item:
     InputError
         If there is none, or the choice is ambiguous.
     """
-    if not found.items:
-        raise InputError(_nothing_to_read(found, path))
+    if not listing.items:
+        raise InputError(_nothing_to_read(listing, path))
     if series is not None:
-        named = [item for item in found.items if series == item.name]
-        named = named or [i for i in found.items if series in (i.series_uid, i.path)]
-        named = named or _numbered(found.items, series)
+        named = [item for item in listing.items if series == item.name]
+        named = named or [i for i in listing.items if series in (i.series_uid, i.path)]
+        named = named or _numbered(listing.items, series)
         named = [item for item in named if item.verdict != "not-ct"] or named
         if not named:
             raise InputError(
-                f"'{path}' contains no series '{series}'; it contains {_list(found.items)}"
+                f"'{path}' contains no series '{series}'; it contains {_list(listing.items)}"
             )
         candidates: Sequence[Item] = named
     else:
-        ct = [item for item in found.items if item.verdict != "not-ct"]
-        candidates = ct or found.items
+        ct = [item for item in listing.items if item.verdict != "not-ct"]
+        candidates = ct or listing.items
     candidates = _readable(candidates)
     if len(candidates) > 1:
         raise ChoiceError(f"'{path}' holds {len(candidates)} series", _list(candidates))
@@ -189,18 +189,18 @@ def _list(items: Sequence[Item]) -> str:
     return ", ".join(parts) + (f" and {more} more" if more > 0 else "")
 
 
-def _nothing_to_read(found: Found, path: Path) -> str:
-    if not found.skipped:
+def _nothing_to_read(listing: Found, path: Path) -> str:
+    if not listing.skipped:
         return f"the folder '{path}' is empty; choose one that holds a CT series"
-    first = found.skipped[0]
-    if len(found.skipped) == 1 and Path(first.path) == path:
+    first = listing.skipped[0]
+    if len(listing.skipped) == 1 and Path(first.path) == path:
         return first.sentence or f"'{path}' is {first.reason}"
     counts: dict[str, int] = {}
-    for file in found.skipped:
+    for file in listing.skipped:
         reason = file.general or file.reason
         counts[reason] = counts.get(reason, 0) + 1
     reason, count = max(counts.items(), key=lambda pair: pair[1])
-    total = len(found.skipped)
+    total = len(listing.skipped)
     files = "1 file" if total == 1 else f"{total} files"
     part = "" if count == total else f", {count} of them"
     return f"'{path}' holds no image that can be read ({files} skipped{part}: {reason})"

@@ -60,10 +60,10 @@ def surface(volume: Volume, tissues: Iterable[Tissue | int]) -> Mesh:
     to_vtk: Any = numpy_support.numpy_to_vtk
     to_numpy: Any = numpy_support.vtk_to_numpy
     mask = np.isin(volume.voxels, [int(t) for t in tissues])
-    found = ndimage.find_objects(mask.astype(np.uint8))
-    if not found or found[0] is None:
+    boxes = ndimage.find_objects(mask.astype(np.uint8))
+    if not boxes or boxes[0] is None:
         return _EMPTY
-    box = found[0]
+    box = boxes[0]
     start = np.array([part.start for part in box]) - 3
     inside = np.pad(mask[box], 3).astype(np.float32)
     check()

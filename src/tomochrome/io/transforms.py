@@ -241,7 +241,7 @@ def _read_itk(path: Path) -> list[ReadPart]:
     if not path.name.lower().endswith(HDF5_ENDINGS) and not 0 < size <= _MAX_TEXT:
         raise InputError(f"'{path}' is not a transform file: its size is {size} bytes")
     try:
-        found = call(
+        reply = call(
             sandboxed_itk.transform_parts,
             str(path.absolute()),
             str(path),
@@ -254,16 +254,16 @@ def _read_itk(path: Path) -> list[ReadPart]:
             f"'{path}' cannot be read as a transform: the file is damaged, of another kind, or too "
             "large; export it again"
         ) from error
-    return [_part(one, path) for one in found]
+    return [_part(one, path) for one in reply]
 
 
-def _part(found: dict[str, Any], path: Path) -> ReadPart:
-    if "matrix" in found:
-        return _checked_affine(found["matrix"], path)
-    directions = np.array(found["direction"]).reshape(3, 3)
-    affine = compose(found["origin"], directions[:, ::-1], found["spacing"][::-1])
-    field = DisplacementField(found["vectors"], affine)
-    return InverseField(field) if found["inverse"] else field
+def _part(reply: dict[str, Any], path: Path) -> ReadPart:
+    if "matrix" in reply:
+        return _checked_affine(reply["matrix"], path)
+    directions = np.array(reply["direction"]).reshape(3, 3)
+    affine = compose(reply["origin"], directions[:, ::-1], reply["spacing"][::-1])
+    field = DisplacementField(reply["vectors"], affine)
+    return InverseField(field) if reply["inverse"] else field
 
 
 def _checked_affine(matrix: NDArray[np.float64], path: Path) -> NDArray[np.float64]:

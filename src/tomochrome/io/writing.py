@@ -77,20 +77,20 @@ def check_output(path: str | os.PathLike[str], *, force: bool = False) -> Path:
         If the format is unknown or needs a package that is not installed, or the path cannot be
         written.
     """
-    wanted = format_of(path)
-    check_package(wanted)
-    if wanted.is_folder:
+    target = format_of(path)
+    check_package(target)
+    if target.is_folder:
         check_folder(Path(path), force=force)
         return Path(path)
-    if wanted == ZARR:
+    if target == ZARR:
         return check_store(Path(path), force=force)
-    target = check_writable(path, force=force)
-    if target.is_dir():
-        raise OutputError(f"'{target}' is a folder; end the path in / or name a file in it")
-    return target
+    output = check_writable(path, force=force)
+    if output.is_dir():
+        raise OutputError(f"'{output}' is a folder; end the path in / or name a file in it")
+    return output
 
 
-def check_package(wanted: Format) -> None:
+def check_package(target: Format) -> None:
     """Check that the package that a format needs is installed.
 
     Raises
@@ -98,10 +98,10 @@ def check_package(wanted: Format) -> None:
     OutputError
         If it is not.
     """
-    if wanted.package and find_spec(wanted.package) is None:
-        what = f'"napari-tomochrome[{wanted.extra}]"' if wanted.extra else wanted.package
+    if target.package and find_spec(target.package) is None:
+        what = f'"napari-tomochrome[{target.extra}]"' if target.extra else target.package
         raise OutputError(
-            f"{wanted.ending} needs the package {wanted.package}; install it with "
+            f"{target.ending} needs the package {target.package}; install it with "
             f"pip install {what}, or choose another format"
         )
 
@@ -122,25 +122,25 @@ def check_fits(volume: Volume, path: str | os.PathLike[str]) -> None:
         If the format holds only colors, or only colors and Hounsfield units, or is DICOM and the
         volume's axes are not orthogonal.
     """
-    wanted = format_of(path)
-    if wanted == COLORED_SCAN:
+    target = format_of(path)
+    if target == COLORED_SCAN:
         raise OutputError(
-            f"{wanted.ending} holds a scan with its colors; write it with tomochrome.save_colored"
+            f"{target.ending} holds a scan with its colors; write it with tomochrome.save_colored"
         )
-    other_labels = wanted == SEGMENTS and volume.unit == "unknown"
-    if wanted in TISSUE_FORMATS and volume.unit != "tissue" and not other_labels:
+    other_labels = target == SEGMENTS and volume.unit == "unknown"
+    if target in TISSUE_FORMATS and volume.unit != "tissue" and not other_labels:
         raise OutputError(
-            f"{wanted.name} ({wanted.ending}) holds tissue maps only; write another format"
+            f"{target.name} ({target.ending}) holds tissue maps only; write another format"
         )
-    if wanted.is_folder:
+    if target.is_folder:
         if not volume.is_rgba and volume.unit != "HU":
             raise OutputError(
                 f"a volume of unit {volume.unit} cannot be written as DICOM; use .nii.gz or .nrrd"
             )
         check_slices(volume)
-    elif wanted.only_color and not volume.is_rgba:
+    elif target.only_color and not volume.is_rgba:
         raise OutputError(
-            f"{wanted.detail} ({wanted.ending}) needs a colored volume; light the volume first, "
+            f"{target.detail} ({target.ending}) needs a colored volume; light the volume first, "
             "or write .nii.gz or .nrrd"
         )
 
