@@ -15,6 +15,7 @@ from tomochrome.restoration.fill import (
     fill,
     probabilities,
 )
+from tomochrome.restoration.rules import reduce_metal
 from tomochrome.runtime import Task, running
 from tomochrome.training.defect_scans import DefectScan, Slab, draw_defect
 from tomochrome.training.pool import HELD_OUT
@@ -90,7 +91,9 @@ def test_a_clean_slice_is_not_taken_for_damaged(slab: Slab) -> None:
 def test_streaks_are_confirmed_where_the_finder_sees_them(metal: DefectScan) -> None:
     hu = metal.measured.astype(np.float32)
     code = np.full(hu.shape, 1, np.uint8)
-    confirm_streaks(hu, code, "cpu")
+    reduction = reduce_metal(hu, np.ones(len(hu), np.bool_), SPACING[2])
+    assert reduction is not None
+    confirm_streaks(hu, code, reduction, "cpu")
     truth = np.asarray(metal.code) == 1
     z = int(metal.targets[len(metal.targets) // 2])
     assert code[z][truth[z]].mean() > code[z][~truth[z]].mean() + 0.2

@@ -31,11 +31,15 @@ from tomochrome.restoration.networks import (
     finder_input,
 )
 from tomochrome.restoration.noise import network_share, noise_sd, non_local_means
+from tomochrome.restoration.rules import streak_change
 from tomochrome.restoration.simulation import AIR_HU, BODY_HU, MAX_HU
 from tomochrome.runtime import check, choose_device, report
 
 FINDER: Final = "defects"  #: name of the model that finds defects
-MIN_PROBABILITY: Final = 0.25  #: of a defect, with the best Dice of streaks beside the rule
+MIN_PROBABILITY: Final = 0.35  #: of a streak, with the best Dice on phantoms of the training
+_ODDS: Final = (2.4, 0.26, -7.1)
+"""Weights for the log odds of a streak, by logistic regression on the same phantoms: of the
+logarithm of `streak_change` (+ 2 HU), of the network's log odds of a defect, and a constant."""
 _OPENED_PX: Final = 3  # without which noise in air counts as the patient
 _MARGIN: Final = 40  # pixels that a network sees around a defect
 
@@ -117,10 +121,10 @@ def _metal(hu: NDArray[np.float32], reduction: MetalReduction | None) -> NDArray
 def confirm_streaks(
     hu: NDArray[np.float32],
     code: NDArray[np.uint8],
+    reduction: MetalReduction,
     device: str = "auto",
-    reduction: MetalReduction | None = None,
 ) -> None:
-    """Keep streaks of metal only where the finder sees a defect too.
+    """Keep streaks of metal only where the interpolation and the finder make them probable.
 
     Parameters
     ----------
@@ -128,21 +132,24 @@ def confirm_streaks(
         HU (z, y, x) of axial slices.
     code
         The defects, uint8 (z, y, x), as in `DefectMap`; changed in place. Metal itself stays.
-    device, reduction
+    reduction
+        What the interpolation of the sinogram makes of the slices.
+    device
         As for `fill`.
     """
     streak = code_of("metal")
-    metal = _metal(hu, reduction)
     slices = np.flatnonzero((code == streak).any(axis=(1, 2)))
-    for done, z in enumerate(slices):
+    for done, z in enumerate(map(int, slices)):
         check()
         report(done, len(slices), "finding defects")
-        judged = (code[z] == streak) & ~metal[z]
+        judged = (code[z] == streak) & ~reduction.metal[z]
         if not judged.any():
             continue
         part = _around(judged)
-        defect = 1 - probabilities(hu, int(z), device, part)[0]
-        code[z][part][judged[part] & (defect < MIN_PROBABILITY)] = 0
+        no_defect = np.clip(probabilities(hu, z, device, part)[0], 1e-3, 1 - 1e-3)
+        odds = _ODDS[0] * np.log(streak_change(reduction, z)[part] + 2) + _ODDS[2]
+        odds += _ODDS[1] * np.log(1 / no_defect - 1)
+        code[z][part][judged[part] & (odds < np.log(MIN_PROBABILITY / (1 - MIN_PROBABILITY)))] = 0
 
 
 def probabilities(

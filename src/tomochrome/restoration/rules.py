@@ -58,6 +58,7 @@ _MIN_STREAK_HU: Final = 10.0  # with the best Dice on simulated metal
 _MAX_ROUGHNESS: Final = 0.97
 """After the interpolation, as a share of that before: clean scans with a wire, a clip or a dense
 spot have 0.98 to 1.12, strong streaks 0.6 to 0.95."""
+_LARGE_METAL_MM2: Final = 100.0  # in a slice; wires and clips are smaller
 _ROUGH_HU: Final = (-200.0, 300.0)
 _ROUGH_PX: Final = 0.7
 _NEAR_METAL_PX: Final = 3
@@ -142,7 +143,7 @@ def _masks(
     if "lines" in kinds:
         yield "lines", np.broadcast_to(lines[..., None], hu.shape)
     if reduction is not None:
-        yield "metal", streaks(reduction)
+        yield "metal", streaks(reduction, pixel_mm)
     good = np.flatnonzero(~lost)
     finders: dict[DefectKind, Callable[[], NDArray[np.bool_]]] = {
         "field": lambda: outside_field(hu[good], outside[good]),
@@ -327,30 +328,47 @@ def reduce_metal(
     return MetalReduction(hu, metal, interpolate_sinogram(hu, metal, pixel_mm))
 
 
-def streaks(reduction: MetalReduction) -> NDArray[np.bool_]:
+def streaks(reduction: MetalReduction, pixel_mm: float) -> NDArray[np.bool_]:
     """Return metal and what the interpolation of its projections changes, booleans (z, y, x).
 
-    Only where the interpolation makes a slice smoother: weak streaks, as of a wire, are less than
-    those that it adds.
+    Unless there is much metal, only where the interpolation makes a slice smoother: weak streaks,
+    as of a wire, are less than those that it adds.
+
+    Parameters
+    ----------
+    reduction
+        The slices and their interpolation.
+    pixel_mm
+        Size of a pixel, which is square.
     """
     mask = reduction.metal.copy()
-    for z in np.flatnonzero(mask.any(axis=(1, 2))):
+    for z in map(int, np.flatnonzero(mask.any(axis=(1, 2)))):
         check()
-        hu, without = reduction.before[z], reduction.after[z]
-        streak = ndimage.gaussian_filter(np.abs(without - hu), _STREAK_PX) >= _MIN_STREAK_HU
-        judged = streak & ~ndimage.binary_dilation(mask[z], iterations=_NEAR_METAL_PX)
-        judged &= ndimage.gaussian_filter(hu, 2) > BODY_HU
-        if judged.sum() < _MIN_JUDGED_PX or _roughness(without, judged) <= (
-            _MAX_ROUGHNESS * _roughness(hu, judged)
-        ):
+        streak = streak_change(reduction, z) >= _MIN_STREAK_HU
+        if mask[z].sum() * pixel_mm**2 >= _LARGE_METAL_MM2 or _smoother(reduction, z, streak):
             mask[z] |= streak
     return mask
+
+
+def _smoother(reduction: MetalReduction, z: int, streak: NDArray[np.bool_]) -> bool:
+    """Return whether the interpolation makes a slice smoother, or changes too little to tell."""
+    judged = streak & ~ndimage.binary_dilation(reduction.metal[z], iterations=_NEAR_METAL_PX)
+    judged &= ndimage.gaussian_filter(reduction.before[z], 2) > BODY_HU
+    before, after = (_roughness(hu[z], judged) for hu in (reduction.before, reduction.after))
+    return bool(judged.sum() < _MIN_JUDGED_PX or after <= _MAX_ROUGHNESS * before)
+
+
+def streak_change(reduction: MetalReduction, z: int) -> NDArray[np.float32]:
+    """Return by how many HU the interpolation changes a slice around each pixel, (y, x)."""
+    change = np.abs(reduction.after[z] - reduction.before[z])
+    return np.asarray(ndimage.gaussian_filter(change, _STREAK_PX), np.float32)
 
 
 def _roughness(hu: NDArray[np.float32], where: NDArray[np.bool_]) -> float:
     """Return the mean gradient of a slice (y, x) in HU of soft tissue per pixel."""
     soft = np.clip(hu, *_ROUGH_HU)
-    return float(ndimage.gaussian_gradient_magnitude(soft, _ROUGH_PX)[where].mean())
+    steps = ndimage.gaussian_gradient_magnitude(soft, _ROUGH_PX)[where]
+    return float(steps.mean()) if steps.size else 0.0
 
 
 def rings(hu: NDArray[np.float32]) -> NDArray[np.bool_]:

@@ -141,12 +141,12 @@ def find_defects(
 
 def _confirmed(volume: Volume, marked: DefectMap, device: str) -> DefectMap:
     """Return the defects without streaks that the network does not see."""
-    if not (marked.code == code_of("metal")).any():
+    if marked.reduction is None or not (marked.code == code_of("metal")).any():
         return marked
     from tomochrome.restoration.fill import confirm_streaks
 
     upright, code = closest_axial(volume), _upright(marked.code, volume)
-    confirm_streaks(np.asarray(upright.voxels, np.float32), code, device, marked.reduction)
+    confirm_streaks(np.asarray(upright.voxels, np.float32), code, marked.reduction, device)
     return DefectMap(_on_grid(code, upright, volume), marked.reduction)
 
 
