@@ -8,10 +8,8 @@ folds (`unfold`), and measurement (`report`, `verdict`).
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -35,6 +33,7 @@ from tomochrome.registration.initialize import Plausibility, initialize, plausib
 from tomochrome.registration.starts import is_half_turn
 from tomochrome.registration.verdict import Row, Verdict, rows_of, verdict_of, warnings_of
 from tomochrome.runtime import check, report
+from tomochrome.runtime.clock import Clock
 from tomochrome.runtime.device import choose_device
 from tomochrome.transform import Transform
 from tomochrome.volume import Volume, require_volume
@@ -92,19 +91,6 @@ class Registration:
         return rows_of(self.report)
 
 
-@dataclass
-class _Clock:
-    """Measures the seconds of each stage."""
-
-    seconds: dict[str, float] = field(default_factory=dict)
-
-    @contextmanager
-    def __call__(self, stage: str) -> Iterator[None]:
-        start = time.perf_counter()
-        yield
-        self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - start
-
-
 @dataclass(frozen=True)
 class _Job:
     """What a registration is to do, and the clock that it runs on."""
@@ -116,7 +102,7 @@ class _Job:
     metric: Metric | None
     net: SymNet | None
     shrink_by: int  #: factor by which the network's input is downsampled
-    clock: _Clock
+    clock: Clock
     backbone: Backbone | None  #: whose features are compared
     use_points: bool
     use_labels: bool
@@ -226,8 +212,8 @@ def register(
     from tomochrome.runtime.device import compute_threads
 
     check_options(init, similarity, refine, backbone, weights=weights is not None)
-    clock, start = _Clock(), time.perf_counter()
-    with clock("check"):
+    clock = Clock()
+    with clock.stage("check"):
         check()
         for volume, role in ((fixed, "fixed"), (moving, "moving")):
             require_volume(volume, f"the {role} volume")
@@ -258,12 +244,11 @@ def register(
             aligned = _align(scans[1], scans[0], job).exchanged()
         else:
             aligned = _align(*scans, job)
-        with clock("apply"):
+        with clock.stage("apply"):
             moved = aligned.forward.apply(moving, fixed)
             back = aligned.inverse.apply(fixed, moving)
-        with clock("measure"):
+        with clock.stage("measure"):
             measured, jacobian = measure(*scans, aligned.forward, aligned.inverse, moved)
-    clock.seconds["total"] = time.perf_counter() - start
     measured["plausibility"] = aligned.plausible.as_json()
     if rigid_mask is not None:
         measured["rigid_mm"] = measure_rigidity(scans[0], aligned.forward)
@@ -277,7 +262,7 @@ def register(
         ]
     )
     details = {
-        "seconds": {stage: round(taken, 3) for stage, taken in clock.seconds.items()},
+        "seconds": clock.seconds(),
         **measured,
         "device": str(aligned.device),
         "model": name,
@@ -336,11 +321,11 @@ def _align(fixed: CheckedScan, moving: CheckedScan, job: _Job) -> _Alignment:
     from tomochrome.registration.working_pair import make_pair
 
     clock, notices = job.clock, []
-    with clock("initialize"):
+    with clock.stage("initialize"):
         first = initialize(fixed, moving, job.init)
         if job.use_points:
             first = aligned_by_landmarks(fixed, moving, first)
-    with clock("plausibility"):
+    with clock.stage("plausibility"):
         plausible = plausibility(fixed, moving, first.affine)
     if is_half_turn(first.affine) and not plausible.is_unrelated:
         text = (
@@ -357,13 +342,13 @@ def _align(fixed: CheckedScan, moving: CheckedScan, job: _Job) -> _Alignment:
         notices.append(Notice("not-deformed", "info", text))
         affine = first.affine
         return _Alignment(first, first.inverse(), affine, plausible, job.device, tuple(notices))
-    with clock("prepare"):
+    with clock.stage("prepare"):
         check()
         report(0, 1, "preparing")
         pair = make_pair(fixed, moving, transform=first.affine)
         check()
     if job.backbone is not None and job.refine:
-        with clock("features"):
+        with clock.stage("features"):
             features = pair_features(fixed.volume, moving.volume, pair, job.backbone)
             pair = replace(pair, features=features)
     if job.use_labels:
@@ -373,8 +358,8 @@ def _align(fixed: CheckedScan, moving: CheckedScan, job: _Job) -> _Alignment:
         job.device, pair, job.net, iterations=job.refine, measure=job.similarity,
         shrink_by=job.shrink_by, guides=guides, metric=job.metric,
     )  # fmt: skip
-    clock.seconds.update(aligned.seconds)
-    with clock("integration"):
+    clock.add(aligned.seconds)
+    with clock.stage("integration"):
         forward = forward_transform(
             fixed.volume, moving.volume, pair, aligned.velocities, aligned.fields
         )

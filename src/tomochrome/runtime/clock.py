@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 
@@ -16,12 +16,17 @@ class Clock:
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Measure the time of a stage."""
+        """Measure the time of a stage, which may be entered several times."""
         start = time.perf_counter()
         try:
             yield
         finally:
-            self._seconds[name] = time.perf_counter() - start
+            self.add({name: time.perf_counter() - start})
+
+    def add(self, seconds: Mapping[str, float]) -> None:
+        """Add times that were measured elsewhere."""
+        for name, taken in seconds.items():
+            self._seconds[name] = self._seconds.get(name, 0.0) + taken
 
     def seconds(self) -> dict[str, float]:
         """Return the seconds of each stage, and ``total`` since the clock was created."""
