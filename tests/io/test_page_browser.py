@@ -15,7 +15,10 @@ from marker_cases import marked
 from tomochrome.color import Lighting
 from tomochrome.color.convert import srgb_to_lab
 from tomochrome.color.lighting import light_slice
+from tomochrome.color.photograph_look import photograph_look
+from tomochrome.colorization.case_coloring import photograph_page
 from tomochrome.io import write
+from tomochrome.io.dicom.dicom_write import over_black
 from tomochrome.tissue import Tissue
 from tomochrome.windowing import PRESETS
 
@@ -220,4 +223,19 @@ def test_markers_are_at_their_letters(driver: Any, tmp_path: Path) -> None:
         page.shows(0, k)
         blue.append((page.pixels()[..., 2] > 128).sum())
     assert 0 < np.average(np.arange(19), weights=blue) < 9  # nearer to the head
+    assert page.errors() == []
+
+
+def test_colors_have_their_own_lightness_and_grey_that_of_the_scanner(
+    driver: Any, tmp_path: Path
+) -> None:
+    photograph_page(VOLUME, CHROMA, Lighting(window="soft-tissue")).write(tmp_path / "look.html")
+    page, half = Opened(driver, tmp_path / "look.html"), COLUMNS // 2
+    pixels = page.pixels().astype(int)
+    np.testing.assert_array_equal(pixels[:, :half], lit(MIDDLE, color=False)[:, :half])
+    image = photograph_look(VOLUME, CHROMA)
+    look = over_black(np.asarray(image.voxels[COUNT - 1 - MIDDLE])).astype(int)
+    assert np.abs(pixels - look)[:, half:].max() <= 6  # a*, b* are integers
+    text = page.js("document.querySelector('.window').textContent")
+    assert text.endswith("; color: lightness not from the scanner")
     assert page.errors() == []
