@@ -15,7 +15,11 @@ _ZOOM_PER_NOTCH: Final = 1.15
 
 
 def settings_store() -> QSettings:
-    """Return the user's INI file with the settings of this plugin; never patient data."""
+    """Return the user's INI file with the settings of this plugin.
+
+    It never holds patient data, but the paths of recent scans as the user chose them, unless that
+    list is turned off.
+    """
     return QSettings(QSettings.Format.IniFormat, QSettings.Scope.UserScope, "Tomochrome", "napari")
 
 
