@@ -63,9 +63,10 @@ def test_what_is_clipped_is_not_computed_and_the_rest_is_finer() -> None:
 
 
 def test_clipping_everything_says_so() -> None:
+    corner = (HalfSpace((-1.0, 0.0, 0.0), -2.0), HalfSpace((0.0, -1.0, 0.0), -2.0))
     far = (HalfSpace((0.0, 0.0, 1.0), 5000.0),)
     oblique = (HalfSpace((0.6, 0.0, 0.8), 5000.0),)
-    for clip in (far, oblique):
+    for clip in (far, oblique, corner):
         with pytest.raises(OptionError, match="clipping leaves nothing of 'muscle'"):
             render(*body(), preset="muscle", quality="draft", size=(64, 64), clip=clip)
 

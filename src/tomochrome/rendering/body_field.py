@@ -172,7 +172,7 @@ def body_field(
     if preset.faint:
         np.maximum(opacity, _faint_surfaces(preset, table.weights, code, hu), out=opacity)
     if not opacity.any():
-        raise _nothing(preset)
+        raise OptionError(NOTHING_LEFT.format(preset.name)) if clip else _nothing(preset)
     report(steps - 2, steps, "preparing the picture")
     shown = colors_of(colors, saturation)
     shown[list(preset.faint), 1:] = 0.0
@@ -193,6 +193,9 @@ def body_field(
         _paint(color, shown[Tissue.SKIN], np.clip(8.0 * (0.95 - depth), 0.0, 1.0))
     report(steps, steps, "preparing the picture")
     return BodyField(opacity, color, like.affine)
+
+
+NOTHING_LEFT: Final = "clipping leaves nothing of '{}'; clip less, or choose another preset"
 
 
 def _nothing(preset: RenderPreset) -> OptionError:
@@ -236,7 +239,7 @@ def _clipped_box(box: Box, volume: Volume, clip: Sequence[HalfSpace], preset: Re
         else:
             high[axis] = min(high[axis], math.ceil(index) + margin + 1)
     if any(stop <= start for start, stop in zip(low, high, strict=True)):
-        raise OptionError(f"clipping leaves nothing of '{preset.name}'; clip less")
+        raise OptionError(NOTHING_LEFT.format(preset.name))
     return tuple(map(slice, low, high))
 
 

@@ -22,7 +22,7 @@ from tomochrome.color.photograph_look import (
 from tomochrome.color.space import LINEAR_OF_8BIT, srgb_of_linear
 from tomochrome.errors import OptionError
 from tomochrome.geometry.affine import apply
-from tomochrome.rendering.body_field import BodyField, body_field
+from tomochrome.rendering.body_field import NOTHING_LEFT, BodyField, body_field
 from tomochrome.rendering.camera import Camera, HalfSpace, parse_view
 from tomochrome.rendering.ray_kernels import BLOCK, Scene, View, cast_rays
 from tomochrome.rendering.render_presets import AUTO, RenderPreset, render_preset
@@ -214,7 +214,7 @@ class Stage:
         for half in request.clip:
             body = body.clipped(half)
         if not body.opacity.any():
-            raise OptionError(f"clipping leaves nothing of '{self.preset.name}'; clip less")
+            raise OptionError(NOTHING_LEFT.format(self.preset.name))
         self._set_body(_cut_open(body, request))
 
     def _set_body(self, body: BodyField) -> None:
