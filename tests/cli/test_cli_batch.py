@@ -15,6 +15,7 @@ from distributed import LocalCluster
 from tomochrome.cli import batch_jobs
 from tomochrome.cli.app import CANCELLED
 from tomochrome.colorization import file_coloring
+from tomochrome.colorization.coloring_request import Outputs, Source
 from tomochrome.errors import Cancelled, OptionError, TomochromeError
 from tomochrome.io import write
 
@@ -87,7 +88,7 @@ def test_one_failure_does_not_end_the_others(
     out, errors = tmp_path / "out", [TomochromeError("the gantry fell over"), KeyError("defect")]
     real = file_coloring.colorize_file
 
-    def color(source: file_coloring.Source, *rest: object) -> file_coloring.ColoringReport:
+    def color(source: Source, *rest: object) -> file_coloring.ColoringReport:
         if source.path.name in ("ct.nii.gz", "series"):
             raise errors.pop(0)
         return real(source, *rest)
@@ -110,7 +111,7 @@ def test_cancelling_keeps_what_is_finished(
 ) -> None:
     real = file_coloring.colorize_file
 
-    def color(source: file_coloring.Source, *rest: object) -> file_coloring.ColoringReport:
+    def color(source: Source, *rest: object) -> file_coloring.ColoringReport:
         if source.path.name == "series":
             raise Cancelled("cancelled by the user")
         return real(source, *rest)
@@ -210,8 +211,8 @@ def test_cancelling_stops_the_jobs_of_a_cluster(
 
     monkeypatch.setattr(batch_jobs, "colorize_file", endless)
     task = Task()
-    source = file_coloring.Source(scans / "first" / "ct.nii.gz")
-    outputs = [file_coloring.Outputs(str(tmp_path / "out" / name)) for name in ("a.nrrd", "b.nrrd")]
+    source = Source(scans / "first" / "ct.nii.gz")
+    outputs = [Outputs(str(tmp_path / "out" / name)) for name in ("a.nrrd", "b.nrrd")]
     jobs = [batch_jobs.Job(source, output) for output in outputs]
     with running(task), pytest.raises(Cancelled):
         batch_jobs.run_on_cluster(jobs, batch_jobs.ColoringRequest(), cluster.scheduler_address)

@@ -22,7 +22,7 @@ from tomochrome.cli import main
 from tomochrome.color import Lighting
 from tomochrome.colorization import find_model, register_kind
 from tomochrome.colorization.cards import models
-from tomochrome.colorization.file_coloring import ColoringRequest
+from tomochrome.colorization.coloring_request import ColoringRequest
 from tomochrome.colorization.grid_predictor import blended, windowed
 from tomochrome.colorization.inputs import Channel, InputSpec
 from tomochrome.colorization.network_builder import build_network

@@ -10,7 +10,7 @@ import pytest
 
 import tomochrome as tc
 from tomochrome.cli import main
-from tomochrome.colorization.file_coloring import Outputs, Source
+from tomochrome.colorization.coloring_request import Outputs, Source
 from tomochrome.errors import ModelError, OptionError, OutputError
 from tomochrome.volume import Volume
 

@@ -12,7 +12,7 @@ from tomochrome.cli import options
 from tomochrome.cli.batch_jobs import Job, run_here, run_on_cluster
 from tomochrome.cli.files import check_inputs
 from tomochrome.cli.session import Outcome, Session
-from tomochrome.colorization.file_coloring import NO_MODEL, Outputs, Source
+from tomochrome.colorization.coloring_request import NO_MODEL, Outputs, Source
 from tomochrome.errors import InputError, OptionError, OutputError, TomochromeError
 from tomochrome.formats import FORMATS, NIFTI, Format
 from tomochrome.io import Item, Skipped, find

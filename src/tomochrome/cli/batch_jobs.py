@@ -13,7 +13,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
 
-from tomochrome.colorization.file_coloring import ColoringRequest, Outputs, Source, colorize_file
+from tomochrome.colorization.coloring_request import ColoringRequest, Outputs, Source
+from tomochrome.colorization.file_coloring import colorize_file
 from tomochrome.errors import Cancelled, OptionError, TomochromeError
 from tomochrome.runtime import check, report
 from tomochrome.runtime.task import Task, running

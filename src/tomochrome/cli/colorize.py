@@ -8,6 +8,13 @@ from tomochrome.cli import options
 from tomochrome.cli.files import check_inputs, read_reference
 from tomochrome.cli.session import Outcome, Session, size, took
 from tomochrome.colorization import file_coloring
+from tomochrome.colorization.coloring_request import (
+    SAVED_MODEL,
+    ColoringRequest,
+    Hints,
+    Outputs,
+    Source,
+)
 from tomochrome.formats import extensions_help
 from tomochrome.io import is_colored_scan
 from tomochrome.io.dicom.tissue_segmentation import SEGMENTATION_KINDS
@@ -78,11 +85,11 @@ def run(args: argparse.Namespace, session: Session) -> Outcome:
     check_inputs([args.path])
     if args.model is None:
         is_saved = is_colored_scan(args.path)
-        args.model = file_coloring.SAVED_MODEL if is_saved else file_coloring.ColoringRequest.model
+        args.model = SAVED_MODEL if is_saved else ColoringRequest.model
     request = options.request_of(args)
     check_inputs([args.hints], args.output)
-    hints = file_coloring.Hints.of(args.hints, args.hint)
-    outputs = file_coloring.Outputs(
+    hints = Hints.of(args.hints, args.hint)
+    outputs = Outputs(
         color=args.output,
         tissue=args.tissue_map,
         confidence=args.confidence_map,
@@ -93,7 +100,7 @@ def run(args: argparse.Namespace, session: Session) -> Outcome:
     )
     outputs.check(args.path)
     reference = read_reference(args)
-    source = file_coloring.Source(
+    source = Source(
         args.path, series=args.series, raw=args.raw, strict=args.strict, as_hu=args.as_hu
     )
     report = file_coloring.colorize_file(

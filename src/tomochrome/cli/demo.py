@@ -16,6 +16,7 @@ from typing import Any
 from tomochrome.cli import options
 from tomochrome.cli.session import Outcome, Session, took
 from tomochrome.colorization import DEFAULT_MODEL, file_coloring, models
+from tomochrome.colorization.coloring_request import ColoringRequest, Outputs, Source
 from tomochrome.errors import OutputError
 from tomochrome.io import check_output
 from tomochrome.phantom import make_patient, write_dicom
@@ -50,13 +51,11 @@ def run(args: argparse.Namespace, session: Session) -> Outcome:
     """Write the sample patient as a DICOM series, read it, color it, save and show it."""
     started = time.perf_counter()
     best = next((card.name for card in models()), DEFAULT_MODEL)  # the default is listed first
-    request = file_coloring.ColoringRequest(
-        model=args.model or best, device=args.device, threads=args.threads
-    )
+    request = ColoringRequest(model=args.model or best, device=args.device, threads=args.threads)
     request.check()
     with _tidy(args.out) as out:
         series = check_output(f"{out / SERIES}/", force=args.force)
-        outputs = file_coloring.Outputs(
+        outputs = Outputs(
             color=str(out / COLOR),
             tissue=str(out / TISSUE),
             confidence=str(out / CONFIDENCE),
@@ -67,7 +66,7 @@ def run(args: argparse.Namespace, session: Session) -> Outcome:
         patient = make_patient(SEED, REGION, SPACING, phase="portal", threads=args.threads)
         write_dicom(patient, series, force=args.force)
         prepared = time.perf_counter() - started
-        report = file_coloring.colorize_file(file_coloring.Source(series), outputs, request)
+        report = file_coloring.colorize_file(Source(series), outputs, request)
     for warning in report.warnings:
         session.warn(warning)
     files = {

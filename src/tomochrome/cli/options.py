@@ -9,7 +9,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from tomochrome.colorization.file_coloring import ColoringRequest
+from tomochrome.colorization.coloring_request import ColoringRequest
 from tomochrome.formats import LOOKS, PROJECTIONS
 from tomochrome.runtime.device import DEVICE_NAMES, choose_device
 

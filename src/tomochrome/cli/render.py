@@ -7,7 +7,7 @@ import argparse
 from tomochrome.cli import options
 from tomochrome.cli.files import check_inputs
 from tomochrome.cli.session import Outcome, Session, took
-from tomochrome.colorization.file_coloring import ColoringRequest, Hints, Source
+from tomochrome.colorization.coloring_request import ColoringRequest, Hints, Source
 from tomochrome.rendering.camera import VIEWS
 from tomochrome.rendering.cinematic import FRAMES, RenderRequest
 from tomochrome.rendering.render_files import render_file

@@ -1,5 +1,6 @@
 from .cards import DEFAULT_MODEL, ModelCard, find_model, model_title, models
-from .file_coloring import ColoringReport, ColoringRequest, colorize_file
+from .coloring_request import ColoringRequest
+from .file_coloring import ColoringReport, colorize_file
 from .predict import colorize, warm_up
 from .predictor import Predictor, register_kind
 from .reference_photograph import Reference

@@ -13,13 +13,8 @@ from PIL.PngImagePlugin import PngInfo
 
 from tomochrome.color.chroma import no_tissues_message
 from tomochrome.colorization.cards import find_model
-from tomochrome.colorization.file_coloring import (
-    NO_MODEL,
-    ColoringRequest,
-    Hints,
-    Source,
-    with_hints,
-)
+from tomochrome.colorization.coloring_request import NO_MODEL, ColoringRequest, Hints, Source
+from tomochrome.colorization.file_coloring import with_hints
 from tomochrome.colorization.predict import colorize
 from tomochrome.colorization.predictor import predictor_class
 from tomochrome.errors import OptionError, OutputError

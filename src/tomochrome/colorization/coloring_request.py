@@ -1,0 +1,345 @@
+"""What the coloring of a file is asked to do: input, hints, outputs and settings, with checks.
+
+The command line's options, `batch` and workers in other processes exchange these values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from tomochrome.errors import OptionError, OutputError
+from tomochrome.formats import (
+    DICOM,
+    LOOK_FORMATS,
+    PICTURES,
+    PLY,
+    SEGMENTATION,
+    STL,
+    TISSUE_FORMATS,
+    Format,
+    Projection,
+    format_of,
+)
+from tomochrome.runtime.whole_files import is_inside
+
+if TYPE_CHECKING:
+    from tomochrome.color import Lighting, TissueSelection
+    from tomochrome.io.dicom.tissue_segmentation import SegmentationKind
+    from tomochrome.volume import Volume
+
+NO_MODEL = "none"  #: name of the model for coloring from hints only
+SAVED_MODEL = "saved"  #: name of the model for the colors that a colored scan was saved with
+_MAP_ENDINGS = (".nii.gz", ".nii", ".nrrd")
+_TISSUE_ENDINGS = (*_MAP_ENDINGS, *SEGMENTATION.endings)
+_SURFACE_ENDINGS = (*STL.endings, *PLY.endings)
+
+
+@dataclass(frozen=True)
+class Source:
+    """The input volume and its reading options."""
+
+    path: Path
+    series: str | None = None
+    raw: bool = False  #: keep tilted or unevenly spaced slices as stored
+    strict: bool = False  #: refuse scans with damaged slices
+    as_hu: bool = False  #: treat values of unknown unit as Hounsfield units
+
+
+@dataclass(frozen=True)
+class Hints:
+    """The user's strokes and the meanings of their labels."""
+
+    path: Path
+    meanings: dict[int, str]
+
+    @classmethod
+    def of(cls, path: Path | None, pairs: Sequence[tuple[int, str]]) -> Hints | None:
+        """Return the hints given in the options, or None.
+
+        Raises `OptionError` if meanings are given without strokes, or one is invalid.
+        """
+        from tomochrome.colorization.meanings import meaning_of
+
+        if path is None:
+            if pairs:
+                raise OptionError(
+                    "--hint gives the meaning of strokes; give their label map with --hints"
+                )
+            return None
+        for _, text in pairs:
+            meaning_of(text)
+        return cls(path, dict(pairs))
+
+    @property
+    def are_tissues(self) -> bool:
+        """Whether no label is a custom color."""
+        return not any(text.startswith("#") for text in self.meanings.values())
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """Files to write: the colored volume, copies of it in other formats, and optional maps."""
+
+    color: str
+    tissue: str | None = None
+    confidence: str | None = None
+    copies: tuple[str, ...] = ()
+    force: bool = False
+    surfaces: str | None = None  #: of the tissues that are shown, STL or PLY
+    segmentation: SegmentationKind = "binary"  #: of a tissue map in DICOM
+    join_study: bool = False  #: DICOM outputs keep the identity and the study of the input
+
+    @property
+    def colored(self) -> tuple[str, ...]:
+        """Paths of the colored volume and its copies."""
+        return self.color, *self.copies
+
+    def check(self, source: Path) -> None:
+        """Check the outputs before the work begins.
+
+        Raises `OutputError` if an output cannot be written, already exists (without ``force``), is
+        given twice or inside another one, or is or holds the input.
+        """
+        from tomochrome.io import check_output
+
+        others = self._maps()
+        names = [*self.colored, *others]
+        for number, name in enumerate(names):
+            if format_of(name) in TISSUE_FORMATS and name not in others:
+                raise OutputError(
+                    f"'{name}' holds tissues, not colors; give it with --tissue-map or --surfaces"
+                )
+            # not `check_inputs`: the demo writes its input after this check
+            if is_inside(source, name):
+                is_source = is_inside(name, source)
+                what = "is the input" if is_source else f"holds the input '{source}'"
+                raise OutputError(f"'{name}' {what}; choose another name for the output")
+            for other in names[:number]:
+                if is_inside(name, other):
+                    is_other = is_inside(other, name)
+                    what = "is given twice" if is_other else f"is inside the output '{other}'"
+                    raise OutputError(f"'{name}' {what}; choose another name for the output")
+        for name in names:
+            check_output(name, force=self.force)
+        in_dicom = any(format_of(name) in (DICOM, SEGMENTATION) for name in names)
+        if self.join_study and not in_dicom:
+            raise OptionError("--join-study is for DICOM outputs: a folder ending in / or .dcm")
+
+    def _maps(self) -> list[str]:
+        """Return the outputs without colors.
+
+        Raises `OutputError` if one has an extension that does not fit.
+        """
+        maps = (
+            (self.tissue, _TISSUE_ENDINGS, "a map", ".nii.gz, .nrrd, .seg.nrrd or .dcm"),
+            (self.confidence, _MAP_ENDINGS, "a map", ".nii.gz or .nrrd"),
+            (self.surfaces, _SURFACE_ENDINGS, "surfaces", ".stl or .ply"),
+        )
+        for name, endings, what, told in maps:
+            if name is not None and not name.lower().endswith(endings):
+                raise OutputError(f"'{name}' cannot store {what}; use the extension {told}")
+        return [name for name, *_ in maps if name is not None]
+
+
+@dataclass(frozen=True)
+class ColoringRequest:
+    """Settings for coloring a volume: model, lighting and device.
+
+    Attributes
+    ----------
+    model
+        Name of an installed model, path of a bundle folder, `NO_MODEL`, or `SAVED_MODEL`: the
+        colors of a file that `tomochrome.save_colored` wrote, where other fields that are left at
+        their defaults are those of the file, too.
+    window
+        As for `tomochrome.windowing.parse_window`.
+    palette
+        Name of a palette.
+    saturation
+        Factor on chroma, 0 to 1.
+    min_confidence
+        Confidence from 0 to 1 below which colors fade to grey.
+    alpha
+        Name of an opacity curve.
+    only, hide, dim
+        Tissues that alone are shown in color, that are hidden, and that are dimmed.
+    others
+        How ``only`` treats the other tissues.
+    device, threads
+        As for `tomochrome.colorize`.
+    look
+        ``"standard"``, or ``"photograph"`` for `tomochrome.color.photograph_look`: for pictures,
+        films and pages only.
+    slab, slab_mode
+        Thickness in mm and projection of the slabs that pictures and films show, as for
+        `tomochrome.color.Slab`; None for single slices.
+    """
+
+    model: str = "tissue"
+    window: str = "default"
+    palette: str = "natural"
+    saturation: float = 1.0
+    min_confidence: float = 0.0
+    alpha: str = "body"
+    only: tuple[str, ...] = ()
+    others: Literal["dim", "hide"] = "hide"
+    hide: tuple[str, ...] = ()
+    dim: tuple[str, ...] = ()
+    device: str = "auto"
+    threads: int | None = None
+    look: str = "standard"
+    slab: float | None = None
+    slab_mode: Projection = "mean"
+
+    @property
+    def tissues(self) -> TissueSelection:
+        """The tissues in color.
+
+        Raises `OptionError` if one is unknown.
+        """
+        from tomochrome.color import TissueSelection
+        from tomochrome.color.selection import tissue_of
+
+        base = TissueSelection.only(self.only, self.others) if self.only else TissueSelection()
+        return TissueSelection(
+            base.hidden | frozenset(map(tissue_of, self.hide)),
+            base.dimmed | frozenset(map(tissue_of, self.dim)),
+        )
+
+    def check(
+        self,
+        *,
+        tissue_map: bool = False,
+        hints: Hints | None = None,
+        with_reference: bool = False,
+    ) -> None:
+        """Check names and value ranges before the work begins.
+
+        Parameters
+        ----------
+        tissue_map
+            Whether a tissue map is to be written.
+        hints
+            The user's strokes.
+        with_reference
+            Whether a reference photograph is given.
+
+        Raises
+        ------
+        OptionError, ModelError, DeviceError
+            If the window, palette, opacity curve, model or device is unknown or not available.
+        """
+        from tomochrome.color import Lighting
+        from tomochrome.color.alpha import alpha_curve
+        from tomochrome.color.chroma import no_tissues_message
+        from tomochrome.color.palettes import palette
+        from tomochrome.color.photograph_look import check_look
+        from tomochrome.colorization.cards import find_model
+        from tomochrome.colorization.predictor import check_reference, predictor_class
+        from tomochrome.runtime.device import choose_device
+        from tomochrome.windowing import needs_volume, parse_window
+
+        Lighting(
+            window=parse_window("soft-tissue" if needs_volume(self.window) else self.window),
+            palette=palette(self.palette),
+            saturation=self.saturation,
+            min_confidence=self.min_confidence,
+            alpha=alpha_curve(self.alpha),
+            tissues=self.tissues,
+        )
+        self._check_slab()
+        if self.model == SAVED_MODEL:  # checked when the file was read
+            if with_reference:
+                raise OptionError("the saved colors use no photograph; omit --reference")
+            return
+        check_look(self.look)
+        names_tissues, name = hints is None or hints.are_tissues, "hints"
+        if self.model != NO_MODEL:
+            card = find_model(self.model)
+            check_reference(card, with_reference)
+            names_tissues = names_tissues and predictor_class(card).names_tissues
+            name = card.name if hints is None else f"{card.name} + {name}"
+        elif hints is None:
+            raise OptionError("--model none colors from strokes only; give --hints")
+        elif with_reference:
+            raise OptionError("--model none does not use a photograph; omit --reference")
+        if not names_tissues:
+            if tissue_map:
+                raise OptionError(no_tissues_message(name, "has no tissue map"))
+            if not self.tissues.is_all:
+                raise OptionError(no_tissues_message(name, "cannot show or hide some of them"))
+            if self.look != "standard":
+                raise OptionError(no_tissues_message(name, "has no look of a photograph"))
+        if self.device not in ("auto", "cpu"):
+            choose_device(self.device)
+
+    def check_pictures(self, names: Sequence[str]) -> None:
+        """Check that no file that programs measure in would get another lightness.
+
+        Parameters
+        ----------
+        names
+            The colored outputs.
+
+        Raises
+        ------
+        OptionError
+            If one is no picture, and the look or a slab changes the lightness.
+        """
+        allowed: tuple[Format, ...]
+        if self.look != "standard":
+            allowed, why = LOOK_FORMATS, f"the look '{self.look}' is"
+        elif self.slab is not None:
+            allowed, why = PICTURES, "--slab is"
+        else:
+            return
+        endings = ", ".join(each.ending for each in allowed[:-1])
+        for name in names:
+            if format_of(name) not in allowed:
+                raise OptionError(
+                    f"{why} for pictures only: lightness is not that of the voxels; '{name}' must "
+                    f"end in {endings} or {allowed[-1].ending}"
+                )
+
+    def _check_slab(self) -> None:
+        from tomochrome.color import Slab
+
+        if self.slab is not None:
+            Slab(self.slab_mode, self.slab)
+            if self.look != "standard":
+                raise OptionError("a slab has the lightness of the scanner; omit --look or --slab")
+
+    def lighting(self, volume: Volume, saved: Lighting | None = None) -> Lighting:
+        """Return the lighting of a scan.
+
+        Parameters
+        ----------
+        volume
+            The scan, whose content the window may depend on.
+        saved
+            Settings that apply where a field has its default value; None if there are none.
+
+        Returns
+        -------
+        Lighting
+            Window, palette and the other settings.
+        """
+        from tomochrome.color import Lighting
+        from tomochrome.windowing import parse_window
+
+        fields: dict[str, Any] = {
+            "saturation": self.saturation, "min_confidence": self.min_confidence,
+            "palette": self.palette, "alpha": self.alpha,
+        }  # fmt: skip
+        given = {k: v for k, v in fields.items() if saved is None or v != getattr(_DEFAULTS, k)}
+        if saved is None or self.window != _DEFAULTS.window:
+            given["window"] = parse_window(self.window, volume)
+        if saved is None or not self.tissues.is_all:
+            given["tissues"] = self.tissues
+        return Lighting(**given) if saved is None else saved.replace(**given)
+
+
+_DEFAULTS = ColoringRequest()
