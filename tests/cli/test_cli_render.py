@@ -44,6 +44,27 @@ def test_json_of_a_picture(series: Path, tmp_path: Path, capfd: Capture) -> None
         assert np.asarray(picture).std() > 15
 
 
+def test_a_scan_saved_with_its_colors_keeps_them(
+    series: Path, tmp_path: Path, capfd: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saved, out = tmp_path / "case.tomochrome", tmp_path / "a.png"
+    run = Run(capfd, "colorize", series, "-o", saved, "--model", "transfer-function")
+    assert run.status == 0, run.err
+    colored = []
+    colorize = render_files.colorize
+    monkeypatch.setattr(
+        render_files, "colorize", lambda *a, **k: colored.append(a[1]) or colorize(*a, **k)
+    )
+    run = Run(capfd, "render", saved, "-o", out, *FAST[2:], "--preset=skin", "--json")
+    assert run.status == 0, run.err
+    assert (json.loads(run.out)["model"], colored) == ("transfer-function", [])
+    run = Run(capfd, "render", saved, "-o", tmp_path / "b.png", *FAST, "--preset=skin")
+    assert run.status == 0, run.err
+    assert colored == ["transfer-function"]
+    pictures = [np.asarray(Image.open(path)) for path in (out, tmp_path / "b.png")]
+    np.testing.assert_array_equal(*pictures)
+
+
 @pytest.mark.parametrize("ending", [".gif", ".mp4"])
 def test_a_film_turns(series: Path, tmp_path: Path, capfd: Capture, ending: str) -> None:
     if ending == ".mp4":

@@ -5,18 +5,15 @@ from __future__ import annotations
 import argparse
 
 from tomochrome.cli import options
-from tomochrome.cli.files import check_inputs, read_reference
+from tomochrome.cli.files import check_inputs, model_or_saved, read_reference
 from tomochrome.cli.session import Outcome, Session, size, took
 from tomochrome.colorization import file_coloring
 from tomochrome.colorization.coloring_request import (
-    SAVED_MODEL,
-    ColoringRequest,
     Hints,
     Outputs,
     Source,
 )
 from tomochrome.formats import extensions_help
-from tomochrome.io import is_colored_scan
 from tomochrome.io.dicom.tissue_segmentation import SEGMENTATION_KINDS
 
 
@@ -32,9 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="treat values of an unknown unit as Hounsfield units",
     )
-    options.add_model(parser)
-    # without it, a file that was saved with its colors keeps them
-    parser.set_defaults(model=None)
+    options.add_model(parser, or_saved=True)
     options.add_reference(parser)
     options.add_hints(parser)
     options.add_lighting(parser)
@@ -83,9 +78,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, session: Session) -> Outcome:
     """Color one volume after checking the input."""
     check_inputs([args.path])
-    if args.model is None:
-        is_saved = is_colored_scan(args.path)
-        args.model = SAVED_MODEL if is_saved else ColoringRequest.model
+    args.model = model_or_saved(args.model, args.path)
     request = options.request_of(args)
     check_inputs([args.hints], args.output)
     hints = Hints.of(args.hints, args.hint)

@@ -13,8 +13,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tomochrome.colorization.coloring_request import SAVED_MODEL, ColoringRequest
 from tomochrome.colorization.reference_photograph import Reference
 from tomochrome.errors import InputError, OptionError, OutputError
+from tomochrome.io import is_colored_scan
 from tomochrome.io.points import read_points
 from tomochrome.runtime import check_writable, clear_leftovers, write_group, write_whole
 from tomochrome.runtime.whole_files import is_inside
@@ -35,6 +37,13 @@ def check_inputs(paths: Iterable[Path | None], output: str | Path | None = None)
             same = os.path.realpath(path) == os.path.realpath(output)
             what = "is an input" if same else f"holds the input '{path}'"
             raise OutputError(f"'{output}' {what}; choose another name for the output")
+
+
+def model_or_saved(model: str | None, path: Path) -> str:
+    """Return the model that was asked for, or `SAVED_MODEL` for a scan saved with its colors."""
+    if model is None:
+        return SAVED_MODEL if is_colored_scan(path) else ColoringRequest.model
+    return model
 
 
 def read_landmarks(path: Path | None) -> NDArray[np.float64] | None:

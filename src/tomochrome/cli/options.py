@@ -139,13 +139,15 @@ def add_features(parser: Container) -> None:
     add_values(parser, ("--weights", "FILE", some_path, text))
 
 
-def add_model(parser: argparse.ArgumentParser) -> None:
-    """Add ``--model``."""
+def add_model(parser: argparse.ArgumentParser, *, or_saved: bool = False) -> None:
+    """Add ``--model``, by default None if a scan that was saved with its colors keeps them."""
+    kept = "; a scan that was saved with its colors keeps them" if or_saved else ""
     parser.add_argument(
         "--model",
         metavar="NAME",
-        default=ColoringRequest.model,
-        help="an installed model (see 'tomochrome models') or a bundle folder (default: tissue)",
+        default=None if or_saved else ColoringRequest.model,
+        help="an installed model (see 'tomochrome models') or a bundle folder (default: tissue"
+        f"{kept})",
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from tomochrome.cli import options
-from tomochrome.cli.files import check_inputs
+from tomochrome.cli.files import check_inputs, model_or_saved
 from tomochrome.cli.session import Outcome, Session, took
 from tomochrome.colorization.coloring_request import ColoringRequest, Hints, Source
 from tomochrome.rendering.camera import VIEWS
@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="treat values of an unknown unit as Hounsfield units",
     )
-    options.add_model(parser)
+    options.add_model(parser, or_saved=True)
     options.add_hints(parser)
     parser.add_argument(
         "--view",
@@ -106,11 +106,12 @@ def run(args: argparse.Namespace, session: Session) -> Outcome:
         palette=args.palette,
         saturation=args.saturation,
     )
+    model = model_or_saved(args.model, args.path)
     report = render_file(
         Source(args.path, args.series, raw=args.raw, strict=args.strict, as_hu=args.as_hu),
         args.output,
         request,
-        coloring=ColoringRequest(model=args.model, device=args.device, threads=args.threads),
+        coloring=ColoringRequest(model=model, device=args.device, threads=args.threads),
         hints=hints,
         frames=args.frames,
         force=args.force,

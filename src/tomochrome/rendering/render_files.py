@@ -13,13 +13,19 @@ from PIL.PngImagePlugin import PngInfo
 
 from tomochrome.color.chroma import no_tissues_message
 from tomochrome.colorization.cards import find_model
-from tomochrome.colorization.coloring_request import NO_MODEL, ColoringRequest, Hints, Source
+from tomochrome.colorization.coloring_request import (
+    NO_MODEL,
+    SAVED_MODEL,
+    ColoringRequest,
+    Hints,
+    Source,
+)
 from tomochrome.colorization.file_coloring import with_hints
 from tomochrome.colorization.predict import colorize
 from tomochrome.colorization.predictor import predictor_class
 from tomochrome.errors import OptionError, OutputError
 from tomochrome.formats import GIF, SHEET, VIDEO, format_of
-from tomochrome.io import check_output, read
+from tomochrome.io import check_output, open_colored, read
 from tomochrome.io.slice_pictures import GREY, draw_letters, save_gif, save_mp4
 from tomochrome.notices import Notice
 from tomochrome.rendering.camera import parse_view
@@ -177,7 +183,8 @@ def render_file(
     request
         Settings of the picture.
     coloring
-        Model and device; its other settings are not used.
+        Model and device; its other settings are not used. With `SAVED_MODEL` the source is a scan
+        that was saved with its colors.
     hints
         The user's strokes, whose labels mean tissues.
     frames
@@ -208,7 +215,7 @@ def render_file(
     request.check()
     check_frames(frames)
     coloring.check(hints=hints)
-    if coloring.model != NO_MODEL:
+    if coloring.model not in (NO_MODEL, SAVED_MODEL):
         card = find_model(coloring.model)
         if not predictor_class(card).names_tissues:
             raise OptionError(no_tissues_message(card.name, NEEDS_TISSUES))
@@ -216,11 +223,16 @@ def render_file(
         raise OptionError(no_tissues_message("hints", NEEDS_TISSUES))
     clock = Clock()
     with clock.stage("read"):
-        volume = read(source.path, series=source.series, as_stored=source.raw, strict=source.strict)
+        saved = open_colored(source.path) if coloring.model == SAVED_MODEL else None
+        volume = (
+            read(source.path, series=source.series, as_stored=source.raw, strict=source.strict)
+            if saved is None
+            else saved.volume
+        )
         strokes = None if hints is None else read(hints.path)
     with clock.stage("predict"):
-        chroma = None
-        if coloring.model != NO_MODEL:
+        chroma = None if saved is None else saved.chroma
+        if coloring.model not in (NO_MODEL, SAVED_MODEL):
             options: dict[str, Any] = {"device": coloring.device, "threads": coloring.threads}
             chroma = colorize(volume, coloring.model, force=source.as_hu, **options)
         if hints is not None and strokes is not None:
