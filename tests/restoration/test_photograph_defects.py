@@ -6,9 +6,12 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
+from tomochrome.color.convert import lab_to_srgb8
+from tomochrome.color.palettes import palette
 from tomochrome.errors import Cancelled
 from tomochrome.restoration.photograph_defects import photograph_defects
 from tomochrome.runtime import Task, running
+from tomochrome.tissue import Tissue
 
 Y, X = np.mgrid[:180, :240]
 BODY = ((Y - 90) / 70) ** 2 + ((X - 120) / 95) ** 2 < 1
@@ -62,6 +65,11 @@ def test_ink_is_a_stain() -> None:
     defects = photograph_defects(rgb)
     assert set(defects) == {"stain"}
     assert (defects["stain"] != CAVITY).mean() < 0.002
+
+
+def test_bile_is_no_stain() -> None:
+    bile = lab_to_srgb8(palette().lab[Tissue.GALLBLADDER])
+    assert photograph_defects(np.where(CAVITY[..., None], bile, section(gel=False))) == {}
 
 
 def test_finding_can_be_cancelled() -> None:

@@ -21,7 +21,7 @@ _MAX_GAP_PX: Final = 3
 _MIN_FILLED: Final = 0.9  # of a line by its pixels
 _GEL_SHARE: Final = 0.05  # of the image, above which blue is gel
 _GEL_EDGE_PX: Final = 3  # of pixels mixed of gel and tissue
-_STAIN_A: Final = -12.0  # a* and b* below which no tissue is: green and blue ink
+_STAIN_A: Final = -25.0  # a* and b* below which no tissue is: green (bile has -14) and blue ink
 _STAIN_B: Final = -12.0
 _MIN_STAIN_PX: Final = 12
 
