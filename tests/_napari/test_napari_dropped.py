@@ -34,6 +34,7 @@ def main(window):
     main = window.window._qt_window
     main.setUpdatesEnabled(True)
     main.resize(1200, 800)
+    NapariQtNotification._instances.clear()  # of windows that other tests closed
     notification_manager.notification_ready.connect(NapariQtNotification.show_notification)
     yield main
     notification_manager.notification_ready.disconnect(NapariQtNotification.show_notification)
