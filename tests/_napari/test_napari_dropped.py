@@ -131,8 +131,9 @@ def test_cancelling_one_opens_the_others(drop, window, scans, monkeypatch, qapp)
     assert not NapariQtNotification._instances
 
 
-def test_files_and_folders_with_a_choice(drop, window, scans, cd):
-    drop(cd, scans[0])
+@pytest.mark.parametrize("folder_first", [True, False])
+def test_files_and_folders_with_a_choice(drop, window, scans, cd, folder_first):
+    drop(*((cd, scans[0]) if folder_first else (scans[0], cd)))
     (picker,) = window.window.dock_widgets.values()
     assert len(picker.listing.items) == 4
     assert names(window) == ["scan 0"]
