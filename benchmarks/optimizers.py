@@ -17,6 +17,7 @@ from __future__ import annotations
 import argparse
 import csv
 import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 RATES = {
@@ -50,6 +51,9 @@ CHANGES = {
 SECTION = "## Restoration"
 EVERY = 25
 WIDE, HIGH, LEFT = 640, 320, 60
+
+Curves = dict[tuple[str, float], list[tuple[int, float, float]]]
+Best = dict[str, tuple[str, float]]
 
 
 def main() -> None:
@@ -102,19 +106,24 @@ def least(points: list[tuple[int, float, float]]) -> float:
     return min(loss for _, loss, _ in points)
 
 
-def write_report(runs: Path, report: Path) -> None:
-    """Write the table of all runs, and the curves of the best run of each optimizer."""
-    found = {
+def finished(runs: Path, tried: Mapping[str, Sequence[float]]) -> tuple[Curves, Best]:
+    """Return the curves of the finished runs by optimizer and rate, and the best of each."""
+    curves = {
         (name, rate): curve(runs / f"{name}-{rate:g}")
-        for name, rates in RATES.items()
+        for name, rates in tried.items()
         for rate in rates
         if (runs / f"{name}-{rate:g}" / "done").exists()
     }
     best = {
-        name: min((key for key in found if key[0] == name), key=lambda key: least(found[key]))
-        for name in RATES
-        if any(key[0] == name for key in found)
+        name: min((key for key in curves if key[0] == name), key=lambda key: least(curves[key]))
+        for name in dict.fromkeys(name for name, _ in curves)
     }
+    return curves, best
+
+
+def write_report(runs: Path, report: Path) -> None:
+    """Write the table of all runs, and the curves of the best run of each optimizer."""
+    found, best = finished(runs, RATES)
     steps = max(points[-1][0] for points in found.values())
     rows = [
         f"| {'**' + name + '**' if best[name] == (name, rate) else name} | {rate:g} "
@@ -148,16 +157,7 @@ def write_report(runs: Path, report: Path) -> None:
 
 def write_section(runs: Path, report: Path) -> None:
     """Write the section of `restoration`, and its curves."""
-    curves = {
-        (name, rate): curve(runs / f"{name}-{rate:g}")
-        for name, rates in RESTORATION_RATES.items()
-        for rate in rates
-        if (runs / f"{name}-{rate:g}" / "done").exists()
-    }
-    best = {
-        name: min((k for k in curves if k[0] == name), key=lambda k: least(curves[k]))
-        for name in dict.fromkeys(name for name, _ in curves)
-    }
+    curves, best = finished(runs, RESTORATION_RATES)
     picture = report.parent / "pictures" / f"{report.stem}_restoration.svg"
     shown = {name: curves[key] for name, key in best.items()}
     picture.write_text(drawing(shown), encoding="utf-8")
