@@ -11,6 +11,7 @@ from cli_cases import Run, make_series
 from PIL import Image, ImageSequence
 
 import tomochrome as tc
+from tomochrome.colorization import predict
 from tomochrome.errors import Cancelled
 from tomochrome.rendering import render_files
 from tomochrome.tissue import Tissue
@@ -51,9 +52,9 @@ def test_a_scan_saved_with_its_colors_keeps_them(
     run = Run(capfd, "colorize", series, "-o", saved, "--model", "transfer-function")
     assert run.status == 0, run.err
     colored = []
-    colorize = render_files.colorize
+    colorize = predict.colorize
     monkeypatch.setattr(
-        render_files, "colorize", lambda *a, **k: colored.append(a[1]) or colorize(*a, **k)
+        predict, "colorize", lambda *a, **k: colored.append(a[1]) or colorize(*a, **k)
     )
     run = Run(capfd, "render", saved, "-o", out, *FAST[2:], "--preset=skin", "--json")
     assert run.status == 0, run.err

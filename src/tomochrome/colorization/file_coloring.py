@@ -111,8 +111,7 @@ def colorize_file(
     """
     from tomochrome.color.lighting import mean_chroma
     from tomochrome.colorization.case_coloring import photograph_page
-    from tomochrome.colorization.predict import colorize
-    from tomochrome.io import ColoredScan, open_colored, read, source_study
+    from tomochrome.io import ColoredScan, read, source_study
     from tomochrome.io.dicom.dicom_write import check_slices
 
     source = source if isinstance(source, Source) else Source(Path(source))
@@ -137,23 +136,15 @@ def colorize_file(
     clock = Clock()
     with clock.stage("read"):
         study = source_study(source.path, source.series) if outputs.join_study else None
-        saved = open_colored(source.path) if request.model == SAVED_MODEL else None
-        volume = (
-            read(source.path, series=source.series, as_stored=source.raw, strict=source.strict)
-            if saved is None
-            else saved.volume
-        )
+        volume, saved = open_source(source, request.model)
         if any(format_of(name).is_folder for name in outputs.colored):
             check_slices(volume)
         settings = request.lighting(volume, None if saved is None else saved.settings)
         strokes = None if hints is None else read(hints.path)
     with clock.stage("predict"):
-        chroma = None if saved is None else saved.chroma
-        if request.model not in (NO_MODEL, SAVED_MODEL):
-            chroma = colorize(volume, request.model, reference=reference, **options)
-        if hints is not None and strokes is not None:
-            chroma = with_hints(volume, chroma, hints, strokes, request, force=source.as_hu)
-        assert chroma is not None  # `ColoringRequest.check` requires a model or hints
+        chroma = color_scan(
+            volume, saved, request, hints, strokes, reference=reference, force=source.as_hu
+        )
         scan = ColoredScan(volume, chroma, settings)
         page: CasePage | None = None
         skipped: list[Notice] = []
@@ -180,26 +171,58 @@ def colorize_file(
     )
 
 
-def with_hints(
-    volume: Volume,
-    chroma: Chroma | None,
-    hints: Hints,
-    strokes: Volume,
-    request: ColoringRequest,
-    *,
-    force: bool = False,
-) -> Chroma:
-    """Return a coloring with the user's strokes.
+def open_source(source: Source, model: str) -> tuple[Volume, ColoredScan | None]:
+    """Read a scan; with `SAVED_MODEL` one that was saved with its colors.
 
     Parameters
     ----------
-    volume, chroma
-        The scan and its coloring; None to color from strokes only.
+    source
+        The scan.
+    model
+        That of the request.
+
+    Returns
+    -------
+    volume : Volume
+        The scan.
+    saved : ColoredScan or None
+        The same with its colors, if it was saved with them.
+
+    Raises
+    ------
+    TomochromeError
+        If it cannot be read.
+    """
+    from tomochrome.io import open_colored, read
+
+    if model == SAVED_MODEL:
+        saved = open_colored(source.path)
+        return saved.volume, saved
+    scan = read(source.path, series=source.series, as_stored=source.raw, strict=source.strict)
+    return scan, None
+
+
+def color_scan(
+    volume: Volume,
+    saved: ColoredScan | None,
+    request: ColoringRequest,
+    hints: Hints | None,
+    strokes: Volume | None,
+    *,
+    reference: Reference | None = None,
+    force: bool = False,
+) -> Chroma:
+    """Return the colors of a scan, by a model or as saved, with the user's strokes.
+
+    Parameters
+    ----------
+    volume, saved
+        As from `open_source`.
+    request
+        Model, palette, device and number of threads, checked.
     hints, strokes
         The meanings of the labels, and the label map.
-    request
-        Palette and number of threads.
-    force
+    reference, force
         As for `tomochrome.colorize`.
 
     Returns
@@ -210,19 +233,30 @@ def with_hints(
     Raises
     ------
     TomochromeError
-        As `tomochrome.colorization.hints.apply_hints`.
+        As `tomochrome.colorize` and `tomochrome.colorization.hints.apply_hints`.
     """
-    from tomochrome.colorization.hints import apply_hints
+    from tomochrome.colorization.predict import colorize
 
-    return apply_hints(
-        volume,
-        strokes,
-        hints.meanings,
-        chroma=chroma,
-        palette_name=request.palette,
-        threads=request.threads,
-        force=force,
-    )
+    chroma = None if saved is None else saved.chroma
+    if request.model not in (NO_MODEL, SAVED_MODEL):
+        chroma = colorize(
+            volume, request.model, reference=reference, device=request.device,
+            threads=request.threads, force=force,
+        )  # fmt: skip
+    if hints is not None and strokes is not None:
+        from tomochrome.colorization.hints import apply_hints
+
+        chroma = apply_hints(
+            volume,
+            strokes,
+            hints.meanings,
+            chroma=chroma,
+            palette_name=request.palette,
+            threads=request.threads,
+            force=force,
+        )
+    assert chroma is not None  # `ColoringRequest.check` requires a model or hints
+    return chroma
 
 
 def check_compared(

@@ -20,12 +20,11 @@ from tomochrome.colorization.coloring_request import (
     Hints,
     Source,
 )
-from tomochrome.colorization.file_coloring import with_hints
-from tomochrome.colorization.predict import colorize
+from tomochrome.colorization.file_coloring import color_scan, open_source
 from tomochrome.colorization.predictor import predictor_class
 from tomochrome.errors import OptionError, OutputError
 from tomochrome.formats import GIF, SHEET, VIDEO, format_of
-from tomochrome.io import check_output, open_colored, read
+from tomochrome.io import check_output, read
 from tomochrome.io.slice_pictures import GREY, draw_letters, save_gif, save_mp4
 from tomochrome.notices import Notice
 from tomochrome.rendering.camera import parse_view
@@ -223,21 +222,10 @@ def render_file(
         raise OptionError(no_tissues_message("hints", NEEDS_TISSUES))
     clock = Clock()
     with clock.stage("read"):
-        saved = open_colored(source.path) if coloring.model == SAVED_MODEL else None
-        volume = (
-            read(source.path, series=source.series, as_stored=source.raw, strict=source.strict)
-            if saved is None
-            else saved.volume
-        )
+        volume, saved = open_source(source, coloring.model)
         strokes = None if hints is None else read(hints.path)
     with clock.stage("predict"):
-        chroma = None if saved is None else saved.chroma
-        if coloring.model not in (NO_MODEL, SAVED_MODEL):
-            options: dict[str, Any] = {"device": coloring.device, "threads": coloring.threads}
-            chroma = colorize(volume, coloring.model, force=source.as_hu, **options)
-        if hints is not None and strokes is not None:
-            chroma = with_hints(volume, chroma, hints, strokes, coloring, force=source.as_hu)
-        assert chroma is not None  # `ColoringRequest.check` requires a model or hints
+        chroma = color_scan(volume, saved, coloring, hints, strokes, force=source.as_hu)
     with clock.stage("prepare"):
         stage = Stage(volume, chroma, request)
     is_film = format_of(output) != SHEET
