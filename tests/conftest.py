@@ -53,3 +53,14 @@ def shared_data() -> Path:
     if not SHARED.is_dir():
         pytest.skip(f"real data not found at {SHARED}")
     return SHARED
+
+
+@pytest.fixture
+def settings_of_their_own(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Redirect napari's stored settings of this plugin away from the user's real ones."""
+    from qtpy.QtCore import QSettings
+
+    folder = tmp_path_factory.mktemp("settings")
+    ini, user = QSettings.Format.IniFormat, QSettings.Scope.UserScope
+    QSettings.setPath(ini, user, str(folder))
+    return folder

@@ -10,6 +10,7 @@ from types import FrameType
 from typing import Any
 
 import numpy as np
+import pytest
 
 from tomochrome.io.dicom import write_series
 from tomochrome.phantom import make_patient
@@ -30,6 +31,7 @@ def test_the_path_has_at_most_nine_modules() -> None:
     assert len(set(modules)) == len(modules)
 
 
+@pytest.mark.usefixtures("settings_of_their_own")
 def test_a_volume_takes_the_path_of_the_page(tmp_path: Path) -> None:
     """All steps are called, in this order, from an opened folder to a slice on the screen."""
     from napari.layers import Layer

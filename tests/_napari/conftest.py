@@ -53,14 +53,8 @@ def loading_at_once(monkeypatch):
 
 
 @pytest.fixture(autouse=True)
-def settings_of_their_own(tmp_path_factory):
-    """Redirect stored settings away from the user's real ones."""
-    from qtpy.QtCore import QSettings
-
-    folder = tmp_path_factory.mktemp("settings")
-    ini, user = QSettings.Format.IniFormat, QSettings.Scope.UserScope
-    QSettings.setPath(ini, user, str(folder))
-    return folder
+def no_settings_of_the_user(settings_of_their_own):
+    """Let each test of the panels have settings of its own."""
 
 
 @pytest.fixture
