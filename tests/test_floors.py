@@ -6,7 +6,7 @@ import ast
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -57,34 +57,44 @@ NAPARI_FOLDERS = (
 WINDOW_SYSTEM = {"napari", "qtpy", "PyQt5", "PyQt6", "PySide6", "vispy", "magicgui", "superqt"}
 
 
-def imports(path: Path) -> Iterator[str]:
-    """Every absolute name that a module imports, wherever in the file."""
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
+@cache
+def statements(path: Path) -> tuple[ast.Import | ast.ImportFrom, ...]:
+    """Every import statement of a module, wherever in the file."""
+    tree = ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+    return tuple(node for node in tree if isinstance(node, ast.Import | ast.ImportFrom))
+
+
+@cache
+def imports(path: Path) -> frozenset[str]:
+    """Every absolute name that a module imports."""
+    names: set[str] = set()
+    for node in statements(path):
+        names |= {alias.name for alias in node.names if isinstance(node, ast.Import)}
+        if isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}:{node.lineno}: imports are absolute here"
             assert node.module is not None
-            yield node.module
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return frozenset(names)
 
 
 def package_of(path: Path) -> str:
     return path.relative_to(SRC).parts[0].removesuffix(".py")
 
 
-@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(SRC)))
-def test_a_package_imports_only_from_packages_below(path: Path) -> None:
-    package = package_of(path)
-    if package == "__init__":  # imports its names from the packages on first use
-        return
-    assert package in PACKAGES, f"'{package}' has no place in the order of the packages"
+def test_every_package_has_a_place_in_the_order() -> None:
+    # `__init__` imports its names from the packages on first use
+    assert {package_of(path) for path in MODULES} - {"__init__"} == set(PACKAGES)
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_a_package_imports_only_from_packages_below(package: str) -> None:
     allowed = set(PACKAGES[: PACKAGES.index(package) + 1])
     if package == "_napari":
         allowed -= {"cli"}
-    used = {name.split(".")[1] for name in imports(path) if name.startswith("tomochrome.")}
-    used &= set(PACKAGES)
-    assert used <= allowed, f"{package} imports from {sorted(used - allowed)}"
+    for path in (path for path in MODULES if package_of(path) == package):
+        used = {name.split(".")[1] for name in imports(path) if name.startswith("tomochrome.")}
+        used &= set(PACKAGES)
+        assert used <= allowed, f"{path} imports from {sorted(used - allowed)}"
 
 
 @pytest.mark.parametrize("folder", NAPARI_FOLDERS)
@@ -98,10 +108,10 @@ def test_a_folder_of_napari_imports_only_from_those_before_it(folder: str) -> No
     assert names <= set(allowed)
 
 
-@pytest.mark.parametrize("path", PHANTOM, ids=lambda p: p.name)
-def test_the_phantom_needs_numpy_scipy_and_numba_only(path: Path) -> None:
-    used = {name.split(".")[0] for name in imports(path)} - sys.stdlib_module_names
-    assert used <= {"ctphantom", "numpy", "scipy", "numba", "lazy_loader"}
+def test_the_phantom_needs_numpy_scipy_and_numba_only() -> None:
+    for path in PHANTOM:
+        used = {name.split(".")[0] for name in imports(path)} - sys.stdlib_module_names
+        assert used <= {"ctphantom", "numpy", "scipy", "numba", "lazy_loader"}, path
 
 
 def test_one_module_imports_the_phantom() -> None:
@@ -122,12 +132,11 @@ def test_no_files_import_each_other_in_a_circle() -> None:
     uses: dict[str, set[str]] = {name: set() for name in files}
     for name, path in files.items():
         stub = path.with_suffix(".pyi")  # what a package imports on first use
-        source = (
-            stub.read_text(encoding="utf-8").replace("from .", f"from {name}.")
-            if stub.exists()
-            else ""
-        )
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8") + source)):
+        lazy: list[ast.AST] = []
+        if stub.exists():
+            source = stub.read_text(encoding="utf-8").replace("from .", f"from {name}.")
+            lazy = list(ast.walk(ast.parse(source)))
+        for node in (*statements(path), *lazy):
             if isinstance(node, ast.Import):
                 uses[name] |= {alias.name for alias in node.names} & files.keys()
             elif isinstance(node, ast.ImportFrom):
@@ -148,12 +157,10 @@ def module_name(path: Path) -> str:
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
-@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(SRC)))
-def test_only_the_napari_package_imports_the_window_system(path: Path) -> None:
-    if package_of(path) == "_napari":
-        return
-    used = {name.split(".")[0] for name in imports(path)}
-    assert not used & WINDOW_SYSTEM
+def test_only_the_napari_package_imports_the_window_system() -> None:
+    for path in (path for path in MODULES if package_of(path) != "_napari"):
+        used = {name.split(".")[0] for name in imports(path)}
+        assert not used & WINDOW_SYSTEM, path
 
 
 def test_names_of_files_are_unique() -> None:
@@ -162,51 +169,43 @@ def test_names_of_files_are_unique() -> None:
     assert [name for name, count in Counter(names).items() if count > 1] == []
 
 
-def loaded_by(statement: str, warnings: str = "error") -> set[str]:
-    """Return the names of all modules that a new process has after a statement."""
-    code = f"{statement}; import sys; print(*sys.modules)"
-    done = subprocess.run(
-        [sys.executable, "-W", warnings, "-c", code], check=True, capture_output=True, text=True
+def loaded_by(*modules: str, warnings: str = "error") -> dict[str, set[str]]:
+    """Import modules one after another in a new process; return what each of them loaded."""
+    code = (
+        "import importlib, sys\nseen = set()\n"
+        "for name in sys.argv[1:]:\n"
+        "    importlib.import_module(name)\n"
+        "    print(name, *sys.modules.keys() - seen)\n"
+        "    seen = set(sys.modules)\n"
     )
-    return set(done.stdout.split())
+    words = [sys.executable, "-W", warnings, "-c", code, *modules]
+    done = subprocess.run(words, check=True, capture_output=True, text=True)
+    lines = [line.split() for line in done.stdout.splitlines()]
+    assert [name for name, *_ in lines] == list(modules)
+    return {name: set(loaded) for name, *loaded in lines}
 
 
-@pytest.mark.parametrize(
-    "panel", ["colorize.colorize_widget", "hints.hints_panel", "registration.register_widget"]
-)
-def test_a_panel_opens_without_what_only_its_work_needs(panel: str) -> None:
+def test_a_panel_opens_without_what_only_its_work_needs() -> None:
     """It takes twice as long with ``scipy.ndimage``, which a worker imports afterwards."""
     pytest.importorskip("napari")
     later = {"torch", "monai", "pydicom", "SimpleITK", "nibabel", "scipy.ndimage"}
+    panels = ("colorize.colorize_widget", "hints.hints_panel", "registration.register_widget")
+    names = [f"tomochrome._napari.{panel}" for panel in panels]
     # warnings are napari's
-    assert not loaded_by(f"import tomochrome._napari.{panel}", "ignore") & later
+    for panel, loaded in loaded_by(*names, warnings="ignore").items():
+        assert not loaded & later, panel
 
 
-@pytest.mark.parametrize(
-    "module",
-    [
-        "tomochrome",
-        "tomochrome.cli",
-        "tomochrome.color",
-        "tomochrome.colorization",
-        "tomochrome.compare",
-        "tomochrome.evaluate",
-        "tomochrome.geometry",
-        "tomochrome.io",
-        "tomochrome.phantom",
-        "tomochrome.rendering",
-        "tomochrome.training",
-        "tomochrome.windowing",
-    ],
-)
-def test_no_package_loads_a_network_library_when_it_is_imported(module: str) -> None:
-    assert not loaded_by(f"import {module}") & {"torch", "monai", "napari", "qtpy"}
-
-
-@pytest.mark.parametrize("module", ["tomochrome", "tomochrome.cli"])
-def test_importing_the_package_loads_nothing_heavy(module: str) -> None:
+def test_importing_the_package_loads_nothing_heavy() -> None:
     heavy = {"numpy", "numba", "scipy", "torch", "monai", "SimpleITK", "pydicom", "napari"}
-    assert not loaded_by(f"import {module}") & heavy
+    for module, loaded in loaded_by("tomochrome", "tomochrome.cli").items():
+        assert not loaded & heavy, module
+
+
+def test_no_package_loads_a_network_library_when_it_is_imported() -> None:
+    packages = [f"tomochrome.{name}" for name in PACKAGES if name != "_napari"]
+    for module, loaded in loaded_by("tomochrome", *packages).items():
+        assert not loaded & {"torch", "monai", "napari", "qtpy"}, module
 
 
 def test_modules_of_the_tests_have_names_of_their_own() -> None:
