@@ -10,10 +10,8 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-# Processes that share the cores do not each start as many threads as there are cores. Torch and
-# Numba read this when they are imported.
-WORKERS = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
-os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // WORKERS)))
+# Libraries read these when they are imported, some of them (numpy) before this file.
+THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS")
 
 # napari reads and writes no settings: a test must not depend on the user's theme or window size.
 os.environ["NAPARI_CONFIG"] = ""
@@ -30,6 +28,17 @@ settings.register_profile("fuzz", max_examples=1000, suppress_health_check=CLOCK
 settings.load_profile("ci")
 
 TORCH_SEED = 67280421310721  # the one that torch itself starts with
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_setupnodes(specs: list[object]) -> None:
+    """Share the cores among the processes of pytest-xdist, which inherit this environment.
+
+    With as many threads in each as there are cores, those of OpenMP wait for each other in loops
+    that take the cores from the other processes.
+    """
+    for name in THREADS:
+        os.environ.setdefault(name, str(max(1, (os.cpu_count() or 1) // len(specs))))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
