@@ -9,9 +9,10 @@
     python benchmarks/registration.py contrast --data ../shared/data     inverted grey values
     python benchmarks/registration.py couch                              a couch at another height
     python benchmarks/registration.py coverage --data ../shared/data     half of the slices missing
+    python benchmarks/registration.py backbones --data ../shared/data    networks of 'features'
 
-Each prints one figure with its goal per line. ``--model none`` omits the network, ``--refine``
-changes the number of iterations, ``--similarity features`` compares features, too.
+Each prints one figure with its goal per line (``backbones`` a table). ``--model none`` omits the
+network, ``--refine`` changes the number of iterations, ``--similarity features`` compares features.
 For speed see ``registration_speed.py``.
 """
 
@@ -200,14 +201,19 @@ def say_overlap(how: str, fixed: Volume, moved: Volume, large: np.ndarray) -> fl
     return most
 
 
-def whole_organs(fixed: Volume, moved: Volume) -> float:
-    """Return the mean Dice of organs over 30 ml, including contents, vessels and walls."""
-    from tomochrome.evaluate import overlap
-
+def organs(structures: Volume) -> Volume:
+    """Return labels of whole organs, including contents, vessels and walls."""
     table = np.zeros(256, np.uint8)
     for number, parts in enumerate(ORGANS.values(), start=1):
         table[list(parts)] = number
-    whole = [replace(v, voxels=table[np.asarray(v.voxels)]) for v in (fixed, moved)]
+    return replace(structures, voxels=table[np.asarray(structures.voxels)])
+
+
+def whole_organs(fixed: Volume, moved: Volume) -> float:
+    """Return the mean Dice of organs over 30 ml."""
+    from tomochrome.evaluate import overlap
+
+    whole = [organs(labels) for labels in (fixed, moved)]
     counts = np.bincount(np.asarray(whole[0].voxels).ravel()) * np.prod(SPACING)
     dice = overlap(*whole)["dice"]
     return float(np.mean([v for k, v in dice.items() if counts[int(k)] > 30_000]))
@@ -218,6 +224,40 @@ def tc_like(labels: Volume, like: Volume) -> Volume:
     from tomochrome.geometry.resample import resample
 
     return resample(labels, like, order="nearest", fill=0)
+
+
+def backbones(asked: argparse.Namespace) -> None:
+    """Compare the networks whose features `tomochrome.register` can compare, and none."""
+    from tomochrome.cli.evaluate_features import table
+    from tomochrome.phantom import make_patient
+    from tomochrome.registration.checked_input import FEATURE_BACKBONES
+    from tomochrome.registration.opponents import compare_methods
+    from tomochrome.registration.validation import make_synthetic
+
+    networks = [asked.backbone] if asked.backbone else list(FEATURE_BACKBONES)
+    how = {name: getattr(asked, name) for name in ("model", "refine", "threads")}
+
+    def show(name: str, *pair: Volume, methods: Sequence[str] = networks, **rest: Any) -> None:
+        print(f"{name}\n{table(compare_methods(*pair, ['lncc', *methods], **rest, **how))}\n",
+              flush=True)  # fmt: skip
+
+    for region, one, other in PATIENTS[:3]:
+        a, b = (make_patient(s, region, SPACING, noise=0.5, **scan) for s, scan in (one, other))
+        labels = [organs(replace(p.ct, voxels=np.asarray(p.structures), unit="label"))
+                  for p in (a, b)]  # fmt: skip
+        counts = np.bincount(np.ravel(labels[0].voxels), minlength=256) * np.prod(SPACING)
+        kept = np.where(counts > 30_000, np.arange(len(counts)), 0).astype(np.uint8)
+        of_fixed, of_moving = (replace(v, voxels=kept[v.voxels]) for v in labels)
+        show(
+            f"{region}, patients {one[0]} and {other[0]}", a.ct, b.ct,
+            fixed_labels=of_fixed, moving_labels=of_moving,
+        )  # fmt: skip
+    volume = tc.read(asked.data / "ct/abdomen_3mm.nii.gz")
+    case = make_synthetic(volume, mean_mm=9.0, noise=15.0, seed=1)
+    show("a real CT deformed by 9 mm", case.fixed, case.moving, case=case, init="none")
+    brain = [tc.read(asked.data / f"registration/brain_{k}.nii.gz") for k in "ab"]
+    general = [name for name in networks if name != "tissue"]
+    show("two brains, MRI", *brain, methods=general, init="none")
 
 
 def symmetry(asked: argparse.Namespace) -> None:
@@ -346,6 +386,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], None]] = {
     "contrast": contrast,
     "couch": couch,
     "coverage": coverage,
+    "backbones": backbones,
 }
 
 

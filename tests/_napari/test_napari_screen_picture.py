@@ -1,4 +1,4 @@
-"""The button "Picture…": what 3D shows, as a picture with shadows; and 3D that shows nothing."""
+"""The button "Picture…": the slice, or what 3D shows; and 3D that shows nothing."""
 
 from __future__ import annotations
 
@@ -14,6 +14,9 @@ from tomochrome._napari.viewer.canvas_overlays import patient_from_world
 from tomochrome._napari.viewer.renderer_3d import NOTHING_SHOWN
 from tomochrome.color import ALPHA_PRESETS
 from tomochrome.color.alpha import AlphaCurve
+from tomochrome.geometry.planes import PLANES
+from tomochrome.io import slice_pictures
+from tomochrome.io.slice_pictures import slice_picture as draw
 from tomochrome.rendering import cinematic
 
 pytestmark = pytest.mark.gui
@@ -42,6 +45,44 @@ def test_the_button_writes_what_3d_shows(colored, qtbot, tmp_path, monkeypatch):
     middle = pixels[pixels.shape[0] // 2 - 20 :][:40, pixels.shape[1] // 2 - 20 :][:, :40]
     assert middle.mean() > 60  # the body, at the center of the canvas as in 3D
     assert "Saved" in colored.view.message.text()
+
+
+@pytest.mark.parametrize(("order", "plane"), [((0, 1, 2), "axial"), ((1, 0, 2), "coronal")])
+def test_in_2d_the_slice_on_screen_is_saved(colored, qtbot, tmp_path, monkeypatch, order, plane):
+    drawn = []
+    monkeypatch.setattr(
+        slice_pictures, "slice_picture", lambda *what: drawn.append(what) or draw(*what)
+    )
+    target = tmp_path / "slice.png"
+    monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *_: (str(target), ""))
+    colored.viewer.dims.order = order
+    layer = colored.coloring.layer
+    index = layer.data.shape[order[0]] // 2
+    point = layer.data_to_world([index] * 3)
+    colored.viewer.dims.set_point(range(3), point)
+    colored.view.picture.click()
+    qtbot.waitUntil(lambda: not colored.running, timeout=60_000)
+    with Image.open(target) as picture:
+        assert "not for diagnosis" in picture.text["Comment"]
+    assert f"one {plane} slice" in colored.view.message.text()
+    ((volume, across, number),) = drawn
+    assert (across, number) == (PLANES.index(plane), 0)
+    where = (*[slice(None)] * order[0], index)
+    np.testing.assert_array_equal(np.squeeze(volume.voxels, order[0]), layer.data[where])
+    np.testing.assert_allclose(
+        volume.affine @ (0, 0, 0, 1),
+        layer.data.volume.affine @ [*(index if axis == order[0] else 0 for axis in range(3)), 1],
+    )
+
+
+def test_a_slice_outside_the_scan_is_refused(colored, tmp_path, monkeypatch):
+    target = tmp_path / "slice.png"
+    monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *_: (str(target), ""))
+    colored.viewer.add_points([[1000.0, 0.0, 0.0]])
+    colored.viewer.dims.set_point(0, 1000.0)
+    colored.view.picture.click()
+    assert "outside the colored scan" in colored.view.message.text()
+    assert not target.exists()
 
 
 @pytest.mark.parametrize("turn", [(0, 0, 0), (30, 10, -40)])

@@ -13,6 +13,7 @@ from PIL import Image, ImageSequence
 import tomochrome as tc
 from tomochrome.colorization import predict
 from tomochrome.errors import Cancelled
+from tomochrome.geometry.planes import slice_positions
 from tomochrome.rendering import render_files
 from tomochrome.tissue import Tissue
 
@@ -174,6 +175,27 @@ def test_colorize_draws_slabs(series: Path, tmp_path: Path, capfd: Capture) -> N
     assert "a slab is from 0 to 500 mm thick" in message
     message = Run(capfd, *words, out, "--force", "--slab=5", "--look=photograph").complaint
     assert "omit --look or --slab" in message
+
+
+def test_colorize_draws_one_slice(series: Path, tmp_path: Path, capfd: Capture) -> None:
+    words = ("colorize", series, *FAST[:2], "-o")
+    y = np.median(slice_positions(tc.read(series), 1))
+    out = tmp_path / "slice.png"
+    run = Run(capfd, *words, out, "--slice", f"y={y:.1f}", "--slab=12", "--slab-mode=maximum")
+    assert run.status == 0, run.err
+    with Image.open(out) as slab:
+        assert "slabs: maximum over 12 mm" in slab.text["Comment"]
+        drawn = np.asarray(slab.convert("L"), int)
+    assert Run(capfd, *words, out, "--force", "--slice", f"y={y:.1f}").status == 0
+    with Image.open(out) as single:
+        assert single.size == drawn.shape[::-1]  # one coronal slice as well
+        assert drawn.mean() > np.asarray(single.convert("L"), int).mean() + 1
+    message = Run(capfd, *words, out, "--force", "--slice=y=9999").complaint
+    assert "there is no coronal slice at y=9999: the scan reaches from" in message
+    message = Run(capfd, *words, out, "--force", "--slice=12").complaint
+    assert "--slice must be x=MM, y=MM or z=MM in LPS mm, not '12'" in message
+    message = Run(capfd, *words, tmp_path / "a.nii.gz", "--slice=z=0").complaint
+    assert "--slice is for pictures: give an output in .png" in message
 
 
 def test_strokes_change_what_is_drawn(series: Path, tmp_path: Path, capfd: Capture) -> None:

@@ -14,8 +14,16 @@ import SimpleITK
 from PIL import Image, ImageDraw, ImageFont
 
 from marker_cases import CHANNEL, NAMED, OFFSETS, STORED, marked, places, stored_as, turned
-from tomochrome.io import write
-from tomochrome.io.slice_pictures import CAPTION, COLUMNS, GAP, contact_sheet
+from tomochrome.geometry.planes import nearest_slice, slice_positions
+from tomochrome.io import slice_pictures, write
+from tomochrome.io.slice_pictures import (
+    CAPTION,
+    COLUMNS,
+    GAP,
+    SlicePictures,
+    contact_sheet,
+    slice_picture,
+)
 
 SOME = list(dict.fromkeys([*NAMED.values(), *random.Random(11).sample(STORED, 5)]))
 TILE = (320, 283)  # width and height of a tile of the markers' sheet
@@ -90,6 +98,31 @@ def test_contact_sheets_are_radiological_for_every_stored_orientation(stored):
     heads = [i for i in range(19) if center(tile_of(sheet, i), CHANNEL["H"]) is not None]
     assert max(heads) < 9  # from the head to the feet
     assert letters_on(middle) == ["R", "L", "A", "P"]
+
+
+#: Edges near which markers are in single slices across x, y and z, and the letters of the edges.
+EDGES = (
+    ({"A": "left", "H": "top"}, "APHF"),
+    ({"L": "right", "H": "top"}, "RLHF"),
+    ({"L": "right", "A": "top"}, "RLAP"),
+)
+
+
+@pytest.mark.parametrize("stored", STORED, ids=str)
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_single_slices_are_radiological_for_every_stored_orientation(stored, axis, monkeypatch):
+    monkeypatch.setattr(slice_pictures, "SLICE_SIDE", 300)
+    volume = field(stored_as(marked(), *stored))
+    index = nearest_slice(volume, axis, float(np.median(slice_positions(volume, axis))))
+    pixels = np.asarray(slice_picture(volume, axis, index)).astype(int)
+    height, width = pixels.shape[:2]
+    edges, letters = EDGES[axis]
+    for marker, edge in edges.items():
+        y, x = center(pixels, CHANNEL[marker])
+        far = {"left": x / width, "right": 1 - x / width, "top": y / height}[edge]
+        assert far < 0.3
+    slices = SlicePictures.of(volume, 100, [index], axis)
+    assert "".join(slices.letters[edge] for edge in ("left", "right", "top", "bottom")) == letters
 
 
 def test_oblique_contact_sheets_have_the_true_letters():

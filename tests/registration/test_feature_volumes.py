@@ -1,4 +1,4 @@
-"""Features of two CT on their working grid, and what they do in a registration."""
+"""Features of two scans on their working grid, and what they do in a registration."""
 
 from __future__ import annotations
 
@@ -162,10 +162,26 @@ def test_options_that_do_not_fit_are_refused(how: dict, error: type, words: str)
         tc.register(BODY, BODY, **how)
 
 
-def test_other_images_than_ct_are_refused() -> None:
+@pytest.mark.parametrize("backbone", ["tissue", "alexnet"])
+def test_a_ct_and_another_modality_are_refused(backbone: str) -> None:
     grey = replace(BODY, unit="unknown")
     with pytest.raises(InputError, match="the values of the moving volume are not known to be"):
-        tc.register(BODY, grey, similarity="features")
+        tc.register(BODY, grey, similarity="features", backbone=backbone)
+
+
+def test_the_tissue_network_refuses_another_modality() -> None:
+    grey = replace(BODY, unit="unknown")
+    with pytest.raises(InputError, match="one of the backbones alexnet, vgg16, resnet18"):
+        tc.register(grey, grey, similarity="features")
+
+
+def test_features_of_another_modality_do_not_depend_on_its_units() -> None:
+    grey = np.clip(np.asarray(BODY.voxels, np.float32) + 200, 0, None)
+    pictures = [replace(BODY, voxels=voxels, unit="unknown") for voxels in (grey, 0.01 * grey + 5)]
+    pair = make_pair(*scans(BODY, BODY))
+    features = [pair_features(picture, picture, pair, PLAIN) for picture in pictures]
+    torch.testing.assert_close(features[0], features[1], atol=1e-3, rtol=0)
+    assert float(features[0].std()) > 0.05
 
 
 def test_the_tissue_network_sees_the_same_in_both_phases() -> None:

@@ -75,7 +75,7 @@ def test_what_cannot_be_compared_is_refused() -> None:
     with pytest.raises(OptionError, match="unknown method 'elastix': choose from lncc, tissue"):
         compare_methods(BODY, BODY, ["lncc", "elastix"])
     with pytest.raises(TomochromeError, match="Hounsfield"):
-        compare_methods(replace(BODY, unit="unknown"), BODY, ["vgg16"])
+        compare_methods(*[replace(BODY, unit="unknown")] * 2, ["vgg16", "tissue"])
 
 
 def test_syn_needs_ants(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -93,7 +93,9 @@ def test_a_cut_opens_the_body() -> None:
     assert opened[60, 55].sum() < closed[60, 55].sum() - 60
     behind = render(*scan, preset="skin", cut="y=32", view="back", **DRAFT).pixels.astype(int)
     assert np.abs(behind[60, 105] - opened[60, 55]).max() < 40  # from behind, the same liver
-    with pytest.raises(OptionError, match="nothing is left behind the cut y=900"):
+    with pytest.raises(
+        OptionError, match=r"behind the cut y=900; choose a position between y=-?\d+ and y=-?\d+$"
+    ):
         render(*scan, preset="skin", cut="y=900", **DRAFT)
 
 

@@ -35,6 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     options.add_lighting(parser)
     options.add_look(parser, "the lightness of the scanner; photograph is for pictures only")
     options.add_slab(parser)
+    options.add_slice(parser)
     parser.add_argument(
         "--tissue-map",
         metavar="FILE.nii.gz",

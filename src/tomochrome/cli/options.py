@@ -303,6 +303,16 @@ def add_slab(parser: Container) -> None:
     )
 
 
+def add_slice(parser: Container) -> None:
+    """Add ``--slice``."""
+    parser.add_argument(
+        "--slice",
+        metavar="x|y|z=MM",
+        help=".png shows one sagittal, coronal or axial slice, at a position in LPS mm (default: a "
+        "contact sheet)",
+    )
+
+
 def add_device(parser: Container) -> None:
     """Add ``--device``."""
     parser.add_argument(

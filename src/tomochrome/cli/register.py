@@ -91,7 +91,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=options.SIMILARITIES,
         default="lncc",
         help="similarity measure of the refinement: lncc; mi or mind for different contrast or "
-        "modality; mse; features of a network, for two CT (default: lncc)",
+        "modality; mse; features of a network (default: lncc)",
     )
     options.add_features(parser)
     options.add_pair(parser, "mask", "mask of the {} image: nonzero voxels are used")

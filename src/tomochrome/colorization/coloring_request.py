@@ -17,6 +17,7 @@ from tomochrome.formats import (
     PICTURES,
     PLY,
     SEGMENTATION,
+    SHEET,
     STL,
     TISSUE_FORMATS,
     Format,
@@ -176,6 +177,9 @@ class ColoringRequest:
     slab, slab_mode
         Thickness in mm and projection of the slabs that pictures and films show, as for
         `tomochrome.color.Slab`; None for single slices.
+    slice
+        Position of the only slice that PNG files show, as for `tomochrome.io.write_slice`; None
+        for a contact sheet.
     """
 
     model: str = "tissue"
@@ -193,6 +197,7 @@ class ColoringRequest:
     look: str = "standard"
     slab: float | None = None
     slab_mode: Projection = "mean"
+    slice: str | None = None
 
     @property
     def tissues(self) -> TissueSelection:
@@ -277,7 +282,7 @@ class ColoringRequest:
             choose_device(self.device)
 
     def check_pictures(self, names: Sequence[str]) -> None:
-        """Check that no file that programs measure in would get another lightness.
+        """Check that no file that programs measure in would get another lightness or one slice.
 
         Parameters
         ----------
@@ -287,8 +292,15 @@ class ColoringRequest:
         Raises
         ------
         OptionError
-            If one is no picture, and the look or a slab changes the lightness.
+            If one is no picture, and the look or a slab changes the lightness; or there is a slice
+            to show and no PNG.
         """
+        from tomochrome.geometry.planes import parse_position
+
+        if self.slice is not None:
+            parse_position(self.slice, "--slice")
+            if not any(format_of(name) == SHEET for name in names):
+                raise OptionError(f"--slice is for pictures: give an output in {SHEET.ending}")
         allowed: tuple[Format, ...]
         if self.look != "standard":
             allowed, why = LOOK_FORMATS, f"the look '{self.look}' is"

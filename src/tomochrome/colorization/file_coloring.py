@@ -25,6 +25,7 @@ from tomochrome.formats import (
     COLORED_SCAN,
     PAGE,
     SEGMENTATION,
+    SHEET,
     format_of,
 )
 from tomochrome.notices import Notice
@@ -156,7 +157,7 @@ def colorize_file(
         if pages and page is None:
             page = photograph_page(volume, chroma, settings, image)
     with clock.stage("write"):
-        _write_all(outputs, scan, image, study, page)
+        _write_all(outputs, scan, image, study, page, request.slice)
     return ColoringReport(
         input=str(source.path),
         output=outputs.color,
@@ -310,9 +311,10 @@ def _write_all(
     image: Volume,
     study: SourceStudy | None,
     page: CasePage | None,
+    position: str | None,
 ) -> None:
     """Write all outputs; all move to their paths once all are complete."""
-    from tomochrome.io import save_colored, write, write_segmentation, write_surfaces
+    from tomochrome.io import save_colored, write, write_segmentation, write_slice, write_surfaces
     from tomochrome.io.tissue_segments import names_path
     from tomochrome.io.writing import companions
 
@@ -324,6 +326,8 @@ def _write_all(
             save_colored(scan, place)
         elif page is not None and format_of(place) == PAGE:
             page.write(Path(place))
+        elif position is not None and format_of(place) == SHEET:
+            write_slice(image, place, position)
         else:
             write(image, place, study=study)
 
@@ -362,19 +366,20 @@ def _image(scan: ColoredScan, request: ColoringRequest) -> Volume:
     """Return the colored volume: as it is, of slabs, or with the look of a photograph."""
     from tomochrome.color import Slab, light_slabs
     from tomochrome.color.photograph_look import as_photograph
-    from tomochrome.geometry.orient import axis_map
+    from tomochrome.geometry.planes import parse_position, plane_map
 
     volume, chroma, settings = scan.volume, scan.chroma, scan.settings
     if request.look == "photograph":
         return as_photograph(volume, chroma, settings)
     if request.slab is None:
         return scan.image
+    across = 2 if request.slice is None else parse_position(request.slice, "--slice")[0]
     names = ("saturation", "min_confidence", "palette", "alpha", "tissues")
     return light_slabs(
         volume,
         chroma,
         Slab(request.slab_mode, request.slab),
         settings.window,
-        axis=axis_map(volume.affine)[0][0],  # pictures show axial slices
+        axis=plane_map(volume.affine, across)[0][0],
         **{name: getattr(settings, name) for name in names},
     )

@@ -7,7 +7,7 @@ from .measurement_file import read_measurements, write_measurements
 from .reading import read
 from .series_item import Found, Item, Skipped
 from .surfaces import surface, write_surfaces
-from .writing import check_fits, check_output, companions, write
+from .writing import check_fits, check_output, companions, write, write_slice
 
 __all__ = [
     "ColoredScan",
@@ -29,5 +29,6 @@ __all__ = [
     "write",
     "write_measurements",
     "write_segmentation",
+    "write_slice",
     "write_surfaces",
 ]

@@ -1,4 +1,4 @@
-"""Axial slices of a colored volume as images: contact sheet (PNG) and cine (GIF, MP4).
+"""Slices of a colored volume as images: one slice, contact sheet (PNG), cine (GIF, MP4).
 
 The images have orientation letters, a scale bar and a caption.
 """
@@ -18,6 +18,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from tomochrome.color.hatch import LEGEND, hatched
 from tomochrome.geometry.orient import axis_map, edge_letters, reorient
+from tomochrome.geometry.planes import PLANES, nearest_slice, plane_map, slice_positions
 from tomochrome.io.dicom.dicom_write import over_black
 from tomochrome.runtime import check, report
 from tomochrome.volume import Volume
@@ -40,6 +41,7 @@ LABEL: Final = 16
 
 FRAME_MS: Final = 80  # GIF stores multiples of 10 ms
 GIF_SIDE: Final = 512  # longer edge of a slice, pixels
+SLICE_SIDE: Final = 900  # of a single slice
 VIDEO_SIDE: Final = 960
 _CAPTION: Final = 28  # height, pixels
 _QUALITY: Final = "17"  # constant rate factor of H.264: below 18 it is visually lossless
@@ -47,22 +49,24 @@ _QUALITY: Final = "17"  # constant rate factor of H.264: below 18 it is visually
 
 @dataclass(frozen=True, eq=False)
 class SlicePictures:
-    """Axial slices in radiological display, cropped to a common field of view.
+    """Slices in radiological display, cropped to a common field of view.
 
-    The patient's right is on screen left and anterior is up, with square pixels, over black.
+    They lie as `plane_map` says, with square pixels, over black.
 
     Parameters
     ----------
     volume
         RGBA.
     order, flips
-        As `axis_map` returns them.
+        As `plane_map` returns them.
     indices
         Indices of the slices, in the order of the images.
     field
         The field of view in pixels of a slice: top, bottom, left, right.
     pixels_per_mm
         Scale of the images.
+    axis
+        LPS axis across the slices, 0 to 2 for x to z.
     """
 
     volume: Volume
@@ -71,11 +75,12 @@ class SlicePictures:
     indices: Sequence[int]
     field: tuple[int, int, int, int]
     pixels_per_mm: float
+    axis: int = 2
 
     @classmethod
-    def of(cls, volume: Volume, side: int, indices: Iterable[int]) -> SlicePictures:
-        """Return the images of the given axial slices, whose longer edge has ``side`` pixels."""
-        order, flips = axis_map(volume.affine)
+    def of(cls, volume: Volume, side: int, indices: Iterable[int], axis: int = 2) -> SlicePictures:
+        """Return the images of slices across an axis, whose longer edge has ``side`` pixels."""
+        order, flips = plane_map(volume.affine, axis)
         chosen = [int(index) for index in indices]
         brightest: NDArray[np.uint8] | None = None
         for done, index in enumerate(chosen, start=1):
@@ -88,7 +93,7 @@ class SlicePictures:
         top, bottom, left, right = field
         height = (bottom - top) * volume.spacing[order[1]]
         width = (right - left) * volume.spacing[order[2]]
-        return cls(volume, order, flips, chosen, field, side / max(height, width))
+        return cls(volume, order, flips, chosen, field, side / max(height, width), axis)
 
     def __len__(self) -> int:
         """Return the number of slices."""
@@ -116,11 +121,9 @@ class SlicePictures:
         marked = np.asarray(cut.resize(self.size, Image.Resampling.BOX)) > 0
         return Image.fromarray(hatched(np.asarray(image), marked))
 
-    def z_mm(self, number: int) -> float:
-        """Return the LPS z coordinate of the center of a slice, in mm."""
-        middle = np.array([(n - 1) / 2 for n in self.volume.shape] + [1.0])
-        middle[self.order[0]] = self.indices[number]
-        return float((self.volume.affine @ middle)[2])
+    def position_mm(self, number: int) -> float:
+        """Return the LPS coordinate of the center of a slice across it, in mm."""
+        return float(slice_positions(self.volume, self.axis)[self.indices[number]])
 
     @property
     def letters(self) -> dict[str, str]:
@@ -230,7 +233,7 @@ def _plane(
     flips: tuple[bool, bool, bool],
     index: int,
 ) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
-    """Return one axial slice (y, x, 4) and its mask of restored voxels in display orientation.
+    """Return one slice (down, right, 4) and its mask of restored voxels in display orientation.
 
     Only that slice is reoriented.
     """
@@ -250,7 +253,11 @@ def write_contact_sheet(volume: Volume, path: Path) -> None:
     caption names the model and says "not for diagnosis"; it contains no patient data. The volume
     is RGBA.
     """
-    sheet = contact_sheet(volume)
+    save_slice_picture(contact_sheet(volume), volume, path)
+
+
+def save_slice_picture(picture: Image.Image, volume: Volume, path: Path) -> None:
+    """Write a picture of a colored volume as a PNG that says how it was made."""
     extra = volume.provenance.extra
     info = PngInfo()
     for key in ("model", "window", "palette"):
@@ -258,7 +265,31 @@ def write_contact_sheet(volume: Volume, path: Path) -> None:
             info.add_text(key.capitalize(), str(extra[key]))
     info.add_text("Comment", caption(volume))
     info.add_text("Software", "Tomochrome")
-    sheet.save(path, format="PNG", pnginfo=info)
+    picture.save(path, format="PNG", pnginfo=info)
+
+
+def slice_picture(volume: Volume, axis: int, index: int) -> Image.Image:
+    """Return one slice with orientation letters, scale bar, position and caption.
+
+    Parameters
+    ----------
+    volume
+        RGBA.
+    axis
+        LPS axis across the slice, 0 to 2 for x to z.
+    index
+        Index of the slice along the volume's closest axis.
+    """
+    slices = SlicePictures.of(volume, SLICE_SIDE, [index], axis)
+    where = f"{PLANES[axis]}, {'xyz'[axis]} = {slices.position_mm(0):.0f} mm"
+    return _framed(slices, 0, where, caption(volume))
+
+
+def write_slice_picture(volume: Volume, path: Path, position: tuple[int, float]) -> None:
+    """Write the slice at a position, as `parse_position` returns it, as a PNG."""
+    axis, mm = position
+    index = nearest_slice(volume, axis, mm)
+    save_slice_picture(slice_picture(volume, axis, index), volume, path)
 
 
 def contact_sheet(
@@ -281,7 +312,9 @@ def contact_sheet(
     """
     indices = from_head_to_feet(volume, SLICES) if labels is None else np.arange(len(labels))
     slices = _slices(volume, indices)
-    titles = [f"{slices.z_mm(k):.0f} mm" for k in range(len(slices))] if labels is None else labels
+    titles = labels
+    if titles is None:
+        titles = [f"{slices.position_mm(k):.0f} mm" for k in range(len(slices))]
     tiles = [
         *((title, slices.picture(k)) for k, title in enumerate(titles)),
         *((title, ImageOps.pad(Image.fromarray(pixels), slices.size)) for title, pixels in beside),
@@ -422,16 +455,20 @@ def frames(volume: Volume, side: int) -> Iterator[Image.Image]:
     """
     slices = SlicePictures.of(volume, side, from_head_to_feet(volume))
     text = caption(volume)
+    for number in range(len(slices)):
+        yield _framed(slices, number, f"{slices.position_mm(number):.0f} mm", text)
+        report(number + 1, len(slices), "drawing frames")
+
+
+def _framed(slices: SlicePictures, number: int, where: str, text: str) -> Image.Image:
+    """Return an annotated slice over its caption; the sides of the image are even."""
     width, height = slices.size
     wide = max(width, round(LARGER.getlength(text)) + 16)
     left = (wide - width) // 2
-    size = wide + wide % 2, height + _CAPTION + height % 2
-    for number in range(len(slices)):
-        frame = Image.new("RGB", size)
-        frame.paste(slices.picture(number), (left, 0))
-        slices.annotate(frame, left)
-        draw = ImageDraw.Draw(frame)
-        draw.text((left + 4, 2), f"{slices.z_mm(number):.0f} mm", fill=GREY, font=SMALL)
-        draw.text((8, size[1] - _CAPTION + 6), text, fill=GREY, font=LARGER)
-        yield frame
-        report(number + 1, len(slices), "drawing frames")
+    frame = Image.new("RGB", (wide + wide % 2, height + _CAPTION + height % 2))
+    frame.paste(slices.picture(number), (left, 0))
+    slices.annotate(frame, left)
+    draw = ImageDraw.Draw(frame)
+    draw.text((left + 4, 2), where, fill=GREY, font=SMALL)
+    draw.text((8, frame.height - _CAPTION + 6), text, fill=GREY, font=LARGER)
+    return frame

@@ -25,6 +25,7 @@ from tomochrome.formats import (
     Format,
     format_of,
 )
+from tomochrome.geometry.planes import parse_position
 from tomochrome.io.dicom.dicom_write import (
     check_folder,
     check_slices,
@@ -36,7 +37,12 @@ from tomochrome.io.dicom.tissue_segmentation import write_segmentation
 from tomochrome.io.image_write import check_store, write_nifti, write_nrrd, write_ome_zarr
 from tomochrome.io.page import write_color_page
 from tomochrome.io.restored_mask import mask_path, mask_volume
-from tomochrome.io.slice_pictures import write_contact_sheet, write_gif, write_mp4
+from tomochrome.io.slice_pictures import (
+    write_contact_sheet,
+    write_gif,
+    write_mp4,
+    write_slice_picture,
+)
 from tomochrome.io.surfaces import write_surfaces
 from tomochrome.io.tissue_segments import names_json, names_path, slicer_segmentation
 from tomochrome.runtime import check_writable, write_group
@@ -204,6 +210,43 @@ def write(
                 place.write_text(names_json(str(volume.provenance.extra["palette"])), "utf-8")
             else:
                 write_mask(volume, place)
+
+
+def write_slice(
+    volume: Volume, path: str | os.PathLike[str], position: str, *, force: bool = False
+) -> None:
+    """Write one slice of a colored volume as a picture, atomically.
+
+    It has orientation letters, a scale bar, its position and a caption, and is radiological: the
+    patient's right, or in sagittal slices the front, is on the left.
+
+    Parameters
+    ----------
+    volume
+        RGBA.
+    path
+        A file that ends in ``.png``.
+    position
+        ``"x=MM"`` (sagittal), ``"y=MM"`` (coronal) or ``"z=MM"`` (axial) in LPS mm; the nearest
+        slice is drawn.
+    force
+        Replace an existing file.
+
+    Raises
+    ------
+    OptionError
+        If the position is invalid or outside the volume.
+    OutputError
+        If the path cannot be written or has another ending, or the volume is not colored.
+    Cancelled
+        If the task was cancelled.
+    """
+    if format_of(path) != SHEET:
+        raise OutputError(f"a picture of one slice ends in {SHEET.ending}, unlike '{path}'")
+    check_fits(volume, path)
+    where = parse_position(position, "the slice")
+    with write_group([check_output(path, force=force)], force=force) as (temporary,):
+        write_slice_picture(volume, temporary, where)
 
 
 def _segments(volume: Volume) -> Volume:

@@ -34,7 +34,9 @@ METHODS: Final = ("none", "center", "mass", "rigid", "affine")
 """Methods of the initial alignment."""
 SIMILARITIES = ("lncc", "mi", "mind", "mse", "features")
 """Local correlation, mutual information, MIND-SSC, mean squares; features of a network."""
-FEATURE_BACKBONES: Final = ("tissue", "alexnet", "vgg16", "resnet18")
+TISSUE: Final = "tissue"
+"""The backbone of the default tissue network."""
+FEATURE_BACKBONES: Final = (TISSUE, "alexnet", "vgg16", "resnet18")
 """Networks with features: the default tissue network, and those of `feature_networks`."""
 NO_MODEL = "none"
 """Model name for registration without a network."""
@@ -160,20 +162,22 @@ def check_guides(
         raise OptionError("to use labels give those of both volumes")
 
 
-def check_ct(scans: tuple[CheckedScan, CheckedScan]) -> None:
-    """Check that two scans are CT, which a network's features are trained for.
+def check_modality(scans: tuple[CheckedScan, CheckedScan], backbone: str) -> None:
+    """Check that the features of a network can be compared in two scans.
 
     Raises
     ------
     InputError
-        If one is not in Hounsfield units.
+        If one is not in Hounsfield units, unless neither is and the network is for any image.
     """
-    for scan in scans:
-        if scan.volume.unit != "HU":
-            raise InputError(
-                f"the similarity 'features' compares two CT in Hounsfield units, but the values of "
-                f"the {scan.role} volume are not known to be; choose 'mind' or 'mi'"
-            )
+    foreign = [scan.role for scan in scans if scan.volume.unit != "HU"]
+    if len(foreign) == 1 or (foreign and backbone == TISSUE):
+        others = ", ".join(FEATURE_BACKBONES[1:])
+        raise InputError(
+            f"the similarity 'features' compares two CT in Hounsfield units, but the values of "
+            f"the {foreign[0]} volume are not known to be; choose 'mind' or 'mi', or for two "
+            f"volumes of another modality one of the backbones {others}"
+        )
 
 
 def check_distance(fixed: Volume, moving: Volume, init: str) -> None:

@@ -1,4 +1,4 @@
-"""Features of two CT on their working grid: of a network, slice by slice, reduced to few channels.
+"""Features of two scans on their working grid: of a network, slice by slice, in few channels.
 
 The features are those of the default tissue network (square roots of the probabilities of the
 tissues, whose distance is Hellinger's) or of the levels of a `FeatureNetwork`. They are reduced by
@@ -23,6 +23,7 @@ from tomochrome.colorization.grid_predictor import body_crop
 from tomochrome.colorization.inputs import InputGrid, InputSpec, cropped_batch, to_input_grid
 from tomochrome.colorization.kinds.network import TissueNetwork
 from tomochrome.colorization.scan import Scan, prepare
+from tomochrome.registration.checked_input import TISSUE
 from tomochrome.registration.feature_networks import FeatureNetwork, load_features
 from tomochrome.registration.velocity import smaller
 from tomochrome.registration.working_pair import WorkingPair, feature_grid, onto
@@ -31,11 +32,10 @@ from tomochrome.volume import Volume
 
 CHANNELS: Final = 12
 """Features that are compared."""
-TISSUE: Final = "tissue"
-"""The backbone of the default tissue network."""
 _BATCH: Final = 4
 _FITTED_SLICES: Final = 16  # of each volume, for the principal components
 _FITTED_PIXELS: Final = 2000  # of each of these slices
+_WINDOW: Final = (-160.0, 240.0)
 _MIN_HU: Final = -900.0  # air has no part in the principal components
 
 F32 = NDArray[np.float32]
@@ -104,8 +104,8 @@ class _Slices:
 
     @classmethod
     def of(cls, volume: Volume, backbone: Backbone) -> _Slices:
-        """Return a CT on the input grid."""
-        scan = prepare(volume)
+        """Return a scan on the input grid."""
+        scan = prepare(as_ct(volume))
         grid = to_input_grid(scan.hu, scan.spacing, backbone.spec)
         crop = body_crop(scan, grid.hu.shape, grid.pixel_mm, backbone.multiple)
         return cls(scan, grid, crop, backbone)
@@ -158,6 +158,19 @@ class _Slices:
         return np.asarray(self.scan.upright.affine @ to_index)
 
 
+def as_ct(volume: Volume) -> Volume:
+    """Return a scan with the values of a CT: one of another modality fills the soft-tissue window.
+
+    Its 1st percentile becomes -160 HU, and its 99th 240.
+    """
+    if volume.unit == "HU":
+        return volume
+    voxels = np.asarray(volume.voxels, np.float32)
+    low, high = np.percentile(voxels[np.isfinite(voxels)], (1, 99))
+    gain = np.float32((_WINDOW[1] - _WINDOW[0]) / max(high - low, 1e-6))
+    return replace(volume, voxels=(voxels - np.float32(low)) * gain + _WINDOW[0], unit="HU")
+
+
 def principal_components(samples: tuple[F32, F32]) -> tuple[F32, F32]:
     """Return `CHANNELS` components (channels, k) of two samples (n, channels), and their mean.
 
@@ -175,14 +188,14 @@ def principal_components(samples: tuple[F32, F32]) -> tuple[F32, F32]:
 def pair_features(
     fixed: Volume, moving: Volume, pair: WorkingPair, backbone: Backbone
 ) -> torch.Tensor:
-    """Return the features of two CT on a grid with the corners of their working grid.
+    """Return the features of two scans on a grid with the corners of their working grid.
 
     It is half as fine as the working grid: a network's features are smooth.
 
     Parameters
     ----------
     fixed, moving
-        CT in Hounsfield units.
+        CT in Hounsfield units, or both of another modality.
     pair
         Their working grid; the moving features are resampled through its initial transform.
     backbone

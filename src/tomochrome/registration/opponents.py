@@ -23,7 +23,7 @@ from tomochrome.errors import OptionError, TomochromeError
 from tomochrome.evaluate.registration import measure_registration
 from tomochrome.geometry.displacement import DisplacementField
 from tomochrome.geometry.sitk import placed_image
-from tomochrome.registration.checked_input import FEATURE_BACKBONES, check_ct, checked_pair
+from tomochrome.registration.checked_input import FEATURE_BACKBONES, check_modality, checked_pair
 from tomochrome.registration.initialize import initialize
 from tomochrome.registration.pairwise import register
 from tomochrome.registration.validation import Synthetic, displacement_errors
@@ -96,8 +96,9 @@ def compare_methods(
     if "syn" in methods:
         _ants()
     scans = checked_pair(fixed, moving)
-    if set(methods) & set(FEATURE_BACKBONES):
-        check_ct(scans)
+    for name in methods:
+        if name in FEATURE_BACKBONES:
+            check_modality(scans, name)
     extras: dict[str, Any] = {
         "fixed_labels": fixed_labels, "moving_labels": moving_labels,
         "fixed_points": fixed_points, "moving_points": moving_points,

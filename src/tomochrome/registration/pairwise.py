@@ -19,10 +19,11 @@ from tomochrome.bundles import damaged
 from tomochrome.notices import Notice, texts
 from tomochrome.registration.checked_input import (
     NO_MODEL,
+    TISSUE,
     CheckedScan,
-    check_ct,
     check_distance,
     check_guides,
+    check_modality,
     check_options,
     checked_pair,
     is_swapped,
@@ -164,7 +165,7 @@ def register(
         network and refinement, only the initial alignment is applied.
     similarity
         ``"lncc"`` (local normalized cross-correlation), ``"mi"`` or ``"mind"`` (for different
-        contrast or modality), ``"mse"``, or ``"features"`` (of a network, for two CT).
+        contrast or modality), ``"mse"``, or ``"features"`` (of a network).
     backbone
         For ``"features"``: ``"tissue"`` (the default: the tissue network), ``"alexnet"``,
         ``"vgg16"`` or ``"resnet18"``.
@@ -205,7 +206,7 @@ def register(
     Cancelled
         If the user cancelled.
     """
-    from tomochrome.registration.feature_volumes import TISSUE, load_backbone
+    from tomochrome.registration.feature_volumes import load_backbone
     from tomochrome.registration.guides import measure_rigidity
     from tomochrome.registration.refine import DEFAULT_ITERATIONS, FEATURE_ITERATIONS
     from tomochrome.registration.report import measure
@@ -226,7 +227,7 @@ def register(
         check_guides(scans[0], refine, use_points=use_points, use_labels=use_labels)
         check_distance(fixed, moving, init)
         if similarity == "features":
-            check_ct(scans)
+            check_modality(scans, backbone or TISSUE)
         check()  # importing torch and MONAI takes seconds
         name, net, shrink_by = _network(model)
         compared = None

@@ -22,6 +22,7 @@ from tomochrome.color.photograph_look import (
 from tomochrome.color.space import LINEAR_OF_8BIT, srgb_of_linear
 from tomochrome.errors import OptionError
 from tomochrome.geometry.affine import apply
+from tomochrome.geometry.planes import parse_position
 from tomochrome.rendering.body_field import NOTHING_LEFT, BodyField, body_field
 from tomochrome.rendering.camera import Camera, HalfSpace, parse_view
 from tomochrome.rendering.ray_kernels import BLOCK, Scene, View, cast_rays
@@ -41,8 +42,8 @@ _BAND: Final = 1 << 15  #: rays between two calls of `check`
 _KEY: Final = (-0.6, 0.85, -1.0)  #: towards the main light: right, up and forward of the camera
 _STRENGTH: Final = (1.25, 0.5, 0.25, 0.06)  #: of main, ambient and camera light, and highlights
 _GLOW: Final = (0.020, 0.023, 0.028)  #: linear light of the background in the middle
+_VISIBLE: Final = 0.02  #: opacity from which a voxel is in the picture
 _DIM: Final = 0.004  #: the same in the corners
-_AXES: Final = "xyz"
 
 
 @dataclass(frozen=True)
@@ -114,7 +115,8 @@ class RenderRequest:
         """
         parse_view(self.view)
         render_preset(self.preset, only=self.only, hide=self.hide)
-        parse_cut(self.cut)
+        if self.cut is not None:
+            parse_position(self.cut, "the cut")
         palette(self.palette)
         check_look(self.look)
         if self.quality not in _EFFORTS:
@@ -126,26 +128,6 @@ class RenderRequest:
             )
         if not 0.0 <= self.saturation <= 1.0:
             raise OptionError(f"the saturation must be from 0 to 1, not {self.saturation:g}")
-
-
-def parse_cut(text: str | None) -> tuple[int, float] | None:
-    """Return axis (0 to 2 for x to z) and position in LPS mm of a cut.
-
-    Raises
-    ------
-    OptionError
-        If it is not like ``"x=-20"``.
-    """
-    if text is None:
-        return None
-    name, equals, position = text.partition("=")
-    try:
-        axis, at = _AXES.index(name.strip() or "?"), float(position)
-    except ValueError:
-        at = np.nan
-    if not equals or not np.isfinite(at):
-        raise OptionError(f"the cut must be x=MM, y=MM or z=MM in LPS mm, not '{text}'")
-    return axis, at
 
 
 @dataclass(frozen=True, eq=False)
@@ -233,11 +215,6 @@ class Stage:
         width, height = self.request.size
         return max(Camera.looking(view).distance(self._points, width / height) for view in views)
 
-    def placed(self, camera: Camera) -> Camera:
-        """Return a camera in the direction of another that has all of the body in its picture."""
-        width, height = self.request.size
-        return camera.at(self._center, camera.distance(self._points, width / height))
-
     def draw(self, view: tuple[float, float], distance: float | None = None) -> Picture3D:
         """Return the picture of a view.
 
@@ -320,17 +297,27 @@ def _preset_of(chroma: Chroma, request: RenderRequest) -> RenderPreset:
 
 def _cut_open(body: BodyField, request: RenderRequest) -> BodyField:
     """Remove the part between the plane and the camera; from the side, that of higher values."""
-    cut = parse_cut(request.cut)
-    if cut is None:
+    if request.cut is None:
         return body
-    axis, at = cut
+    axis, at = parse_position(request.cut, "the cut")
     towards = -Camera.looking(parse_view(request.view)).forward[axis]
     sign = 1.0 if towards < -1e-6 else -1.0
     x, y, z = sign * np.eye(3)[axis]
     opened = body.clipped(HalfSpace((x, y, z), sign * at))
     if not opened.opacity.any():
-        raise OptionError(f"nothing is left behind the cut {request.cut}; choose another position")
+        low, high = _extent(body, axis)
+        raise OptionError(
+            f"nothing is left behind the cut {request.cut}; choose a position between "
+            f"{'xyz'[axis]}={low:.0f} and {'xyz'[axis]}={high:.0f}"
+        )
     return opened
+
+
+def _extent(body: BodyField, axis: int) -> tuple[float, float]:
+    """Return the lowest and highest position of what is visible along an axis, in LPS mm."""
+    index = np.stack(np.nonzero(body.opacity > _VISIBLE), axis=1)
+    positions = apply(body.affine, index)[:, axis]
+    return float(positions.min()), float(positions.max())
 
 
 def _emptiness(body: BodyField) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
@@ -340,7 +327,7 @@ def _emptiness(body: BodyField) -> tuple[NDArray[np.uint8], NDArray[np.float64]]
     for axis, start in enumerate(starts):
         check()
         most = np.maximum.reduceat(most, start, axis=axis)
-    seen = most > 0.02
+    seen = most > _VISIBLE
     reached = binary_dilation(most > 1e-3)  # interpolation reaches into the next block
     if reached.all():
         far = np.zeros(reached.shape, np.uint8)

@@ -416,7 +416,8 @@ class ColorizeView(JobView):
         self.export = QPushButton("Export…", self)
         self.picture = QPushButton("Picture…", self)
         self.picture.setToolTip(
-            "Draw what 3D shows as a picture for slides, with light and soft shadows"
+            "Save the slice on screen as a picture with a caption; in 3D, draw the view with light "
+            "and soft shadows"
         )
         self.keep = QCheckBox("Keep earlier results", self)
         self.keep.setToolTip(

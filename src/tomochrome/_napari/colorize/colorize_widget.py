@@ -178,10 +178,10 @@ class ColorizeWidget(JobPanel):
         dock.raise_()
 
     def picture(self) -> None:
-        """Ask for a file, and draw what 3D shows of the coloring as a picture in a worker."""
+        """Ask for a file, and draw what is shown of the coloring as a picture in a worker."""
         coloring = self.coloring
         if self.running or coloring is None:
-            self.say("Color a scan first; a picture shows its tissues.")
+            self.say("Color a scan first; a picture shows its colors.")
             return
         name, _ = QFileDialog.getSaveFileName(self, "Picture", "picture.png", "PNG (*.png)")
         if not name:

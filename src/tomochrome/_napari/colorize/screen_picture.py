@@ -1,8 +1,9 @@
-"""A picture of what the viewer shows in 3D: same direction, zoom and tissues, with shadows."""
+"""A picture of what the viewer shows: the slice, or in 3D the same view with soft shadows."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Final
 
 import numpy as np
@@ -11,10 +12,13 @@ from tomochrome._napari.kit.events import follower_of
 from tomochrome._napari.layers.volume_layers import source_of
 from tomochrome._napari.viewer.canvas_overlays import patient_from_world
 from tomochrome._napari.viewer.clipping_3d import Clipping3D, patient_half
-from tomochrome._napari.viewer.orientation import front_view, scan_axes, screen_directions
+from tomochrome._napari.viewer.orientation import Axes, scan_axes, screen_directions
 from tomochrome.errors import InputError
 from tomochrome.geometry.affine import apply
+from tomochrome.geometry.planes import PLANES, plane_map
+from tomochrome.runtime import write_whole
 from tomochrome.tissue import Tissue
+from tomochrome.volume import Volume
 
 _MIN_SIDE: Final = 600  #: of a picture in pixels
 _MAX_SIDE: Final = 2000
@@ -26,7 +30,7 @@ def picture_of_screen(viewer: Any, layer: Any) -> Callable[[str], str]:
     Parameters
     ----------
     viewer
-        The viewer. In 2D, the picture is from the front, and shows all of the scan.
+        The viewer.
     layer
         A colored layer.
 
@@ -34,42 +38,78 @@ def picture_of_screen(viewer: Any, layer: Any) -> Callable[[str], str]:
     -------
     Callable
         Writes a picture to a path and returns a message. Raises as `tomochrome.render`.
+
+    Raises
+    ------
+    InputError
+        If no slice of the scan is shown.
     """
+    axes = scan_axes(viewer.dims.order, viewer.dims.ndisplay)
+    if source_of(layer.metadata) is None or axes is None:
+        raise InputError("the axes on screen are not those of a scan; reset them first")
+    if viewer.dims.ndisplay == 2:
+        return _picture_of_slice(viewer, layer, axes[0])
+    return _picture_in_3d(viewer, layer, axes)
+
+
+def _picture_of_slice(viewer: Any, layer: Any, axis: int) -> Callable[[str], str]:
+    """Return the work that draws the slice on screen across an axis of the layer's data."""
+    from tomochrome.color.lighting import lit_provenance
+    from tomochrome.io.slice_pictures import save_slice_picture, slice_picture
+
+    data = layer.data
+    index = int(np.rint(layer.world_to_data(viewer.dims.point)[-3:][axis]))
+    if not 0 <= index < data.shape[axis]:
+        raise InputError("the slice on screen is outside the colored scan; scroll to the scan")
+    affine = np.array(data.volume.affine)
+    affine[:3, 3] += index * affine[:3, axis]
+    provenance = lit_provenance(data.volume, data.chroma, data.settings)
+    reach = slice(index, index + 1)
+    if data.slab is not None:
+        provenance = replace(provenance, extra={**provenance.extra, "slab": str(data.slab)})
+        reach = data.slab.slices(index, data.volume.spacing[axis], data.shape[axis])
+    restored = data.volume.restored
+    if restored is not None:
+        restored = restored[(*[slice(None)] * axis, reach)].any(axis=axis, keepdims=True)
+    pixels = np.expand_dims(data[(*[slice(None)] * axis, index)], axis)
+    thin = Volume(pixels, affine, "RGBA", provenance, restored=restored)
+    across = [plane_map(affine, k)[0][0] for k in range(3)].index(axis)
+
+    def draw(path: str) -> str:
+        with write_whole(path, force=True) as temporary:
+            save_slice_picture(slice_picture(thin, across, 0), thin, temporary)
+        return f"Saved {path}: one {PLANES[across]} slice."
+
+    return draw
+
+
+def _picture_in_3d(viewer: Any, layer: Any, axes: Axes) -> Callable[[str], str]:
+    """Return the work that draws the view in 3D."""
     from tomochrome.rendering import Camera, RenderRequest, Stage, save_picture, selected_preset
 
-    source, data = source_of(layer.metadata), layer.data
-    axes = scan_axes(viewer.dims.order, 3)
-    if source is None or axes is None:
-        raise InputError("the axes on screen are not those of a scan; reset them first")
-    settings, in_3d = data.settings_in_3d, viewer.dims.ndisplay == 3
-    clipping = follower_of(viewer, Clipping3D)
+    data = layer.data
+    settings, clipping = data.settings_in_3d, follower_of(viewer, Clipping3D)
     request = RenderRequest(
         preset=selected_preset(_preset(data.preset_in_3d), settings.tissues),
         size=_size(viewer.canvas.size),
         palette=settings.palette.name,
         saturation=min(settings.saturation, 1.0),
-        clip=tuple(patient_half(layer, half) for half in clipping.halves) if in_3d else (),
+        clip=tuple(patient_half(layer, half) for half in clipping.halves),
     )
     camera = viewer.scene.camera
-    view, up = (camera.view_direction, camera.up_direction) if in_3d else front_view(axes)
+    shown = camera.view_direction, camera.up_direction
     right, up = (
         patient_from_world(layer) @ direction
-        for direction in screen_directions(axes, camera.orientation, view, up)
+        for direction in screen_directions(axes, camera.orientation, *shown)
     )
+    point = np.array(viewer.dims.point, float)
+    point[list(viewer.dims.displayed)] = camera.center
+    center = apply(data.volume.affine, layer.world_to_data(point)[-3:])
     aimed = Camera(np.zeros(3), np.cross(up, right), up)
-    center, height = np.zeros(3), 0.0
-    if in_3d:
-        point = np.array(viewer.dims.point, float)
-        point[list(viewer.dims.displayed)] = camera.center
-        center = apply(data.volume.affine, layer.world_to_data(point)[-3:])
-        height = viewer.canvas.size[0] / camera.zoom
+    placed = aimed.at(center, viewer.canvas.size[0] / camera.zoom / 2 / aimed.slope, raised=False)
 
     def draw(path: str) -> str:
         stage = Stage(data.volume, data.chroma, request)
-        if height:
-            placed = aimed.at(center, height / 2 / aimed.slope, raised=False)
-        else:
-            placed = stage.placed(aimed)
         save_picture(stage.seen_by(placed), path, force=True)
         return f"Saved {path}: {stage.preset.about}."
 
