@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -14,8 +15,10 @@ from scipy.spatial.transform import Rotation
 from tomochrome.errors import InputError
 from tomochrome.geometry import to_sitk
 from tomochrome.geometry.measurement import (
+    LabelStatistics,
     angle_deg,
     area_mm2,
+    describe_label,
     describe_measurement,
     distance_mm,
     mask_statistics,
@@ -113,6 +116,32 @@ def test_voxels_that_were_not_measured_do_not_count_and_restored_ones_are_told()
     assert measured.values["count"] == 50
     assert measured.values["mean"] == pytest.approx(plain.voxels[2, 5:15, 10:15].mean())
     assert describe_measurement(measured).endswith("\n10 voxels restored")
+
+
+def test_statistics_of_labels_are_those_of_simpleitk() -> None:
+    volume = oblique()
+    labels = np.random.default_rng(1).integers(0, 5, volume.shape).astype(np.uint8)
+    labels[labels == 3] = 200
+    statistics = LabelStatistics(volume)
+    for z in range(len(labels)):
+        statistics.count(z, np.full_like(labels[z], 9))  # counted again below
+    for z in range(len(labels)):
+        statistics.count(z, labels[z])
+    values = statistics.values()
+    itk = SimpleITK.LabelStatisticsImageFilter()
+    itk.Execute(to_sitk(volume), to_sitk(replace(volume, voxels=labels)))
+    assert list(values) == [1, 2, 4, 200]
+    voxel_ml = np.prod(SPACING) / 1000
+    for label, own in values.items():
+        assert own["count"] == itk.GetCount(label)
+        assert own["mean"] == pytest.approx(itk.GetMean(label))
+        assert own["sd"] == pytest.approx(itk.GetSigma(label), rel=1e-3)  # of the sample
+        assert own["volume_ml"] == pytest.approx(itk.GetCount(label) * voxel_ml)
+    text = describe_label(values[4])
+    ml, mean, sd = (values[4][name] for name in ("volume_ml", "mean", "sd"))
+    assert text == f"{ml:.1f} mL, mean {mean:.0f} HU, sd {sd:.0f}"
+    with pytest.raises(InputError, match="a volume in color"):
+        LabelStatistics(Volume(np.zeros((2, 3, 4, 4), np.uint8), np.eye(4), "RGBA"))
 
 
 def test_the_text_has_units() -> None:

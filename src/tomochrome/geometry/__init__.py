@@ -9,7 +9,9 @@ from tomochrome.geometry.affine import (
     to_nifti_affine,
 )
 from tomochrome.geometry.measurement import (
+    LabelStatistics,
     Measurement,
+    describe_label,
     describe_measurement,
     mask_statistics,
     measure,
@@ -26,8 +28,10 @@ from tomochrome.geometry.sitk import from_sitk, to_sitk
 
 __all__ = [
     "LPS_FROM_RAS",
+    "LabelStatistics",
     "Measurement",
     "closest_axial",
+    "describe_label",
     "describe_measurement",
     "edge_letters",
     "from_nifti_affine",

@@ -20,6 +20,7 @@ from tomochrome.volume import Volume
 Shape = Literal["line", "path", "rectangle", "ellipse", "polygon"]
 MIN_POINTS: Final[Mapping[str, int]] = dict(zip(get_args(Shape), (2, 2, 4, 4, 3), strict=True))
 """Smallest number of points of each shape."""
+_IN_COLOR: Final = "a volume in color has no values to measure; measure the CT below it"
 _IN_PLANE: Final = 1e-3  # of a voxel
 _ELLIPSE_POINTS: Final = 360  # the area is 0.005 % smaller than that of the ellipse
 
@@ -198,8 +199,93 @@ def mask_statistics(volume: Volume, mask: ArrayLike) -> dict[str, float]:
             f"the mask's shape {inside.shape} is not that of the volume, {volume.shape}"
         )
     values = _statistics(volume, np.nonzero(inside))
-    voxel_ml = abs(float(np.linalg.det(volume.affine[:3, :3]))) / 1000
-    return {**values, "volume_ml": values["count"] * voxel_ml}
+    return {**values, "volume_ml": values["count"] * _voxel_ml(volume)}
+
+
+class LabelStatistics:
+    """Statistics of each label of a label map, counted slice by slice.
+
+    A slice can be counted again after it has changed, so that a map can be measured while it is
+    painted.
+
+    Parameters
+    ----------
+    volume
+        A scalar volume.
+
+    Raises
+    ------
+    InputError
+        If the volume is in color.
+    """
+
+    def __init__(self, volume: Volume) -> None:
+        if volume.is_rgba:
+            raise InputError(_IN_COLOR)
+        self._volume = volume
+        self._slices: dict[int, dict[int, NDArray[np.float64]]] = {}
+
+    def count(self, z: int, labels: NDArray[np.integer]) -> None:
+        """Count the labels of a slice in place of what was counted there before.
+
+        Parameters
+        ----------
+        z
+            Index of the slice along the first axis of the volume.
+        labels
+            Integers (y, x); 0 is no label.
+        """
+        volume = self._volume
+        hu = np.asarray(volume.voxels[z], dtype=np.float64)
+        inside = (labels != 0) & np.isfinite(hu)
+        if volume.outside is not None:
+            inside &= ~volume.outside[z]
+        restored = np.zeros(hu.shape, bool) if volume.restored is None else volume.restored[z]
+        counted = {}
+        for label in np.unique(labels[inside]):
+            where = inside & (labels == label)
+            own = hu[where]
+            sums = len(own), own.sum(), np.square(own).sum(), np.count_nonzero(restored[where])
+            counted[int(label)] = np.array(sums, np.float64)
+        self._slices[z] = counted
+
+    def values(self) -> dict[int, dict[str, float]]:
+        """Return for each label in ascending order its statistics.
+
+        Returns
+        -------
+        dict
+            ``count``, ``mean``, ``sd`` (of the population), ``restored`` (voxels that were
+            restored, not measured), and ``volume_ml``.
+        """
+        sums: dict[int, NDArray[np.float64]] = {}
+        for labels in self._slices.values():
+            for label, own in labels.items():
+                sums[label] = sums.get(label, 0.0) + own
+        voxel_ml = _voxel_ml(self._volume)
+        result = {}
+        for label, (count, total, squares, restored) in sorted(sums.items()):
+            mean = total / count
+            result[label] = {
+                "count": float(count),
+                "mean": float(mean),
+                "sd": float(np.sqrt(max(0.0, squares / count - mean**2))),
+                "restored": float(restored),
+                "volume_ml": float(count * voxel_ml),
+            }
+        return result
+
+
+def describe_label(values: Mapping[str, float], unit: str = "HU") -> str:
+    """Return the statistics of a label as a line, such as "12.3 mL, mean 45 HU, sd 12"."""
+    hu = " HU" if unit == "HU" else ""
+    ml = values["volume_ml"]
+    text = f"{ml:.{2 if ml < 1 else 1}f} mL, mean {values['mean']:.0f}{hu}, sd {values['sd']:.0f}"
+    return f"{text}, {values['restored']:.0f} voxels restored" if values["restored"] else text
+
+
+def _voxel_ml(volume: Volume) -> float:
+    return abs(float(np.linalg.det(volume.affine[:3, :3]))) / 1000
 
 
 def measure(volume: Volume, shape: Shape, points: ArrayLike) -> Measurement:
@@ -260,7 +346,7 @@ def describe_measurement(measurement: Measurement) -> str:
 def _statistics(volume: Volume, where: tuple[NDArray[np.intp], ...]) -> dict[str, float]:
     """Return the statistics of the voxels with these indices."""
     if volume.is_rgba:
-        raise InputError("a volume in color has no values to measure; measure the CT below it")
+        raise InputError(_IN_COLOR)
     if volume.outside is not None:
         measured = ~volume.outside[where]
         where = tuple(axis[measured] for axis in where)

@@ -206,12 +206,20 @@ def labels_on(labels: Any, layer: Any, advice: str) -> NDArray[Any]:
 
     Raises `InputError` with the ``advice`` if they are not.
     """
+    check_on_grid(labels, layer, advice)
+    return np.array(labels.data)
+
+
+def check_on_grid(labels: Any, layer: Any, advice: str) -> None:
+    """Check that painted labels are on the grid of a CT's layer.
+
+    Raises `InputError` with the ``advice`` if they are not.
+    """
     same = tuple(labels.data.shape) == tuple(layer.data.shape)
     if not same or np.abs(world_affine(labels) - world_affine(layer)).max() > _TOLERANCE_MM:
         raise InputError(
             f"the layer '{labels.name}' is not on the same voxel grid as '{layer.name}'; {advice}"
         )
-    return np.array(labels.data)
 
 
 def patient_affine(layer: Any, over: Placed) -> NDArray[np.float64]:

@@ -92,6 +92,8 @@ class LinkedPlanes(ViewerFollower):
     @shows_value.setter
     def shows_value(self, shows: bool) -> None:
         self._shows_value = shows
+        for notify in self.changed:
+            notify()
         self._own()
         self._show_value()
 

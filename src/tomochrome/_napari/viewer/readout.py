@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 _NAME = "tomochrome-value"
 _WIDTH_OF = "-1024.0 HU  "
+MEASURED = "measured"  #: the feature of a Labels layer that holds what was measured of a label
 _HINT = "Point at a voxel to see its value"
 IN_3D = "Values are shown in 2D only"
 
@@ -108,7 +109,7 @@ def tissue_at(layers: Any, position: Any) -> str:
 
 
 def label_at(layers: Any, position: Any) -> str:
-    """Return layer and name of the topmost visible label at a world position, or ""."""
+    """Return layer and name, or what was measured, of the topmost label at a world position."""
     for layer in reversed(layers):
         painted = isinstance(layer, Labels) and layer.visible and layer.ndim == 3
         voxel = voxel_in(layer, position) if painted else None
@@ -116,8 +117,11 @@ def label_at(layers: Any, position: Any) -> str:
         if label:
             table = layer.features
             rows = table[table["index"] == label] if "index" in table else table.iloc[:0]
-            names = rows.drop(columns="index").iloc[0].astype(str) if len(rows) else [str(label)]
-            return f"{layer.name}: {', '.join(names)}"
+            values = {} if rows.empty else rows.iloc[0].astype(str).to_dict()
+            measured = values.pop(MEASURED, "")
+            names = [text for column, text in values.items() if column != "index" and text]
+            name = ", ".join(names or [str(label)])
+            return f"{name}: {measured}" if measured else f"{layer.name}: {name}"
     return ""
 
 

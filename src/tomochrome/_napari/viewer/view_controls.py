@@ -58,6 +58,7 @@ class ViewControls(QWidget):
     def _mode_changed(self) -> None:
         for mode, button in self.modes.items():
             button.setChecked(self._planes.mode == mode)
+        self.value.setChecked(self._planes.shows_value)
 
     def release(self) -> None:
         """Stop following the viewer."""

@@ -1,0 +1,168 @@
+"""Measuring painted regions: volume and Hounsfield units of each label, while it is painted."""
+
+from __future__ import annotations
+
+import zlib
+from typing import Any, Final
+from weakref import WeakKeyDictionary
+
+import napari
+import numpy as np
+from napari.layers import Labels, Layer
+from qtpy.QtCore import QTimer
+
+from tomochrome._napari.kit.events import ViewerFollower, follower_of, weakly
+from tomochrome._napari.kit.notifications import show_message
+from tomochrome._napari.layers.layer_volumes import check_on_grid, check_volume_layer, place
+from tomochrome._napari.layers.volume_layers import grey_layer, layer_transform, source_of
+from tomochrome._napari.viewer.linked_planes import LinkedPlanes
+from tomochrome._napari.viewer.orientation import is_scan, scan_axes
+from tomochrome._napari.viewer.readout import MEASURED
+from tomochrome.errors import InputError, TomochromeError
+from tomochrome.geometry.measurement import LabelStatistics, describe_label
+from tomochrome.notices import sentence
+
+_LATER_MS: Final = 150  # after a change elsewhere than in the slice on screen
+_BRUSH: Final = 8
+
+
+class _Measured:
+    """The labels of a layer on a volume; slices are counted again only if they have changed."""
+
+    def __init__(self, layer: Any, scan: Any) -> None:
+        volume = place(scan).volume
+        self.unit = volume.unit
+        self.statistics = LabelStatistics(volume)
+        self._sums = [0] * len(layer.data)  # of the bytes of each slice
+
+    def count(self, layer: Any, slices: Any) -> None:
+        """Count the labels of slices along the first axis."""
+        for z in slices:
+            labels = np.ascontiguousarray(layer.data[z])
+            if (total := zlib.crc32(labels.data)) != self._sums[z]:
+                self._sums[z] = total
+                self.statistics.count(z, labels)
+
+
+class LabelMeasuring(ViewerFollower):
+    """The Labels layers of a viewer that are measured on its scans."""
+
+    def __init__(self, viewer: Any) -> None:
+        super().__init__(viewer)
+        self._measured: WeakKeyDictionary[Layer, _Measured] = WeakKeyDictionary()
+        self._scans: WeakKeyDictionary[Layer, Layer] = WeakKeyDictionary()
+        self._timer = QTimer()
+        self._timer.setSingleShot(True)
+        self._timer.setInterval(_LATER_MS)
+        self._timer.timeout.connect(weakly(self.update))
+        viewer.layers.events.removed.connect(weakly(self._removed))
+
+    def measure(self, layer: Any, scan: Any) -> None:
+        """Measure a Labels layer on a scan from now on.
+
+        Raises
+        ------
+        InputError
+            If it is not on the voxel grid of the scan.
+        """
+        check_on_grid(layer, scan, "measure a layer on the grid of the scan")
+        if layer not in self._measured:
+            painted, later = weakly(self._painted), weakly(self._later)
+            layer.events.labels_update.connect(lambda event: painted(event.source))
+            layer.events.paint.connect(later)
+            layer.events.set_data.connect(later)
+        self._measured[layer], self._scans[layer] = _Measured(layer, scan), scan
+        self.update()
+
+    def chosen(self) -> Any:
+        """Return the selected Labels layer, or a new one on the selected scan, being measured.
+
+        Raises
+        ------
+        InputError
+            If there is no scan, or none on the grid of the selected labels.
+        """
+        layers = self.viewer.layers
+        active = layers.selection.active
+        scans = [layer for layer in reversed(layers) if is_scan(layer)]
+        if isinstance(active, Labels):
+            if not scans:
+                raise InputError("there is no scan to measure; open one first")
+            same = [scan for scan in scans if scan.data.shape[:3] == active.data.shape]
+            self.measure(active, (same or scans)[0])
+            return active
+        scan = active if active is not None else next(iter(scans), None)
+        if scan is None:
+            raise InputError("there is no scan to measure; open one first")
+        check_volume_layer(scan)
+        source = source_of(scan.metadata)
+        if source is not None and source.role == "derived":
+            raise InputError(f"'{scan.name}' shows other layers; select the scan to measure")
+        grey = None if source is None else grey_layer(layers, scan, source)
+        scan = scan if grey is None else grey
+        layer = Labels(
+            np.zeros(scan.data.shape[:3], np.uint8), name=f"{scan.name} regions",
+            **layer_transform(scan),
+        )  # fmt: skip
+        self.viewer.add_layer(layer)
+        layer.brush_size = _BRUSH
+        self.measure(layer, scan)
+        return layer
+
+    def update(self) -> None:
+        """Measure all labels that have changed."""
+        for layer, measured in self._measured.items():
+            self._show(layer, measured, range(len(layer.data)))
+
+    def _painted(self, layer: Any) -> None:
+        """Measure the slice that is being painted in; other slices follow."""
+        measured = self._measured.get(layer)
+        axes = scan_axes(self.viewer.dims.order, self.viewer.dims.ndisplay)
+        if measured is not None and axes == (0, 1, 2) and self.viewer.dims.ndisplay == 2:
+            z = int(np.rint(layer.world_to_data(self.viewer.dims.point)[-3:][0]))
+            if 0 <= z < len(layer.data):
+                self._show(layer, measured, [z])
+        self._later()
+
+    def _later(self, _: object = None) -> None:
+        self._timer.start()
+
+    def _show(self, layer: Any, measured: _Measured, slices: Any) -> None:
+        """Put the readouts into the features of a layer, which napari shows at the cursor."""
+        measured.count(layer, slices)
+        texts = {
+            label: describe_label(values, measured.unit)
+            for label, values in measured.statistics.values().items()
+        }
+        table = layer.features
+        labels = list(table["index"]) if "index" in table else []
+        rows = sorted({*labels, *texts})
+        column = [texts.get(label, "") for label in rows]
+        if MEASURED in table and (labels, list(table[MEASURED])) == (rows, column):
+            return
+        others = {
+            name: dict(zip(labels, table[name], strict=True))
+            for name in table
+            if labels and name not in ("index", MEASURED)
+        }
+        named = {name: [of.get(label, "") for label in rows] for name, of in others.items()}
+        layer.features = {"index": rows, **named, MEASURED: column}
+
+    def _removed(self, event: Any) -> None:
+        """Forget a removed scan, whose voxels would stay in memory; its readouts stay."""
+        for layer in [x for x, scan in self._scans.items() if event.value in (x, scan)]:
+            self._measured.pop(layer, None)
+            self._scans.pop(layer, None)
+
+
+def measure_labels(viewer: napari.Viewer) -> None:
+    """Measure the selected labels, or paint new ones on the selected scan: a menu entry."""
+    try:
+        layer = follower_of(viewer, LabelMeasuring).chosen()
+    except TomochromeError as error:
+        show_message(sentence(error), "error")
+        return
+    viewer.layers.selection.active = layer
+    layer.mode = "paint"
+    follower_of(viewer, LinkedPlanes).shows_value = True
+    show_message("Paint a region: its volume and HU are shown at the cursor.")
