@@ -8,7 +8,6 @@ from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
-import numba
 import numpy as np
 import pytest
 from colorize_cases import SIMPLE, draw_patient, likelihood
@@ -18,6 +17,7 @@ from tomochrome.colorization import colorize
 from tomochrome.colorization.scan import as_int16
 from tomochrome.errors import Cancelled, DeviceError, GeometryError, NotCTError, OptionError
 from tomochrome.runtime import Task, running
+from tomochrome.runtime.device import kernel_threads
 from tomochrome.tissue import Tissue
 from tomochrome.volume import Provenance, Volume, default_affine
 
@@ -123,16 +123,16 @@ def test_batches_and_threads_hardly_matter(network_bundle: Maker, drawn: Drawn) 
 def test_threads_are_honored_and_put_back(network_bundle: Maker, drawn: Drawn) -> None:
     import torch
 
-    before = numba.get_num_threads(), torch.get_num_threads()
+    before = kernel_threads(), torch.get_num_threads()
     seen = []
 
     def progress(done: int, total: int, stage: str) -> None:
-        seen.append((numba.get_num_threads(), torch.get_num_threads()))
+        seen.append((kernel_threads(), torch.get_num_threads()))
 
     with running(Task(progress)):
         colorize(drawn[0], network_bundle(), device="cpu", threads=1)
     assert seen[-1] == (1, 1)
-    assert (numba.get_num_threads(), torch.get_num_threads()) == before
+    assert (kernel_threads(), torch.get_num_threads()) == before
 
 
 def test_progress_grows_to_the_end(bundle: Path, drawn: Drawn) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import threading
@@ -9,13 +10,13 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import numba
 import numpy as np
 import pytest
 
 import tomochrome
 from tomochrome.errors import Cancelled
-from tomochrome.runtime import Task, kernels, running
+from tomochrome.runtime import Task, ThreadPool, kernels, running
+from tomochrome.runtime.device import compute_threads, kernel_threads
 from tomochrome.runtime.kernels import in_chunks, over_chunks, plain_numbers
 
 SOURCES = Path(tomochrome.__file__).parent
@@ -33,22 +34,14 @@ def double_rows(first: int, last: int, values: Any, out: Any) -> None:
         out[row] += 2 * values[row]
 
 
-@pytest.fixture
-def threads() -> Any:
-    before = numba.get_num_threads()
-    yield lambda count: numba.set_num_threads(min(count, before))
-    numba.set_num_threads(before)
-
-
 @pytest.mark.parametrize("count", [1, 2])
 @pytest.mark.parametrize("n", [0, 1, 200_003])
-def test_every_item_is_worked_on_once(n: int, count: int, threads: Any) -> None:
-    threads(count)
-    out = np.zeros(n, np.int64)
-    count_points(n, out)
+def test_every_item_is_worked_on_once(n: int, count: int) -> None:
+    out, doubled = np.zeros(n, np.int64), np.zeros(n)
+    with compute_threads(count):
+        count_points(n, out)
+        double_rows(np.arange(float(n)), doubled)
     assert (out == 1).all()
-    doubled = np.zeros(n)
-    double_rows(np.arange(float(n)), doubled)
     np.testing.assert_array_equal(doubled, 2 * np.arange(float(n)))
 
 
@@ -58,10 +51,10 @@ def test_the_compiled_function_keeps_its_name_and_options() -> None:
     assert not count_points.__wrapped__.targetoptions.get("fastmath")
 
 
-def test_as_many_threads_as_numba_may_use(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_as_many_threads_as_there_may_be(monkeypatch: pytest.MonkeyPatch) -> None:
     pieces: list[tuple[int, int]] = []
     monkeypatch.setattr(kernels, "kernel", lambda function, **_: function)
-    monkeypatch.setattr(numba, "get_num_threads", lambda: 3)
+    monkeypatch.setattr(kernels, "kernel_threads", lambda: 3)
 
     @in_chunks(jobs=lambda: 10, least=2)
     def note(first: int, last: int) -> None:
@@ -69,10 +62,25 @@ def test_as_many_threads_as_numba_may_use(monkeypatch: pytest.MonkeyPatch) -> No
 
     note()
     assert sorted(pieces) == [(0, 3), (3, 6), (6, 10)]
-    monkeypatch.setattr(numba, "get_num_threads", lambda: 1)
+    monkeypatch.setattr(kernels, "kernel_threads", kernel_threads)
     pieces.clear()
-    note()
+    with compute_threads(1), ThreadPool(1) as pool:
+        pool.submit(note).result()  # the limit is that of the thread that asked
     assert pieces == [(0, 10)]
+
+
+def test_kernels_leave_the_threads_of_openmp_alone() -> None:
+    """`numba.get_num_threads` made torch use all cores, whatever the environment said."""
+    code = (
+        "import torch, tomochrome.runtime.kernels as k\n"
+        "k.in_chunks(jobs=lambda: 9, least=1)(lambda first, last: None)()\n"
+        "print(torch.get_num_threads())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], check=True, capture_output=True, text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    assert done.stdout == "1\n"
 
 
 def test_few_items_are_not_shared() -> None:

@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
 from tomochrome.runtime import ThreadPool, check
+from tomochrome.runtime.device import kernel_threads
 
 _SLAB: Final = 6_000_000  # voxels blurred at a time
 _REACH: Final = 4.0  # radius of the kernel in standard deviations
@@ -36,13 +37,11 @@ def blur(voxels: NDArray[Any], sigma: ArrayLike) -> NDArray[np.float32]:
     Cancelled
         If the task was cancelled.
     """
-    import numba
-
     widths = np.broadcast_to(np.asarray(sigma, np.float64), 3)
     if not widths.any():
         return voxels.astype(np.float32, copy=False)
     result = np.empty(voxels.shape, np.float32)
-    threads = numba.get_num_threads()
+    threads = kernel_threads()
     depth, margin = len(voxels), int(_REACH * widths[0] + 0.5)
     share = min(_SLAB // int(np.prod(voxels.shape[1:])), -(-depth // threads))
     few = max(1, 2 * margin, share)

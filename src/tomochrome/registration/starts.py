@@ -9,7 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 from scipy import fft
@@ -18,6 +17,7 @@ from scipy.spatial.transform import Rotation
 from tomochrome.geometry.affine import apply
 from tomochrome.registration.levels import Level
 from tomochrome.runtime import ThreadPool, check
+from tomochrome.runtime.device import kernel_threads
 from tomochrome.runtime.kernels import kernel
 
 MIN_OVERLAP: Final = 0.02
@@ -201,7 +201,7 @@ def _exhaustive_search(fixed: Level, moving: Level, rotations: list[Matrix]) -> 
             results.append(_rotation_about(rotation, fixed.mass, shift))
         return results
 
-    with ThreadPool(numba.get_num_threads()) as pool:
+    with ThreadPool(kernel_threads()) as pool:
         results = pool.map(peaks, rotations, *zip(*rotated, strict=True))
         return [matrix for matrices in results for matrix in matrices]
 

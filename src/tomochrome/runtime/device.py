@@ -1,4 +1,4 @@
-"""Selection of the computing device, and limits on the CPU threads of numba and torch."""
+"""Selection of the computing device, and limits on the CPU threads of kernels and torch."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Literal
 
 from tomochrome.errors import DeviceError, OptionError
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
 DeviceName = Literal["auto", "cpu", "cuda", "mps"]
 DEVICE_NAMES: tuple[str, ...] = ("auto", "cpu", "cuda", "mps")
+_limit: ContextVar[int] = ContextVar("limit", default=sys.maxsize)  # threads of compiled kernels
 
 
 def choose_device(name: str = "auto") -> torch.device:
@@ -84,7 +86,7 @@ def free_memory() -> None:
 
 @contextmanager
 def compute_threads(threads: int | None = None) -> Iterator[int]:
-    """Limit numba, and torch if it is already imported, to ``threads``, and restore them on exit.
+    """Limit kernels, and torch if it is already imported, to ``threads``, until the block ends.
 
     Without ``threads``, torch's default is kept.
 
@@ -98,16 +100,25 @@ def compute_threads(threads: int | None = None) -> Iterator[int]:
     OptionError
         If ``threads`` is less than 1.
     """
-    import numba
-
     count = thread_count(threads)
-    before = numba.get_num_threads()
-    numba.set_num_threads(min(count, numba.config.NUMBA_NUM_THREADS))
+    before = _limit.get()
+    _limit.set(count)
     try:
         with torch_threads(None if threads is None else count):
             yield count
     finally:
-        numba.set_num_threads(before)
+        _limit.set(before)
+
+
+def kernel_threads() -> int:
+    """Return the number of threads of compiled kernels, as `compute_threads` limits it.
+
+    `numba.get_num_threads` would start Numba's own threads, which nothing here uses, and make
+    OpenMP, and torch with it, use as many, whatever ``OMP_NUM_THREADS`` says.
+    """
+    from numba import config
+
+    return min(_limit.get(), int(config.NUMBA_NUM_THREADS))
 
 
 @contextmanager

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ctphantom.compiling import kernel as kernel
-from tomochrome.runtime.device import thread_count
+from tomochrome.runtime.device import kernel_threads, thread_count
 from tomochrome.runtime.task import ThreadPool, check
 
 
@@ -97,7 +97,7 @@ def in_chunks(
     -------
     Callable
         Called as ``function(*arguments)``, or ``function(n, *arguments)`` without ``jobs``. It
-        calls `check` first and uses as many threads as Numba is set to (`numba.set_num_threads`).
+        calls `check` first and uses as many threads as `kernel_threads` says.
         ``__wrapped__`` is the compiled function.
     """
     if function is None:
@@ -107,13 +107,11 @@ def in_chunks(
 
     @functools.wraps(compiled, updated=())
     def run(*arguments: Any) -> None:
-        from numba import get_num_threads
-
         check()
         n, given = (jobs(*arguments), arguments) if jobs else (arguments[0], arguments[1:])
         over_chunks(
             lambda start, stop: compiled(start, stop, *given),
-            n, threads=get_num_threads(), least=least,
+            n, threads=kernel_threads(), least=least,
         )  # fmt: skip
 
     return run

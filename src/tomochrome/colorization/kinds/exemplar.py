@@ -10,7 +10,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import ClassVar, Final
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
@@ -24,6 +23,7 @@ from tomochrome.colorization.tables import color_codes, color_table
 from tomochrome.errors import ModelError
 from tomochrome.notices import Notice
 from tomochrome.runtime import ThreadPool, check, report
+from tomochrome.runtime.device import kernel_threads
 from tomochrome.tissue import N_TISSUES, Tissue
 
 _MAX_SD = 2.5  # a tissue's HU are clipped at this many standard deviations from the mean
@@ -108,7 +108,7 @@ class Exemplar:
                 code[z][inside] = color_codes(transfer.ab(mixture, denoised(scan.hu[z])[inside]))
             confidence[z][inside] = np.rint(confidence[z][inside] * transfer.trust[mixture])
 
-        with ThreadPool(numba.get_num_threads()) as pool:
+        with ThreadPool(kernel_threads()) as pool:
             for done, _ in enumerate(pool.map(paint, range(total)), 1):
                 report(done, total, "coloring")
         return Colors(code, confidence)
