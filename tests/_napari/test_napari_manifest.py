@@ -59,6 +59,7 @@ def test_the_panels_are_in_their_menus_and_under_plugins(manifest):
     measuring = manifest.contributions.menus["napari/layers/measure"]
     assert [item.command.partition(".")[2] for item in measuring] == [
         "measure",
+        "measure_labels",
         "save_measurements",
         "open_measurements",
     ]

@@ -277,7 +277,20 @@ class LabelStatistics:
 
 
 def describe_label(values: Mapping[str, float], unit: str = "HU") -> str:
-    """Return the statistics of a label as a line, such as "12.3 mL, mean 45 HU, sd 12"."""
+    """Return the statistics of a label as a line, such as "12.3 mL, mean 45 HU, sd 12".
+
+    Parameters
+    ----------
+    values
+        As `LabelStatistics` or `mask_statistics` return them.
+    unit
+        Unit of the volume's values.
+
+    Returns
+    -------
+    str
+        One line.
+    """
     hu = " HU" if unit == "HU" else ""
     ml = values["volume_ml"]
     text = f"{ml:.{2 if ml < 1 else 1}f} mL, mean {values['mean']:.0f}{hu}, sd {values['sd']:.0f}"
