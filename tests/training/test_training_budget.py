@@ -4,7 +4,7 @@ import pytest
 
 from tomochrome.errors import OptionError
 from tomochrome.runtime import Task, running
-from tomochrome.training.budget import Budget
+from tomochrome.training.trainer import Budget
 
 
 @pytest.mark.parametrize(("seconds", "share"), [(0, 0.0), (30, 0.25), (120, 1.0), (500, 1.0)])

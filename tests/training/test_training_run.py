@@ -258,8 +258,7 @@ def test_exported_weights_predict_as_the_checkpoint_does(run, pool, tmp_path):
     from tomochrome.training import load_config
     from tomochrome.training.export import load_mean, write_bundle
     from tomochrome.training.task_interface import Bundle, Evidence, half_precision
-    from tomochrome.training.tasks.tissue_task import Tissues
-    from tomochrome.training.tissue_card import reading
+    from tomochrome.training.tasks.tissue_task import Tissues, reading
 
     task = Tissues(load_config(TINY), pool)
     net = load_mean(run / "checkpoint.pt", task)

@@ -44,9 +44,7 @@ def pool(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def few_pairs(monkeypatch):
-    monkeypatch.setattr(
-        "tomochrome.training.tasks.symnet_task.PAIRS", 2
-    )  # measured on, of each kind
+    monkeypatch.setattr("tomochrome.training.symnet_score.PAIRS", 2)  # measured on, of each kind
 
 
 @pytest.fixture(scope="module")

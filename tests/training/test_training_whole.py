@@ -57,9 +57,7 @@ def test_every_shipped_configuration_is_trained_below():
 @pytest.mark.parametrize("real", [False, True], ids=["phantoms", "data"])
 @pytest.mark.parametrize("name", shipped())
 def test_training_writes_a_card(name, real, data, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(
-        "tomochrome.training.tasks.symnet_task.PAIRS", 2
-    )  # measured on, of each kind
+    monkeypatch.setattr("tomochrome.training.symnet_score.PAIRS", 2)  # measured on, of each kind
     for slices in ("WEIGHT", "CALIBRATION", "HISTOGRAM"):
         monkeypatch.setattr(f"tomochrome.training.tasks.tissue_task.{slices}_SLICES", 16)
     for slices in ("WEIGHT", "HELD_OUT"):

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch.nn import functional
 
 from tomochrome.colorization.color_heads import ColorHead, TableHead
@@ -15,6 +16,8 @@ from tomochrome.training.precision import arranged, mixed_precision
 from tomochrome.training.task_interface import Samples
 
 _BATCH = 8
+_VOXELS = 2000  # of each image
+_LOG_TEMPERATURES = np.linspace(np.log(0.4), np.log(4.0), 60)
 
 
 @dataclass(frozen=True)
@@ -104,7 +107,6 @@ def collect(
     images: torch.Tensor,
     names: torch.Tensor,
     rng: np.random.Generator,
-    per_image: int = 2000,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Return logits (n, classes) and labels (n,) of random voxels inside the body."""
     with torch.inference_mode(), mixed_precision(images.device):
@@ -114,15 +116,25 @@ def collect(
         inside = torch.nonzero(names[k] > 0)
         if not len(inside):
             continue
-        chosen = inside[torch.from_numpy(rng.integers(len(inside), size=per_image))]
+        chosen = inside[torch.from_numpy(rng.integers(len(inside), size=_VOXELS))]
         rows.append(logits[k][chosen.unbind(1)])
         truths.append(names[k][chosen.unbind(1)])
     return torch.cat(rows), torch.cat(truths)
 
 
-def fit_temperature(logits: torch.Tensor, truths: torch.Tensor) -> float:
-    """Return the temperature with the lowest negative log-likelihood (Guo et al., ICML 2017)."""
-    grid = np.exp(np.linspace(np.log(0.4), np.log(4.0), 60))
+def fit_temperature(
+    logits: torch.Tensor, truths: torch.Tensor, logs: NDArray[np.float64] = _LOG_TEMPERATURES
+) -> float:
+    """Return the temperature with the lowest negative log-likelihood (Guo et al., ICML 2017).
+
+    Parameters
+    ----------
+    logits, truths
+        Logits (n, classes) and labels (n,).
+    logs
+        Logarithms of the temperatures to try.
+    """
+    grid = np.exp(logs)
     losses = [float(functional.cross_entropy(logits / float(t), truths)) for t in grid]
     return float(grid[int(np.argmin(losses))])
 

@@ -38,6 +38,13 @@ Sample = tuple[NDArray[np.float32], NDArray[np.float32]]
 class ColorSamples(RandomSamples):
     """An endless data set of samples.
 
+    Parameters
+    ----------
+    seed
+        Seed of the samples.
+    levels
+        Grey levels that luminances are quantized to; None for no quantization.
+
     Attributes
     ----------
     region
@@ -46,6 +53,14 @@ class ColorSamples(RandomSamples):
     """
 
     region = "unknown"
+
+    def __init__(self, seed: int, levels: NDArray[np.float32] | None = None) -> None:
+        super().__init__(seed)
+        self.levels = levels
+
+    def quantized(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return luminances as they are, or quantized to the grey levels."""
+        return images if self.levels is None else quantize(images, self.levels)
 
 
 class PaletteSamples(ColorSamples):
@@ -60,8 +75,8 @@ class PaletteSamples(ColorSamples):
     """
 
     def __init__(self, slices: TissueSamples, levels: NDArray[np.float32] | None = None) -> None:
-        super().__init__(slices.seed)
-        self.slices, self.levels = slices, levels
+        super().__init__(slices.seed, levels)
+        self.slices = slices
         self.ab = palette("natural").ab.astype(np.float32)
 
     def draw(self) -> Sample:
@@ -72,7 +87,7 @@ class PaletteSamples(ColorSamples):
         truth = np.empty((3, *names.shape), np.float32)
         truth[:2] = self.ab[names].transpose(2, 0, 1)
         truth[2] = np.where(names > 0, BODY, AROUND)
-        return (images if self.levels is None else quantize(images, self.levels)), truth
+        return self.quantized(images), truth
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,9 +149,8 @@ class ScanSamples(ColorSamples):
         levels: NDArray[np.float32] | None = None,
         augment: bool = True,
     ) -> None:
-        super().__init__(seed)
-        self.scans, self.spec, self.shape = scans, spec, shape
-        self.levels, self.augment = levels, augment
+        super().__init__(seed, levels)
+        self.scans, self.spec, self.shape, self.augment = scans, spec, shape, augment
 
     def scan(self) -> ColoredScan:
         """Draw a scan."""
@@ -157,9 +171,8 @@ class ScanSamples(ColorSamples):
             hu = {k: plane * rng.normal(1, 0.01) + noise for k, plane in hu.items()}
         low, slope = (part[:, None, None] for part in window_ramps(self.spec))
         images = np.clip((np.stack([hu[k] for k in planes]) - low) * slope, 0, 1)
-        images = images.astype(np.float32)
         truth = frame.truth(scan.ab[z], scan.kind[z])
-        return (images if self.levels is None else quantize(images, self.levels)), truth
+        return self.quantized(images.astype(np.float32)), truth
 
 
 class PairSamples(ScanSamples):
@@ -247,9 +260,9 @@ class SectionSamples(ColorSamples):
         levels: NDArray[np.float32] | None = None,
         augment: bool = True,
     ) -> None:
-        super().__init__(seed)
-        self.channels, self.body_pixels, self.shape = channels, body_pixels, shape
-        self.levels, self.augment = levels, augment
+        super().__init__(seed, levels)
+        self.channels, self.body_pixels = channels, body_pixels
+        self.shape, self.augment = shape, augment
         self.lab = [srgb_to_lab(section.rgb).astype(np.float16) for section in sections]
         self.tissue = [section.tissue for section in sections]
 
@@ -275,9 +288,7 @@ class SectionSamples(ColorSamples):
         if self.augment:
             light = rng.uniform(0.88, 1.12) * np.clip(light, 0, 1) ** np.exp(rng.normal(0, 0.08))
             light = light + rng.normal(0, rng.uniform(0, 0.015), light.shape)
-        images = np.clip(light, 0, 1).astype(np.float32)
-        if self.levels is not None:
-            images = quantize(images, self.levels)
+        images = self.quantized(np.clip(light, 0, 1).astype(np.float32))
         return np.repeat(images[None], self.channels, axis=0), truth
 
 

@@ -1,16 +1,26 @@
-"""The folder of a training run: its checkpoint and its log."""
+"""The folder of a training run: its checkpoint, its log, and files of arrays."""
 
 from __future__ import annotations
 
 import csv
 import os
+import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from io import BytesIO
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
-from tomochrome.errors import Cancelled, OptionError, OutputError, TomochromeError
+import numpy as np
+
+from tomochrome.errors import (
+    Cancelled,
+    InputError,
+    OptionError,
+    OutputError,
+    TomochromeError,
+)
 from tomochrome.runtime import write_whole
 
 CHECKPOINT = "checkpoint.pt"
@@ -99,6 +109,22 @@ def write_bytes(path: Path, write: Callable[[BytesIO], object], *, force: bool =
     write(buffer)
     with write_whole(path, force=force) as temporary:
         temporary.write_bytes(buffer.getbuffer())
+
+
+@contextmanager
+def read_arrays(path: Path, what: str) -> Iterator[Mapping[str, Any]]:
+    """Open an ``.npz`` file; an error while it is read says that it is not ``what``.
+
+    Raises
+    ------
+    InputError
+        If it cannot be read, or lacks an array.
+    """
+    try:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as data:
+            yield data
+    except (OSError, EOFError, KeyError, TypeError, ValueError, BadZipFile, zlib.error) as error:
+        raise InputError(f"'{path}' cannot be read as {what}") from error
 
 
 def save_checkpoint(path: Path, data: Mapping[str, Any]) -> None:

@@ -9,20 +9,19 @@ import json
 import multiprocessing as mp
 import os
 import signal
+import sys
 import time
-import zlib
 from collections.abc import Iterator
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 
 from tomochrome.errors import InputError, TomochromeError
 from tomochrome.runtime import check, report
 from tomochrome.training.config import PhantomPlan
-from tomochrome.training.folder import make_folder, write_bytes
+from tomochrome.training.folder import make_folder, read_arrays, write_bytes
 from tomochrome.training.patients import TrainingPatient
 
 HELD_OUT = 1_000_000
@@ -78,15 +77,10 @@ def load(path: Path) -> TrainingPatient:
     InputError
         If the file cannot be read, or is not a pool file.
     """
-    try:
-        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as data:
-            header = json.loads(str(data["header"]))
-            z, y, x = header["spacing"]
-            return TrainingPatient(path.stem, data["structures"], (z, y, x))
-    except (OSError, EOFError, KeyError, TypeError, ValueError, BadZipFile, zlib.error) as error:
-        raise InputError(
-            f"'{path}' cannot be read as a phantom of the pool; delete it to generate it again"
-        ) from error
+    with read_arrays(path, "a phantom of the pool; delete it to generate it again") as data:
+        header = json.loads(str(data["header"]))
+        z, y, x = header["spacing"]
+        return TrainingPatient(path.stem, data["structures"], (z, y, x))
 
 
 class Pool:
@@ -174,9 +168,8 @@ def _work(
 ) -> None:
     """Generate phantoms in a child process, and send errors to the parent."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C
-    signal.signal(
-        signal.SIGTERM, _exit
-    )  # sent by `PhantomGenerator.stop`; removes the incomplete file
+    # sent by `PhantomGenerator.stop`; the exception removes the incomplete file
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     os.environ["NUMBA_NUM_THREADS"] = "1"
     parent = mp.parent_process()
     try:
@@ -195,11 +188,6 @@ def sendable(error: Exception, work: str) -> Exception:
     if isinstance(error, TomochromeError | OSError | MemoryError):
         return error
     return RuntimeError(f"{type(error).__name__} while {work}: {error}")
-
-
-def _exit(*_: object) -> None:
-    """Exit by an exception, so that an incomplete file is cleaned up."""
-    raise SystemExit(0)
 
 
 class PhantomGenerator:

@@ -10,11 +10,9 @@ from __future__ import annotations
 
 import json
 import os
-import zlib
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, Literal
-from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,7 +24,7 @@ from tomochrome.errors import InputError
 from tomochrome.notices import Notice
 from tomochrome.registration.pairwise import register
 from tomochrome.runtime import check, report, write_whole
-from tomochrome.training.folder import make_folder
+from tomochrome.training.folder import make_folder, read_arrays
 from tomochrome.training.visible_human import (
     CT_MM,
     find_sections,
@@ -219,12 +217,9 @@ def read_pair(path: Path) -> SectionPair:
     InputError
         If it cannot be read or is not a pair file.
     """
-    try:
-        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as data:
-            z, y, x = map(float, data["spacing"])
-            pair = SectionPair(data["hu"], data["rgb"], data["tissue"], (z, y, x))
-    except (OSError, EOFError, KeyError, TypeError, ValueError, BadZipFile, zlib.error) as error:
-        raise InputError(f"'{path}' cannot be read as a pair of CT and photographs") from error
+    with read_arrays(path, "a pair of CT and photographs") as data:
+        z, y, x = map(float, data["spacing"])
+        pair = SectionPair(data["hu"], data["rgb"], data["tissue"], (z, y, x))
     shape = pair.hu.shape
     if len(shape) != 3 or pair.rgb.shape != (*shape, 3) or pair.tissue.shape != shape:
         raise InputError(

@@ -81,15 +81,12 @@ class Placement:
         Voxel (z, y, x) of the section's pixel (0, 0), in mm along the axes of the volume.
     axes
         (3, 2): change of that position per mm along rows and columns of the section.
-    information
-        Mutual information of section and CT.
     outline_mm
         Mean distance in mm between the outlines of the body in section and CT.
     """
 
     origin: NDArray[np.float64]
     axes: NDArray[np.float64]
-    information: float
     outline_mm: float
 
 
@@ -216,7 +213,7 @@ def place_sections(sections: Sequence[Section], scan: Volume) -> list[Placement]
     places = []
     for k, one in enumerate(search):
         best = parameters(k, shared, moves[k])
-        places.append(Placement(*one.plane(best), -one.cost(best), one.outline_mm(best, body)))
+        places.append(Placement(*one.plane(best), one.outline_mm(best, body)))
     return places
 
 

@@ -25,6 +25,10 @@ from tomochrome.training.pairs import PairSamples, Sample
 CT = "ct/abdomen_3mm.nii.gz"
 BRAINS = ("registration/brain_a.nii.gz", "registration/brain_b.nii.gz")
 MEANS_MM = (6.0, 9.0, 12.0)
+SHRINK_BY = 2
+"""Downsampling factor from the working grid to the shipped network's input."""
+PAIRS = 24  # of each kind
+_SEEDS = 2  # deformations of the CT to average over
 _BODY_HU = -300.0
 _NOISE_HU = 15.0
 
@@ -33,9 +37,6 @@ def measure_symnet(
     net: SymNet,
     held_out: PairSamples,
     data: Path | None = None,
-    *,
-    shrink_by: int = 2,
-    count: int = 24,
 ) -> dict[str, Any]:
     """Evaluate a network on held-out pairs.
 
@@ -47,10 +48,6 @@ def measure_symnet(
         Samples of held-out phantoms.
     data
         Folder with `CT` and `BRAINS`; missing files are skipped.
-    shrink_by
-        Downsampling factor from the pair's grid to the network's.
-    count
-        Pairs of each kind.
 
     Returns
     -------
@@ -62,7 +59,7 @@ def measure_symnet(
         if kind == "phantom" and not len(held_out.pool):
             continue
         lengths = []
-        for _ in range(count):
+        for _ in range(PAIRS):
             check()
             lengths.append(_lengths(net, held_out.draw_kind(kind)))
         after, before = np.sum(lengths, axis=0)
@@ -71,12 +68,12 @@ def measure_symnet(
     if data is not None and (data / CT).is_file():
         for mean_mm in MEANS_MM:
             check()
-            share = removed_on_ct(net, data / CT, mean_mm, shrink_by=shrink_by)
+            share = removed_on_ct(net, data / CT, mean_mm)
             removed[f"abdomen_ct_warped_by_{mean_mm:g}_mm"] = round(share, 3)
     if data is not None and all((data / name).is_file() for name in BRAINS):
         check()
         first, second = (data / name for name in BRAINS)
-        scores["ncc_of_two_brains_by_the_network_alone"] = brains(net, first, second, shrink_by)
+        scores["ncc_of_two_brains_by_the_network_alone"] = brains(net, first, second)
     return scores
 
 
@@ -93,9 +90,7 @@ def _lengths(net: SymNet, sample: Sample) -> tuple[float, float]:
     return after, before
 
 
-def removed_on_ct(
-    net: SymNet, scan: Path, mean_mm: float, *, shrink_by: int = 2, seeds: int = 2
-) -> float:
+def removed_on_ct(net: SymNet, scan: Path, mean_mm: float) -> float:
     """Return the share of known deformations of a real CT that the network alone removes.
 
     Parameters
@@ -106,21 +101,17 @@ def removed_on_ct(
         A CT, which is warped and given noise to make the moving image.
     mean_mm
         Mean length of the deformations in the body in mm.
-    shrink_by
-        Downsampling factor from the pair's grid to the network's.
-    seeds
-        Number of deformations to average over.
     """
     volume = read(scan)
     body = np.asarray(volume.voxels) > _BODY_HU
     after = before = 0.0
-    for seed in range(seeds):
+    for seed in range(_SEEDS):
         truth = random_diffeomorphism(
             volume.shape, volume.spacing, mean_mm=mean_mm, seed=seed, body=body
         )
         moving = deform(volume, truth, noise=_NOISE_HU, seed=seed)
         scans = checked_pair(volume, moving)
-        alignment = align(make_pair(*scans), net, iterations=0, shrink_by=shrink_by)
+        alignment = align(make_pair(*scans), net, iterations=0, shrink_by=SHRINK_BY)
         identity = torch.zeros_like(truth.forward)
         left = errors_mm(alignment.fields.forward, truth.forward, volume.spacing)
         after += float(left[body].mean())
@@ -128,10 +119,10 @@ def removed_on_ct(
     return 1.0 - after / before
 
 
-def brains(net: SymNet, first: Path, second: Path, shrink_by: int = 2) -> dict[str, float]:
+def brains(net: SymNet, first: Path, second: Path) -> dict[str, float]:
     """Return the correlation of two images on one grid before and after the network alone."""
     pair = make_pair(*checked_pair(read(first), read(second)))
-    alignment = align(pair, net, iterations=0, shrink_by=shrink_by)
+    alignment = align(pair, net, iterations=0, shrink_by=SHRINK_BY)
     moved = warp(pair.moving, alignment.fields.forward)
     return {
         name: round(float(np.corrcoef(pair.fixed.ravel(), image.ravel())[0, 1]), 4)

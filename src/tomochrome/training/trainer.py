@@ -8,6 +8,7 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from copy import deepcopy
+from dataclasses import dataclass
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -15,10 +16,9 @@ from typing import Any
 import torch
 from torch.optim.swa_utils import AveragedModel
 
-from tomochrome.errors import InputError, TomochromeError
-from tomochrome.runtime import check, choose_device, quietly
+from tomochrome.errors import InputError, OptionError, TomochromeError
+from tomochrome.runtime import check, choose_device, quietly, report
 from tomochrome.training.batches import Batches
-from tomochrome.training.budget import Budget
 from tomochrome.training.config import TrainingConfig
 from tomochrome.training.folder import (
     CHECKPOINT,
@@ -40,6 +40,49 @@ _LOG_EVERY = 20
 _CHECKPOINT_SECONDS = 120.0
 _LEAST_RATE = 0.005
 _WARM_AGAIN = 0.02
+
+
+@dataclass(frozen=True)
+class Budget:
+    """A wall-clock budget in minutes, or a number of optimizer steps.
+
+    Parameters
+    ----------
+    minutes
+        Wall-clock time, including that before a run was resumed.
+    steps
+        Optimizer steps; if given, ``minutes`` is ignored.
+
+    Raises
+    ------
+    OptionError
+        If ``steps`` is below 1.
+    """
+
+    minutes: float
+    steps: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.steps is not None and self.steps < 1:
+            raise OptionError(f"a training needs at least 1 step, not {self.steps}")
+
+    def part(self, share: float) -> Budget:
+        """Return a share of this budget."""
+        steps = None if self.steps is None else max(1, round(self.steps * share))
+        return Budget(self.minutes * share, steps)
+
+    def share(self, step: int, seconds: float) -> float:
+        """Return the share of the budget, from 0 to 1, that these steps or seconds have used."""
+        if self.steps is not None:
+            return min(1.0, step / self.steps)
+        return min(1.0, seconds / (60.0 * self.minutes))
+
+    def report(self, step: int, seconds: float, stage: str) -> None:
+        """Report progress in steps or in seconds."""
+        if self.steps is not None:
+            report(step, self.steps, stage)
+        else:
+            report(int(seconds), int(60 * self.minutes), stage)
 
 
 def train(

@@ -9,8 +9,9 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from tomochrome.evaluate.calibration import reliability, reliability_table
+from tomochrome.evaluate.calibration import reliability_table
 from tomochrome.restoration.defects import KINDS
+from tomochrome.training.calibrate import fit_temperature, reliability_of
 from tomochrome.training.precision import mixed_precision
 from tomochrome.training.task_interface import Bundle, Evidence, half_precision, register
 from tomochrome.training.tasks.restoration_task import (
@@ -44,10 +45,8 @@ class Finder(RestorationTask):
         loss = functional.cross_entropy(logits, code) + 0.3 * (1 - dice[occurs].mean())
         with torch.no_grad():
             guess = logits.argmax(1)
-            both = ((guess > 0) & (code > 0)).sum()
-            hard = 2 * both / ((guess > 0).sum() + (code > 0).sum()).clamp(min=1)
             right = (guess == code).float().mean()
-        return loss, {"dice": float(hard), "right": float(right)}
+        return loss, {"dice": _dice(guess, code), "right": float(right)}
 
     def bundles(self, net: torch.nn.Module, evidence: Evidence) -> list[Bundle]:
         """Return the network, calibrated on patients that were not learned from."""
@@ -62,7 +61,7 @@ class Finder(RestorationTask):
             "task": "finding of defects of a CT",
             "network": dict(self.config.network),
             "temperature": round(temperature, 4),
-            "networkdata_format": data_format(net, len(KINDS) + 1),
+            "network_data_format": data_format(net, len(KINDS) + 1),
         }
         words = {"reliability": table}
         return [Bundle(self.config.name, half_precision(net.state_dict()), metadata, words)]
@@ -82,19 +81,18 @@ def _calibrated(
         logits.append(out.flatten(1).T[::16])
         codes.append(torch.from_numpy(code.ravel()[::16].copy()))
     every, truth = torch.cat(logits), torch.cat(codes)
-    grid = np.exp(np.linspace(-1, 1.2, 45))
-    losses = [float(functional.cross_entropy(every / t, truth)) for t in grid]
-    temperature = float(grid[int(np.argmin(losses))])
+    temperature = fit_temperature(every, truth, np.linspace(-1, 1.2, 45))
     confidence, guess = (every / temperature).softmax(1).max(1)
-    level = (255 * confidence).round().long()
-    right = torch.bincount(level[guess == truth], minlength=256)
-    after = reliability(torch.bincount(level, minlength=256).numpy(), right.numpy())
-    assert after is not None
-    both = ((guess > 0) & (truth > 0)).sum()
-    dice = float(2 * both / ((guess > 0).sum() + (truth > 0).sum()).clamp(min=1))
+    after = reliability_of(confidence, guess == truth)
     scores = {
-        "held_out_dice": round(dice, 4),
+        "held_out_dice": round(_dice(guess, truth), 4),
         "held_out_voxels_right": round(float((guess == truth).float().mean()), 4),
         "expected_calibration_error": round(after.error, 4),
     }
     return temperature, scores, reliability_table(after)
+
+
+def _dice(guess: torch.Tensor, truth: torch.Tensor) -> float:
+    """Return the Dice of the voxels with any defect."""
+    both = ((guess > 0) & (truth > 0)).sum()
+    return float(2 * both / ((guess > 0).sum() + (truth > 0).sum()).clamp(min=1))

@@ -272,7 +272,7 @@ class Filler(RestorationTask):
             "description": self.description,
             "task": "filling of defects of a CT",
             "network": dict(self.config.network),
-            "networkdata_format": data_format(net, 1),
+            "network_data_format": data_format(net, 1),
         }
         stored = eight_bit if isinstance(net, TranslationVAE) else half_precision
         return [Bundle(self.config.name, stored(net.state_dict()), metadata)]

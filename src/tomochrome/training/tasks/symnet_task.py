@@ -17,7 +17,7 @@ from tomochrome.training.config import RULES, Decay, PhantomPlan, TrainingConfig
 from tomochrome.training.pairs import REAL, PairSamples, Sample, read_real
 from tomochrome.training.pool import Pool
 from tomochrome.training.precision import mixed_precision
-from tomochrome.training.symnet_score import measure_symnet
+from tomochrome.training.symnet_score import SHRINK_BY, measure_symnet
 from tomochrome.training.task_interface import (
     Bundle,
     Evidence,
@@ -28,10 +28,6 @@ from tomochrome.training.task_interface import (
 )
 
 INTENDED_USE = "Not for diagnosis: a registration is a guess; look at it, and at its measures."
-SHRINK_BY = 2
-"""Downsampling factor from the working grid to the shipped network's input."""
-PAIRS = 24
-"""Number of held-out pairs of each kind for the evaluation."""
 
 
 class Opening(BaseModel):
@@ -209,7 +205,7 @@ class SymNetTask(Task[SymNetConfig]):
         """Return the network with its scores on held-out pairs."""
         assert isinstance(net, SymNet) and evidence.held_out is not None
         held_out = self.samples(len(self.stages) - 1, evidence.held_out, 77_000_001)
-        scores = measure_symnet(net, held_out, self.data, shrink_by=SHRINK_BY, count=PAIRS)
+        scores = measure_symnet(net, held_out, self.data)
         name = self.config.name
         metadata = {
             "kind": self.kind,

@@ -49,7 +49,6 @@ from tomochrome.training.task_interface import (
     image_format,
     register,
 )
-from tomochrome.training.tissue_card import curve_metadata, emphasis, reading, title
 from tomochrome.training.tissue_loss import TissueLoss
 
 LABELLED = (("ct/abdomen_3mm.nii.gz", "ct/abdomen_3mm_labels.nii.gz"),)
@@ -63,6 +62,12 @@ BLOCK_SHARE = 0.25
 WEIGHT_SLICES, CALIBRATION_SLICES, HISTOGRAM_SLICES = 48, 96, 400
 """Slices drawn for the class weights, the temperature and the HU histograms."""
 
+_TITLES = {
+    "tissue": "Tissue network, 2.5D",
+    "tissue-7-slices": "Tissue network, 2.5D, 7 slices",
+    "tissue-3d-unet": "Tissue network, 3D U-Net",
+    "tissue-3d-segresnet": "Tissue network, 3D SegResNet",
+}
 _LEAST_COARSE: Final = 3
 """Minimum size of a block at the network's lowest resolution: for a depth of 2, oneDNN's weight
 gradients of bfloat16 3D convolutions read uninitialized memory (torch 2.13), and become NaN."""
@@ -405,7 +410,7 @@ class Tissues(Task[TissueConfig]):
             "scores": scores,
             "classes": list(TISSUE_NAMES),
             "hu_edges": HU_EDGES,
-            "title": title(name),
+            "title": _TITLES.get(name, f"Tissue network ({name})"),
             "description": self.description,
             "task": "naming the tissue of each voxel of a CT, from which its color follows",
             "network": dict(network),
@@ -433,3 +438,50 @@ def real_patients(data: Path | None, *, optional: bool = False) -> list[Training
         names = ", ".join(ct for ct, _ in LABELLED)
         raise InputError(f"the data folder '{data}' has none of the scans to train on ({names})")
     return [read_labelled(ct, labels) for ct, labels in files]
+
+
+def reading(spec: InputSpec) -> dict[str, str]:
+    """Return the card's description of the network's input."""
+    pixels = f"pixels of {spec.pixel_mm:g} mm"
+    if spec.block is None:
+        *near, last = (f"{c.offset_mm:g}" for c in spec.channels if c.offset_mm > 0)
+        neighbours = (
+            f"its neighbours {', '.join(near)} and {last} mm above and below through the "
+            "soft-tissue window"
+        )
+        return {
+            "unit": "slice",
+            "dimensions": "2.5D",
+            "reads": "the slice through a lung, soft-tissue, bone and narrow window, and "
+            f"{neighbours}, on {pixels}",
+        }
+    return {
+        "unit": "block",
+        "dimensions": "3D",
+        "shape": " x ".join(map(str, spec.block)),
+        "reads": "its voxels through a lung, soft-tissue, bone and narrow window, in slices "
+        f"{spec.slice_mm:g} mm apart on {pixels}; blocks overlap by {spec.overlap:.0%} of their "
+        "size, and where they do the mean is taken",
+    }
+
+
+def emphasis(weights: Mapping[str, float]) -> str:
+    """Return the card's sentence on the weights of single structures; empty without any."""
+    if not weights:
+        return ""
+    parts = [f"{name.lower().replace('_', ' ')} {weight:g}" for name, weight in weights.items()]
+    return f" Voxels of some structures count more: {', '.join(parts)}."
+
+
+def curve_metadata(scores: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the metadata of the lookup table; ``scores`` are by bundle name."""
+    return {
+        "kind": "transfer-function",
+        "intended_use": NOT_FOR_DIAGNOSIS,
+        "scores": dict(scores.get("transfer-function", {})),
+        "classes": list(TISSUE_NAMES),
+        "hu_edges": HU_EDGES,
+        "title": "Transfer function (no network)",
+        "description": "the best curve from HU to color, no network: the baseline and fallback",
+        "task": "color by Hounsfield unit alone",
+    }
