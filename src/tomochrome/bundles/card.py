@@ -123,6 +123,13 @@ class ModelCard:
         }
 
 
+def in_words(value: Any) -> str:
+    """Return the name of a score, a score, or a mapping of scores as text."""
+    if isinstance(value, Mapping):
+        return ", ".join(f"{in_words(name)} {in_words(part)}" for name, part in value.items())
+    return str(value).replace("_", " ")
+
+
 def weights_folder() -> Path:
     """Return the folder of the shipped bundles: inside an installed package, or beside ``src``."""
     installed = _PACKAGE / "weights"

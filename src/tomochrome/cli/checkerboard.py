@@ -108,8 +108,7 @@ def run(args: argparse.Namespace, session: Session) -> Outcome:
         result = render(view(args.mode, pair, settings))
     with clock.stage("write"):
         write(result, args.output, force=args.force)
-    for warning in (*pair.warnings, *first.provenance.warnings, *second.provenance.warnings):
-        session.warn(warning)
+    session.warn(*pair.warnings, *first.provenance.warnings, *second.provenance.warnings)
     data = {
         "inputs": [str(args.a), str(args.b)],
         "output": args.output,

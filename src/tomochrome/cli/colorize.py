@@ -24,11 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         parser, f"output; the extension gives the format: {extensions_help(color=True)}"
     )
     options.add_reading(parser)
-    parser.add_argument(
-        "--as-hu",
-        action="store_true",
-        help="treat values of an unknown unit as Hounsfield units",
-    )
+    options.add_as_hu(parser)
     options.add_model(parser, or_saved=True)
     options.add_reference(parser)
     options.add_hints(parser)
@@ -100,8 +96,7 @@ def run(args: argparse.Namespace, session: Session) -> Outcome:
     report = file_coloring.colorize_file(
         source, outputs, request, hints=hints, reference=reference, compare=args.compare
     )
-    for warning in report.warnings:
-        session.warn(warning)
+    session.warn(*report.warnings)
     text = (
         f"{report.output}\n"
         f"  {size(report.shape)}, window "

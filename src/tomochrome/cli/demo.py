@@ -67,8 +67,7 @@ def run(args: argparse.Namespace, session: Session) -> Outcome:
         write_dicom(patient, series, force=args.force)
         prepared = time.perf_counter() - started
         report = file_coloring.colorize_file(Source(series), outputs, request)
-    for warning in report.warnings:
-        session.warn(warning)
+    session.warn(*report.warnings)
     files = {
         "series": str(series),
         "color": outputs.color,

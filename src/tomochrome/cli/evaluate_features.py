@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from tomochrome.bundles import REGISTRATION, find_card
 from tomochrome.cli import options
-from tomochrome.cli.files import as_json, check_inputs, read_landmarks
+from tomochrome.cli.files import as_json, check_inputs, given, read_landmarks, read_or_none
 from tomochrome.cli.session import Outcome, Session
 from tomochrome.errors import OptionError
 from tomochrome.io import read
-from tomochrome.runtime import check_writable, write_whole
-from tomochrome.volume import Volume
+from tomochrome.runtime import check_writable, write_text
 
 _COLUMNS = {
     "method": "", "seconds": "s", "ncc": "NCC", "dice_mean": "Dice", "tre_mm": "TRE mm",
@@ -69,7 +67,7 @@ def run(args: argparse.Namespace, session: Session) -> Outcome:
     """Compare the backbones after checking the input."""
     if (args.synthetic is None) == (args.moving is None):
         raise OptionError("give two volumes, FIXED and MOVING, or --synthetic VOLUME")
-    check_inputs([path for name in _FILES if (path := getattr(args, name)) is not None])
+    check_inputs(given(args, *_FILES).values())
     if args.output is not None:
         check_writable(args.output, force=args.force)
     names = (args.backbones or ",".join(options.FEATURE_BACKBONES)).split(",")
@@ -90,25 +88,20 @@ def compare(args: argparse.Namespace, methods: Sequence[str]) -> dict[str, Any]:
     if args.model not in (None, "none"):
         find_card(args.model, REGISTRATION)
     options.check_device(args.device)
-    how: dict[str, Any] = {
-        name: getattr(args, name)
-        for name in ("init", "model", "refine", "device", "threads")
-        if getattr(args, name) is not None
-    }
+    how = given(args, "init", "model", "refine", "device", "threads")
     if args.synthetic is not None:
-        facts = {name: getattr(args, name) for name in ("mean_mm", "seed")
-                 if getattr(args, name) is not None}  # fmt: skip
-        case = make_synthetic(read(args.synthetic), labels=_volume(args.labels), **facts)
+        deformation = given(args, "mean_mm", "seed")
+        labels = read_or_none(args.labels)
+        case = make_synthetic(read(args.synthetic), labels=labels, **deformation)
         how |= {"case": case, "init": how.get("init", "none")}
         how |= {"fixed_labels": case.fixed_labels, "moving_labels": case.moving_labels}
         pair = case.fixed, case.moving
         named = {"synthetic": str(args.synthetic), "deformation": case.facts}
     else:
         pair = read(args.fixed), read(args.moving)
-        how |= {f"{role}_labels": _volume(getattr(args, f"{role}_labels"))
-                for role in ("fixed", "moving")}  # fmt: skip
-        how |= {f"{role}_points": read_landmarks(getattr(args, f"{role}_points"))
-                for role in ("fixed", "moving")}  # fmt: skip
+        for role in ("fixed", "moving"):
+            how[f"{role}_labels"] = read_or_none(getattr(args, f"{role}_labels"))
+            how[f"{role}_points"] = read_landmarks(getattr(args, f"{role}_points"))
         named = {"fixed": str(args.fixed), "moving": str(args.moving)}
     return {**named, "methods": compare_methods(*pair, methods, **how), "warnings": []}
 
@@ -117,8 +110,7 @@ def tell(args: argparse.Namespace, data: dict[str, Any], session: Session) -> Ou
     """Write the table if asked for, and return it."""
     data["warnings"] = list(session.warnings)
     if args.output is not None:
-        with write_whole(args.output, force=args.force) as temporary:
-            temporary.write_text(as_json(data), encoding="utf-8")
+        write_text(args.output, as_json(data), force=args.force)
     return Outcome(data, table(data["methods"]))
 
 
@@ -133,7 +125,3 @@ def table(rows: Sequence[Mapping[str, Any]]) -> str:
 
 def _cell(value: object) -> str:
     return f"{value:.3f}" if isinstance(value, float) else str("" if value is None else value)
-
-
-def _volume(path: Path | None) -> Volume | None:
-    return None if path is None else read(path)

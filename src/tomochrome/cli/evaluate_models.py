@@ -19,7 +19,7 @@ from tomochrome.evaluate.model_evaluation import (
     read_scan_sets,
 )
 from tomochrome.evaluate.model_table import markdown, rows
-from tomochrome.runtime import check_writable, write_whole
+from tomochrome.runtime import check_writable, write_text
 
 PHANTOMS = 5  #: number of phantom patients by default, each of another region or phase
 
@@ -94,8 +94,7 @@ def run(args: argparse.Namespace, session: Session) -> Outcome:
     ]
     text = markdown(tables)
     if args.markdown is not None:
-        with write_whole(args.markdown, force=args.force) as place:
-            place.write_text(text, encoding="utf-8")
+        write_text(args.markdown, text, force=args.force)
     data = {
         "sets": [
             {"name": name, "about": about, "models": [row.to_json() for row in made]}

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import Any
 
 from tomochrome.bundles import REGISTRATION, find_card
 from tomochrome.cli import evaluate_features, options
-from tomochrome.cli.files import as_json, check_inputs, read_landmarks
+from tomochrome.cli.files import as_json, check_inputs, given, read_landmarks, read_or_none
 from tomochrome.cli.measures import format_measures
 from tomochrome.cli.session import Outcome, Session
 from tomochrome.errors import GeometryError, OptionError
@@ -16,9 +15,8 @@ from tomochrome.evaluate import measure_registration
 from tomochrome.io import read
 from tomochrome.notices import Notice, texts
 from tomochrome.registration.verdict import warnings_of
-from tomochrome.runtime import check_writable, write_whole
+from tomochrome.runtime import check_writable, write_text
 from tomochrome.transform import Transform
-from tomochrome.volume import Volume
 
 #: Destinations of the options of the two forms of the command.
 _OF_RESULT = (
@@ -136,12 +134,10 @@ def run(args: argparse.Namespace, session: Session) -> Outcome:
             args, evaluate_features.compare(args, _methods(args)), session
         )
     data = _synthetic(args, session) if args.synthetic is not None else _result(args, session)
-    for warning in data["warnings"]:
-        session.warn(warning)
+    session.warn(*data["warnings"])
     data["warnings"] = list(session.warnings)
     if args.output is not None:
-        with write_whole(args.output, force=args.force) as temporary:
-            temporary.write_text(as_json(data), encoding="utf-8")
+        write_text(args.output, as_json(data), force=args.force)
     return Outcome(data, format_measures(data))
 
 
@@ -173,14 +169,14 @@ def _check(args: argparse.Namespace) -> None:
         if (pair[0] is None) != (pair[1] is None):
             missing = "fixed" if pair[0] is None else "moving"
             raise OptionError(f"give {kind} of both volumes: --{missing}-{kind} is missing")
-    given = [path for name in _FILES if (path := getattr(args, name)) is not None]
-    check_inputs(given)
+    inputs = given(args, *_FILES).values()
+    check_inputs(inputs)
     if args.model not in (None, "none"):
         find_card(args.model, REGISTRATION)
     options.check_device(args.device)
     if args.output is not None:
         check_writable(args.output, force=args.force)
-        check_inputs(given, args.output)
+        check_inputs(inputs, args.output)
 
 
 def _result(args: argparse.Namespace, session: Session) -> dict[str, Any]:
@@ -197,7 +193,7 @@ def _result(args: argparse.Namespace, session: Session) -> dict[str, Any]:
         ("moving_labels", args.moving_labels),
         ("fixed_mask", args.mask),
     ):
-        extras[name] = _volume(path)
+        extras[name] = read_or_none(path)
     measured = measure_registration(fixed, moving, forward, inverse, **extras)
     if "ncc" not in measured["before"] and "ncc" not in measured["after"]:
         raise GeometryError(
@@ -232,19 +228,11 @@ def _synthetic(args: argparse.Namespace, session: Session) -> dict[str, Any]:
     # it imports torch
     from tomochrome.registration.validation import make_synthetic, validate_synthetic
 
-    deformation = _given(args, "mean_mm", "smooth_mm", "noise", "contrast", "seed")
-    how = _given(
+    deformation = given(args, "mean_mm", "smooth_mm", "noise", "contrast", "seed")
+    how = given(
         args, "init", "model", "refine", "similarity", "backbone", "weights", "device", "threads"
     )
     volume = read(args.synthetic, series=args.series)
-    labels = _volume(args.labels)
+    labels = read_or_none(args.labels)
     case = make_synthetic(volume, labels=labels, **deformation)
     return {"synthetic": str(args.synthetic), **validate_synthetic(case, options=how)}
-
-
-def _given(args: argparse.Namespace, *names: str) -> dict[str, Any]:
-    return {name: getattr(args, name) for name in names if getattr(args, name) is not None}
-
-
-def _volume(path: Path | None) -> Volume | None:
-    return None if path is None else read(path)

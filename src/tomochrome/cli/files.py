@@ -16,10 +16,11 @@ from numpy.typing import NDArray
 from tomochrome.colorization.coloring_request import SAVED_MODEL, ColoringRequest
 from tomochrome.colorization.reference_photograph import Reference
 from tomochrome.errors import InputError, OptionError, OutputError
-from tomochrome.io import is_colored_scan
+from tomochrome.io import is_colored_scan, read
 from tomochrome.io.points import read_points
 from tomochrome.runtime import check_writable, clear_leftovers, write_group, write_whole
 from tomochrome.runtime.whole_files import is_inside
+from tomochrome.volume import Volume
 
 
 def check_inputs(paths: Iterable[Path | None], output: str | Path | None = None) -> None:
@@ -49,6 +50,16 @@ def model_or_saved(model: str | None, path: Path) -> str:
 def read_landmarks(path: Path | None) -> NDArray[np.float64] | None:
     """Return landmarks (n, 3) in LPS mm, or None if no file was given."""
     return None if path is None else read_points(path)
+
+
+def read_or_none(path: Path | None) -> Volume | None:
+    """Return a volume, or None if no file was given."""
+    return None if path is None else read(path)
+
+
+def given(args: argparse.Namespace, *names: str) -> dict[str, Any]:
+    """Return the options that were given, by destination."""
+    return {name: value for name in names if (value := getattr(args, name)) is not None}
 
 
 def read_reference(args: argparse.Namespace) -> Reference | None:

@@ -21,8 +21,8 @@ _MAX_LABELS = 30
 def format_measures(data: Mapping[str, Any]) -> str:
     """Return the text output of `tomochrome evaluate registration`."""
     lines = [_title(data), *table(data)]
-    if "seconds" in data:
-        lines.append("  registered in " + _seconds(data["seconds"]))
+    if seconds := data.get("seconds"):
+        lines.append("  registered in " + f"{seconds.get('total', sum(seconds.values())):.1f} s")
     return "\n".join([*lines, "  not for diagnosis"])
 
 
@@ -108,8 +108,3 @@ def _line(name: str, *cells: str) -> str:
 def _number(value: float | None) -> str:
     """Format a number for the table, None as an empty string."""
     return "" if value is None else f"{value:.3f}"
-
-
-def _seconds(seconds: Mapping[str, float]) -> str:
-    total = seconds.get("total", sum(seconds.values()))
-    return f"{total:.1f} s"

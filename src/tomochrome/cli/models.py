@@ -13,6 +13,7 @@ from tomochrome.bundles import (
     REGISTRATION,
     RESTORATION,
     ModelCard,
+    in_words,
     list_cards,
 )
 from tomochrome.cli import options
@@ -45,11 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     compare.add_argument(
         "-o", "--output", metavar="SHEET.png", type=options.some_path, help="contact sheet to write"
     )
-    compare.add_argument(
-        "--as-hu",
-        action="store_true",
-        help="treat values of an unknown unit as Hounsfield units",
-    )
+    options.add_as_hu(compare)
     options.add_reference(compare)
     options.add_reading(compare)
     options.add_computing(compare)
@@ -108,8 +105,7 @@ def _compare(args: argparse.Namespace, session: Session) -> Outcome:
         threads=args.threads,
         force=args.as_hu,
     )
-    for warning in compared.warnings:
-        session.warn(warning)
+    session.warn(*compared.warnings)
     with write_whole(args.output, force=args.force) as place:
         compared.sheet().save(place, format="PNG")
     data = {
@@ -128,14 +124,8 @@ def _summary(card: Mapping[str, Any]) -> str:
         f"trained on: {card['trained_on']}", 96, initial_indent="  ", subsequent_indent="    "
     )
     for name, value in dict(card["scores"] or {}).items():
-        words = f"{name.replace('_', ' ')}: {_value(value)}"
+        words = f"{in_words(name)}: {in_words(value)}"
         lines += textwrap.wrap(words, 96, initial_indent="  ", subsequent_indent="    ")
     if card["weights_sha256"]:
         lines.append(f"  weights sha256: {card['weights_sha256']}")
     return "\n".join(lines)
-
-
-def _value(value: Any) -> str:
-    if isinstance(value, Mapping):
-        return ", ".join(f"{name.replace('_', ' ')} {_value(v)}" for name, v in value.items())
-    return str(value)

@@ -32,26 +32,35 @@ def some_output(text: str) -> str:
     return text
 
 
-def fraction(text: str) -> float:
-    """Parse a number from 0 to 1."""
+def _parsed(text: str, is_valid: Callable[[float], bool], what: str) -> float:
+    """Parse a number that is valid; nan counts as no number."""
     try:
         value = float(text)
     except ValueError:
-        value = -1.0
-    if not 0.0 <= value <= 1.0:  # also rejects nan
-        raise argparse.ArgumentTypeError(f"must be a number from 0 to 1, not '{text}'")
+        value = math.nan
+    if math.isnan(value) or not is_valid(value):
+        raise argparse.ArgumentTypeError(f"must be {what}, not '{text}'")
     return value
+
+
+def number(text: str) -> float:
+    """Parse a finite number."""
+    return _parsed(text, math.isfinite, "a number")
+
+
+def fraction(text: str) -> float:
+    """Parse a number from 0 to 1."""
+    return _parsed(text, lambda value: 0 <= value <= 1, "a number from 0 to 1")
 
 
 def millimetres(text: str) -> float:
     """Parse a length of at least 0."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0.0 <= value < float("inf"):
-        raise argparse.ArgumentTypeError(f"must be a length in mm such as 10, not '{text}'")
-    return value
+    return _parsed(text, lambda value: 0 <= value < math.inf, "a length in mm such as 10")
+
+
+def minutes(text: str) -> float:
+    """Parse a positive number of minutes."""
+    return _parsed(text, lambda value: 0 < value < math.inf, "a positive number of minutes")
 
 
 def names(text: str) -> tuple[str, ...]:
@@ -76,17 +85,6 @@ def integer(text: str, minimum: int = 0) -> int:
 def count(text: str) -> int:
     """Parse an integer of at least 1."""
     return integer(text, 1)
-
-
-def number(text: str) -> float:
-    """Parse a finite number."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value):
-        raise argparse.ArgumentTypeError(f"must be a number, not '{text}'")
-    return value
 
 
 def numbers(text: str) -> tuple[float, ...]:
@@ -342,6 +340,15 @@ def add_reading(parser: Container) -> None:
         help="keep tilted or unevenly spaced slices as stored, without resampling",
     )
     add_strict(parser)
+
+
+def add_as_hu(parser: Container) -> None:
+    """Add ``--as-hu``."""
+    parser.add_argument(
+        "--as-hu",
+        action="store_true",
+        help="treat values of an unknown unit as Hounsfield units",
+    )
 
 
 def add_strict(parser: Container) -> None:

@@ -9,7 +9,7 @@ from tomochrome.cli.session import Outcome, Session
 from tomochrome.color.palettes import palette
 from tomochrome.errors import OutputError
 from tomochrome.io.tissue_segments import color_table, names_json
-from tomochrome.runtime import write_whole
+from tomochrome.runtime import write_text
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -35,8 +35,7 @@ def run(args: argparse.Namespace, session: Session) -> Outcome:
         maker = makers.get(args.output.suffix.lower())
         if maker is None:
             raise OutputError(f"'{args.output}' must end in .ctbl or .json")
-        with write_whole(args.output, force=args.force) as place:
-            place.write_text(maker(args.name), "utf-8")
+        write_text(args.output, maker(args.name), force=args.force)
     lines = [f"Palette {data['name']}", ""]
     lines += [
         f"{t['index']:3d}  {t['name']:<14}  #{bytes(t['rgb']).hex()}  "

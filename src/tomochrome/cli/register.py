@@ -153,8 +153,7 @@ def run(args: argparse.Namespace, session: Session) -> Outcome:
         report["seconds"] = {"read": seconds.pop("read"), **report["seconds"], **seconds}
         report["warnings"] = list(dict.fromkeys([*report["warnings"], *session.warnings]))
         (place / "report.json").write_text(as_json(report), encoding="utf-8")
-    for warning in report["warnings"]:
-        session.warn(warning)
+    session.warn(*report["warnings"])
     data = {
         "fixed": str(args.fixed),
         "moving": str(args.moving),

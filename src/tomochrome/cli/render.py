@@ -22,11 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "output: .png (a picture), .mp4 or .gif (a film of a turn around the patient)",
     )
     options.add_reading(parser)
-    parser.add_argument(
-        "--as-hu",
-        action="store_true",
-        help="treat values of an unknown unit as Hounsfield units",
-    )
+    options.add_as_hu(parser)
     options.add_model(parser, or_saved=True)
     options.add_hints(parser)
     parser.add_argument(
@@ -116,8 +112,7 @@ def run(args: argparse.Namespace, session: Session) -> Outcome:
         frames=args.frames,
         force=args.force,
     )
-    for warning in report.warnings:
-        session.warn(warning)
+    session.warn(*report.warnings)
     width, height = report.size
     many = f"{report.frames} frames, " if report.frames > 1 else ""
     text = (

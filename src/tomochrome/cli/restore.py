@@ -18,7 +18,7 @@ from tomochrome.errors import GeometryError, OptionError, OutputError
 from tomochrome.formats import NIFTI, NRRD, SEGMENTS, extensions_help, format_of
 from tomochrome.geometry import same_grid
 from tomochrome.io import check_fits, check_output, read, write
-from tomochrome.io.picture_files import read_label_picture, read_photograph
+from tomochrome.io.picture_files import ENDINGS, read_label_picture, read_photograph
 from tomochrome.io.restored_mask import mask_path, restored_text
 from tomochrome.io.writing import companions, write_mask
 from tomochrome.restoration.defects import KINDS, Restoration
@@ -35,7 +35,6 @@ from tomochrome.runtime import check_writable, write_group
 from tomochrome.runtime.clock import Clock
 from tomochrome.volume import RESTORED, Volume
 
-_PICTURES: Final = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
 _BIHARMONIC: Final = "biharmonic"
 
 
@@ -90,7 +89,7 @@ def run(args: argparse.Namespace, session: Session) -> Outcome:
     check_model(args.model)
     options.check_device(args.device)
     clock = Clock()
-    if args.path.suffix.lower() in _PICTURES:
+    if args.path.suffix.lower() in ENDINGS:
         return _photograph(args, session, clock)
     _check_outputs(args)
     volume = read(args.path, series=args.series, as_stored=args.raw, strict=args.strict)
@@ -100,8 +99,7 @@ def run(args: argparse.Namespace, session: Session) -> Outcome:
     written = mask is not None or result.defects.mask.any()
     if written:
         _write(args, result)
-    for warning in (*volume.provenance.warnings, *result.warnings):
-        session.warn(warning)
+    session.warn(*volume.provenance.warnings, *result.warnings)
     data = {
         "input": str(args.path),
         "output": args.output if written else None,

@@ -100,14 +100,15 @@ class Session:
         """Create the task in which the command runs."""
         self.task = Task(self.progress)
 
-    def warn(self, notice: Notice | str) -> None:
-        """Print a warning or a note on stderr and keep its text for the result, once per text."""
-        message = str(notice)
-        kind = "note" if isinstance(notice, Notice) and notice.severity == "info" else "warning"
-        if message not in self.warnings:
-            self.warnings.append(message)
-            self.progress.clear()
-            tell(f"{kind}: {one_line(message)}\n")
+    def warn(self, *notices: Notice | str) -> None:
+        """Print warnings and notes on stderr and keep their texts for the result, each once."""
+        for notice in notices:
+            message = str(notice)
+            if message not in self.warnings:
+                is_note = isinstance(notice, Notice) and notice.severity == "info"
+                self.warnings.append(message)
+                self.progress.clear()
+                tell(f"{'note' if is_note else 'warning'}: {one_line(message)}\n")
 
 
 def took(seconds: Mapping[str, float]) -> str:

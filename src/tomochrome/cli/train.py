@@ -33,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     budget.add_argument(
         "--minutes",
         metavar="N",
-        type=_minutes,
+        type=options.minutes,
         help="training time in minutes (default: from the configuration)",
     )
     budget.add_argument(
@@ -45,17 +45,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="optimizer (default: from the configuration)",
     )
     options.add_device(parser)
-
-
-def _minutes(text: str) -> float:
-    """Parse a positive number of minutes."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0.0 < value < float("inf"):  # also rejects nan
-        raise argparse.ArgumentTypeError(f"must be a positive number of minutes, not '{text}'")
-    return value
 
 
 def run(args: argparse.Namespace, session: Session) -> Outcome:

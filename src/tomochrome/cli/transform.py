@@ -165,8 +165,7 @@ def _move_volume(
             "the transform; do not trust the result there"
         )
     of_input = () if args.labels else volume.provenance.warnings  # labels are never in HU
-    for warning in (*of_input, *like.provenance.warnings):
-        session.warn(warning)
+    session.warn(*of_input, *like.provenance.warnings)
     data = {
         "like": str(args.like),
         "labels": args.labels,

@@ -32,6 +32,7 @@ from tomochrome.errors import FileError, TomochromeError
 from tomochrome.formats import COLORED_HEADER, COLORED_KIND
 from tomochrome.io.archive import display_path
 from tomochrome.io.image_file import MAX_VOLUME_BYTES, ImageFile, check_claims, damaged
+from tomochrome.io.stream import fill
 from tomochrome.notices import Notice
 from tomochrome.runtime import check, check_writable, report, write_whole
 from tomochrome.tissue import Tissue
@@ -40,7 +41,6 @@ from tomochrome.windowing import Window
 
 _FORMAT: Final = 1
 _MAX_HEADER: Final = 4 << 20
-_PIECE: Final = 1 << 20  # a few milliseconds: between two calls of `check`
 _NAME: Final = "Tomochrome file"
 _VOXELS: Final = ("voxels", "code", "confidence", "outside", "restored")
 _TABLES: Final = ("weights", "shade", "ab")
@@ -204,7 +204,7 @@ def open_colored(path: str | os.PathLike[str]) -> ColoredScan:
     where = display_path(Path(path))
     with _opened(Path(path)) as (archive, header):
         names = [name for name in header["arrays"] if name in (*_VOXELS, *_TABLES)]
-        shape = _array_header(archive, "voxels", where)[0]
+        shape = _voxel_header(archive, where)[0]
         arrays: dict[str, NDArray[Any]] = {}
         for done, name in enumerate(names):
             report(done, len(names), "reading")
@@ -233,7 +233,7 @@ def open_scan_file(path: Path) -> ImageFile:
     """Return the description of a file for `tomochrome.io.image_formats`, which reads the scan."""
     where = display_path(path)
     with _opened(path) as (archive, header):
-        shape, dtype = _array_header(archive, "voxels", where)
+        shape, dtype = _voxel_header(archive, where)
         return ImageFile(
             path, COLORED_KIND, dtype, shape, _affine(header), lambda *_: iter(()),
             whole=lambda: open_colored(path).volume,
@@ -266,10 +266,10 @@ def _opened(path: Path) -> Iterator[tuple[zipfile.ZipFile, Mapping[str, Any]]]:
         raise damaged(where, _NAME) from error
 
 
-def _array_header(
-    archive: zipfile.ZipFile, name: str, where: str
+def _voxel_header(
+    archive: zipfile.ZipFile, where: str
 ) -> tuple[tuple[int, int, int], np.dtype[Any]]:
-    with archive.open(f"{name}.npy") as file:
+    with archive.open("voxels.npy") as file:
         shape, dtype, _ = _npy_header(file)
     if len(shape) != 3:
         raise damaged(where, _NAME)
@@ -304,14 +304,7 @@ def _array(
             packed=True,
         )
         array = np.empty(own, dtype)
-        view, done = memoryview(array.data).cast("B"), 0
-        while done < size:
-            check()
-            piece = file.read(min(_PIECE, size - done))
-            if not piece:
-                raise EOFError
-            view[done : done + len(piece)] = piece
-            done += len(piece)
+        fill(array, file)
         if file.read(1):  # also verifies the checksum
             raise damaged(where, _NAME)
     return array

@@ -129,7 +129,8 @@ def _gathered(
                 low, high = plane.min(), plane.max()
         if voxels.dtype == np.int16 and not _is_integral(plane, low, high):
             voxels = _copied(voxels, np.dtype(np.float32), z)
-        if voxels.dtype == np.float32 and scale is None and not _exact(native, low, high):
+        is_exact = native.kind == "f" or (low >= -EXACT_FLOAT and high <= EXACT_FLOAT)
+        if voxels.dtype == np.float32 and scale is None and not is_exact:
             voxels = _copied(voxels, native, z)
         voxels[z] = plane
     return voxels, outside
@@ -140,11 +141,6 @@ def _is_integral(plane: NDArray[Any], low: float, high: float) -> bool:
     if low < _INT16.min or high > _INT16.max:
         return False
     return plane.dtype.kind in "iu" or bool(np.array_equal(np.rint(plane), plane))
-
-
-def _exact(dtype: np.dtype[Any], low: float, high: float) -> bool:
-    """Whether float32 is accurate enough for these values."""
-    return dtype.kind == "f" or (low >= -EXACT_FLOAT and high <= EXACT_FLOAT)
 
 
 def _copied(voxels: NDArray[Any], dtype: np.dtype[Any], done: int) -> NDArray[Any]:

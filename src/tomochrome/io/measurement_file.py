@@ -19,7 +19,7 @@ import numpy as np
 
 from tomochrome.errors import FileError
 from tomochrome.geometry.measurement import MIN_POINTS, Measurement
-from tomochrome.runtime import write_whole
+from tomochrome.runtime import write_text
 from tomochrome.volume import MAX_MM
 
 _HEAD: Final = {
@@ -61,8 +61,7 @@ def write_measurements(
         for each in measurements
     ]
     text = json.dumps({**_HEAD, "measurements": listed}, indent=1, allow_nan=False)
-    with write_whole(path, force=force) as temporary:
-        temporary.write_text(text + "\n", encoding="utf-8")
+    write_text(path, text + "\n", force=force)
 
 
 def read_measurements(path: str | os.PathLike[str]) -> list[Measurement]:

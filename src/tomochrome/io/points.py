@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -27,7 +28,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from tomochrome.errors import InputError, OutputError
 from tomochrome.geometry.affine import LPS_FROM_RAS
-from tomochrome.runtime import write_whole
+from tomochrome.runtime import write_text
 
 ENDINGS: Final = (".fcsv", ".mrk.json", ".json", ".csv", ".tsv", ".txt")
 """File endings of landmark files."""
@@ -120,8 +121,7 @@ def write_points(points: ArrayLike, path: str | os.PathLike[str], *, force: bool
         text = "".join(f"{mark.join(row)}\n" for row in (["x", "y", "z"], *rows))
     else:
         raise OutputError(f"'{path}' has no landmark file extension; use .fcsv, .mrk.json or .csv")
-    with write_whole(path, force=force) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+    write_text(path, text, force=force)
 
 
 def _text(file: Path) -> str:
@@ -171,12 +171,8 @@ def _position(point: Any, number: int, file: Path) -> list[float]:
         raise InputError(f"landmark {number} of '{file}' has no defined position")
     if len(place) != 3 or not all(type(v) in (int, float) for v in place):
         raise InputError(f"landmark {number} of '{file}' does not have three coordinates")
-    return [_bounded(v) for v in place]
-
-
-def _bounded(value: float) -> float:
-    """Return a float; infinity for numbers out of range, which may be huge integers."""
-    return float(value) if abs(value) <= _MAX_MM else float("inf")
+    # infinity for numbers out of range, which may be integers that no float can hold
+    return [float(v) if abs(v) <= _MAX_MM else math.inf for v in place]
 
 
 def _from_fiducials(text: str, file: Path) -> list[tuple[str, list[float]]]:

@@ -218,13 +218,19 @@ def caption(volume: Volume) -> str:
 def _field(bright: NDArray[np.bool_]) -> tuple[int, int, int, int]:
     """Return the bounding box (top, bottom, left, right) of the foreground, with a margin."""
     ends: list[int] = []
-    for axis in (1, 0):
-        length = bright.shape[1 - axis]
-        lit = np.flatnonzero(bright.sum(axis=axis) > SPECKS)
-        margin = max(1, length // 40)
-        first, last = (int(lit[0]), int(lit[-1])) if lit.size else (0, length - 1)
-        ends += [max(0, first - margin), min(length, last + 1 + margin)]
+    for axis, length in enumerate(bright.shape):
+        margin, (first, stop) = max(1, length // 40), extent(bright, axis)
+        ends += [max(0, first - margin), min(length, stop + margin)]
     return ends[0], ends[1], ends[2], ends[3]
+
+
+def extent(mask: NDArray[np.bool_], axis: int) -> tuple[int, int]:
+    """Return start and stop of the rows (axis 0) or columns (1) with more than `SPECKS` pixels.
+
+    All, if there are none.
+    """
+    places = np.flatnonzero(mask.sum(axis=1 - axis) > SPECKS)
+    return (int(places[0]), int(places[-1]) + 1) if places.size else (0, mask.shape[axis])
 
 
 def _plane(

@@ -172,10 +172,10 @@ def slicer_keys(segments: Sequence[Segment], shape: Sequence[int]) -> dict[str, 
 def slicer_segmentation(volume: Volume) -> Volume:
     """Return a tissue map with the keys of `slicer_keys`, which the NRRD writer writes.
 
-    A label map that has them already is returned unchanged. Raises as `segments_of`.
+    One that has them already, and other labels, are returned unchanged. Raises as `segments_of`.
     """
     extra: dict[str, Any] = dict(volume.provenance.extra)
-    if "Segment0_ID" in extra:
+    if volume.unit != "tissue" or "Segment0_ID" in extra:
         return volume
     extra |= slicer_keys(segments_of(volume), volume.shape)
     voxels = np.where(np.asarray(volume.voxels) <= max(Tissue), volume.voxels, 0).astype(np.uint8)

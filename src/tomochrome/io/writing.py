@@ -58,7 +58,7 @@ _WRITERS: dict[Format, Writer] = {
     GIF: write_gif,
     PAGE: write_color_page,
     ZARR: write_ome_zarr,
-    SEGMENTS: lambda volume, path: write_nrrd(_segments(volume), path),
+    SEGMENTS: lambda volume, path: write_nrrd(slicer_segmentation(volume), path),
     STL: lambda volume, path: write_surfaces(volume, path),
     PLY: lambda volume, path: write_surfaces(volume, path),
 }
@@ -247,11 +247,6 @@ def write_slice(
     where = parse_position(position, "the slice")
     with write_group([check_output(path, force=force)], force=force) as (temporary,):
         write_slice_picture(volume, temporary, where)
-
-
-def _segments(volume: Volume) -> Volume:
-    """Return a tissue map with the names of its segments; other labels as they are."""
-    return slicer_segmentation(volume) if volume.unit == "tissue" else volume
 
 
 def write_mask(volume: Volume, path: Path) -> None:

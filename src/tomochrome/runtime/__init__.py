@@ -18,7 +18,7 @@ from tomochrome.runtime.task import (
     report,
     running,
 )
-from tomochrome.runtime.whole_files import check_writable, write_group, write_whole
+from tomochrome.runtime.whole_files import check_writable, write_group, write_text, write_whole
 from tomochrome.runtime.work_folder import clear_leftovers
 
 __all__ = [
@@ -39,5 +39,6 @@ __all__ = [
     "running",
     "thread_count",
     "write_group",
+    "write_text",
     "write_whole",
 ]

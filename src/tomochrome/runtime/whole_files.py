@@ -109,6 +109,27 @@ def write_whole(path: str | os.PathLike[str], *, force: bool = False) -> Iterato
         yield temporary
 
 
+def write_text(path: str | os.PathLike[str], text: str, *, force: bool = False) -> None:
+    """Write a text file in UTF-8, whole or not at all; see `write_whole`.
+
+    Parameters
+    ----------
+    path
+        The file.
+    text
+        Its content.
+    force
+        Replace an existing file.
+
+    Raises
+    ------
+    OutputError
+        If the file exists (without ``force``) or cannot be written.
+    """
+    with write_whole(path, force=force) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
 @contextmanager
 def write_group(
     paths: Sequence[str | os.PathLike[str]], *, force: bool = False

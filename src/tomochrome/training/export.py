@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from tomochrome import __version__
-from tomochrome.bundles import PHOTOGRAPH, PHOTOGRAPH_WEIGHTS, WEIGHTS, eight_bit
+from tomochrome.bundles import PHOTOGRAPH, PHOTOGRAPH_WEIGHTS, WEIGHTS, eight_bit, in_words
 from tomochrome.errors import InputError
 from tomochrome.runtime import quietly, write_whole
 from tomochrome.training.config import TrainingConfig
@@ -210,11 +210,7 @@ def fill_card(
 
 def score_lines(scores: Mapping[str, Any]) -> str:
     """Return the scores of a model card as a Markdown list."""
-    rows = []
-    for key, value in scores.items():
-        if isinstance(value, Mapping):
-            value = ", ".join(f"{k.replace('_', ' ')} {v}" for k, v in value.items())
-        rows.append(f"- {key.replace('_', ' ')}: {value}")
+    rows = [f"- {in_words(key)}: {in_words(value)}" for key, value in scores.items()]
     return "\n".join(rows) or "- not measured yet"
 
 

@@ -372,7 +372,6 @@ def write_capture(
     volume: Volume,
     folder: str | os.PathLike[str],
     *,
-    description: str = "",
     study: SourceStudy | None = None,
     force: bool = False,
 ) -> Path:
@@ -387,8 +386,6 @@ def write_capture(
         uint8 RGBA with orthogonal axes.
     folder
         Folder to create; its parent must exist.
-    description
-        SeriesDescription.
     study
         What `tomochrome.io.source_study` returned for the scan, if the series is to join its
         study: patient, study and frame of reference are those of the scan then. By default the
@@ -415,7 +412,7 @@ def write_capture(
     extra = volume.provenance.extra
     title = f"Tomochrome color, hatched: {RESTORED}" if volume.restored is not None else ""
     title = title or "Tomochrome color, not for diagnosis"
-    template.SeriesDescription = (description or title)[:64]
+    template.SeriesDescription = title[:64]
     template.ImageType = ["DERIVED", "SECONDARY"]
     template.ConversionType = "WSD"
     _, directions, _ = decompose(volume.affine)

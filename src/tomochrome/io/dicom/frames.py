@@ -40,7 +40,6 @@ _PIXEL_DATA: Final = (0x7FE0, 0x0010)
 _PIXEL_VRS: Final = ("OW", "OB", "UN")
 _ITEM: Final = (0xFFFE, 0xE000)
 _DELIMITER: Final = (0xFFFE, 0xE0DD)
-_RLE: Final = "1.2.840.10008.1.2.5"
 _ENDS: Final = "the file ends before its pixels"
 _UNDEFINED: Final = 0xFFFFFFFF
 _STREAM_HEAD: Final = 65536  #: bytes within which a stream says what it is
@@ -288,7 +287,7 @@ def _locate(file: BinaryIO, at: int, header: Header) -> list[list[tuple[int, int
     count = max(1, header.frames)
     if count == 1 or not fragments:
         return [fragments] if fragments else []
-    if len(fragments) == count or header.transfer_syntax == _RLE:
+    if len(fragments) == count or header.transfer_syntax == decode.RLE:
         return [[fragment] for fragment in fragments]
     first = fragments[0][0] - 8
     starts = [start - 8 - first for start, _ in fragments]

@@ -45,6 +45,7 @@ DEFLATE_RATIO: Final = 1032
 
 _DEFLATED: Final = "1.2.840.10008.1.2.1.99"
 _REPORT_SECONDS: Final = 0.05
+_STAGE: Final = "reading slices"
 
 
 @dataclass(frozen=True, eq=False)
@@ -212,36 +213,29 @@ def _read_as(dtype: type[np.generic], headers: Sequence[Header], threads: int | 
                 first = min(damaged)
                 raise refusal(total, headers[first].path, damaged[first])
 
-        in_threads(work, total, "reading slices", threads)
+        _in_threads(work, total, threads)
     notes = notices(beyond, first)
     return Slices(voxels, outside if masked else None, damaged, notes)
 
 
-def in_threads(
-    work: Callable[[int], None], total: int, stage: str, threads: int | None = None
-) -> None:
+def _in_threads(work: Callable[[int], None], total: int, threads: int | None) -> None:
     """Call ``work`` for each index below ``total`` in several threads, and report progress.
 
     The first exception ends the work and is raised.
-
-    Raises
-    ------
-    Cancelled
-        If the task was cancelled.
     """
 
     def checked(index: int) -> None:
         check()
         work(index)
 
-    report(0, total, stage)
-    pool = ThreadPool(min(thread_count(threads), total), thread_name_prefix=stage)
+    report(0, total, _STAGE)
+    pool = ThreadPool(min(thread_count(threads), total), thread_name_prefix=_STAGE)
     try:
         pending = {pool.submit(checked, index) for index in range(total)}
         while pending:  # waking up for every single slice would slow the threads down
             done, pending = wait(pending, _REPORT_SECONDS, FIRST_EXCEPTION)
             for future in done:
                 future.result()
-            report(total - len(pending), total, stage)
+            report(total - len(pending), total, _STAGE)
     finally:  # running calls end soon, because they call `check`
         pool.shutdown(cancel_futures=True)

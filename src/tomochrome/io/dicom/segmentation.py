@@ -83,7 +83,13 @@ def write_segmentation(mask: NDArray[np.bool_], slices: Sequence[Dataset], path:
         )
         for at, group in ((_SEGMENT_AT, 0x0062000A), (_POSITION_AT, 0x00209113))
     ]  # fmt: skip
-    references = [_reference(one) for one in slices]
+    references = [
+        _set(
+            Dataset(), ReferencedSOPClassUID=one.SOPClassUID,
+            ReferencedSOPInstanceUID=one.SOPInstanceUID,
+        )
+        for one in slices
+    ]  # fmt: skip
     dataset.ReferencedSeriesSequence = [
         _set(
             Dataset(), SeriesInstanceUID=first.SeriesInstanceUID,
@@ -125,22 +131,10 @@ def _code(value: str, scheme: str, meaning: str) -> Any:
     return _set(Dataset(), CodeValue=value, CodingSchemeDesignator=scheme, CodeMeaning=meaning)
 
 
-def _reference(one: Dataset) -> Any:
-    return _set(
-        Dataset(),
-        ReferencedSOPClassUID=one.SOPClassUID,
-        ReferencedSOPInstanceUID=one.SOPInstanceUID,
-    )
-
-
-def _copy(dataset: Dataset) -> Dataset:
-    copied = Dataset()
-    copied.update(dataset)
-    return copied
-
-
 def _frame(one: Dataset, reference: Dataset, number: int) -> Any:
-    source = _set(_copy(reference), PurposeOfReferenceCodeSequence=[_code(*_SOURCE)])
+    source = Dataset()
+    source.update(reference)
+    source.PurposeOfReferenceCodeSequence = [_code(*_SOURCE)]
     derivation = _set(
         Dataset(), SourceImageSequence=[source], DerivationCodeSequence=[_code(*_SEGMENTED)]
     )

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from tomochrome.bundles import ModelCard
+from tomochrome.bundles import ModelCard, in_words
 from tomochrome.color.chroma import Chroma
 from tomochrome.color.convert import lab_to_srgb8, srgb_to_lab
 from tomochrome.color.hatch import LEGEND, hatched
@@ -32,7 +32,7 @@ from tomochrome.io.page.page_planes import (
     marks_of,
     packed,
 )
-from tomochrome.io.slice_pictures import DARK, bar_mm
+from tomochrome.io.slice_pictures import DARK, bar_mm, extent
 from tomochrome.notices import sentence
 from tomochrome.runtime import check, report
 from tomochrome.tissue import Tissue
@@ -185,13 +185,10 @@ class CasePage:
         if self.volume.restored is not None:
             body = body | self.volume.restored.any(axis=0)
         ends = []
-        for axis in (1, 0):
-            length = body.shape[1 - axis]
-            places = np.flatnonzero(body.sum(axis=axis) > 3)
-            first, last = (int(places[0]), int(places[-1])) if places.size else (0, length - 1)
-            margin = max(2, round(_MARGIN * length))
+        for axis, length in enumerate(body.shape):
+            margin, (first, stop) = max(2, round(_MARGIN * length)), extent(body, axis)
             start = max(0, first - margin) // self.step * self.step
-            ends.append(slice(start, min(length, last + 1 + margin)))
+            ends.append(slice(start, min(length, stop + margin)))
         return ends[0], ends[1]
 
     def slice_text(self, k: int, scale: ValueScale, field: tuple[slice, slice]) -> str:
@@ -387,15 +384,8 @@ def model_facts(card: ModelCard) -> Mapping[str, str]:
         "What it does": card.description,
         "Trained on": card.trained_on,
         "Intended use": str(card.metadata.get("intended_use") or ""),
-        "Scores": "; ".join(f"{_plain(key)}: {_plain(each)}" for key, each in card.scores.items()),
+        "Scores": "; ".join(f"{in_words(key)}: {in_words(v)}" for key, v in card.scores.items()),
         "License": card.license,
         "Weights (SHA-256)": card.weights_sha256,
     }
     return {name: text for name, text in facts.items() if text}
-
-
-def _plain(value: Any) -> str:
-    """Return a score, or a mapping of them, as text."""
-    if isinstance(value, Mapping):
-        return ", ".join(f"{_plain(name)} {_plain(part)}" for name, part in value.items())
-    return str(value).replace("_", " ")
