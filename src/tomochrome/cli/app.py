@@ -22,6 +22,7 @@ from tomochrome import __version__
 from tomochrome.cli import options
 from tomochrome.cli.session import Outcome, Session, legible, listening, one_line, tell
 from tomochrome.errors import Cancelled, TomochromeError
+from tomochrome.runtime.collector import exit_quickly
 from tomochrome.runtime.whole_files import system_reason
 
 _NEGATIVE = re.compile(r"-[.\d]")
@@ -104,6 +105,7 @@ def main(argv: Sequence[str] | None = None, session: Session | None = None) -> i
     session
         The environment of the command, with its progress; by default on stderr.
     """
+    exit_quickly()
     arguments = _keep_negative_windows(sys.argv[1:] if argv is None else argv)
     command = next((word for word in arguments if not word.startswith("-")), None)
     try:

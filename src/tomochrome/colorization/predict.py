@@ -23,6 +23,7 @@ from tomochrome.colorization.scan import prepare
 from tomochrome.errors import OptionError
 from tomochrome.geometry.orient import reorient_like
 from tomochrome.runtime import check, report
+from tomochrome.runtime.collector import paused_collector
 from tomochrome.runtime.device import compute_threads
 from tomochrome.tissue import N_TISSUES
 from tomochrome.volume import Volume
@@ -99,7 +100,7 @@ def colorize(
         scan = prepare(volume, force=force)
         check()
         report(0, 0, "loading the model")
-        with reading_metadata(card.path):
+        with reading_metadata(card.path), paused_collector():  # it may import torch and MONAI
             predictor = predictor_class(card)(card, device=device, batch=batch, **options)
         with compute_threads(threads):  # again, for libraries imported by the predictor
             report(0, 0, "coloring")
@@ -132,7 +133,7 @@ def warm_up() -> None:
     The first call takes seconds, later calls return at once. Intended for a worker thread, so
     that windows stay responsive. Thread-safe.
     """
-    with _lock:
+    with _lock, paused_collector():
         _warm_up_once()
 
 
