@@ -22,7 +22,8 @@ def format_measures(data: Mapping[str, Any]) -> str:
     """Return the text output of `tomochrome evaluate registration`."""
     lines = [_title(data), *table(data)]
     if seconds := data.get("seconds"):
-        lines.append("  registered in " + f"{seconds.get('total', sum(seconds.values())):.1f} s")
+        total = seconds.get("total", sum(seconds.values()))
+        lines.append(f"  registered in {total:.1f} s")
     return "\n".join([*lines, "  not for diagnosis"])
 
 
