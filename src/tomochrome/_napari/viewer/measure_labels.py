@@ -13,12 +13,13 @@ from qtpy.QtCore import QTimer
 
 from tomochrome._napari.kit.events import ViewerFollower, follower_of, weakly
 from tomochrome._napari.kit.notifications import show_message
-from tomochrome._napari.layers.layer_volumes import check_on_grid, check_volume_layer, place
-from tomochrome._napari.layers.volume_layers import grey_layer, layer_transform, source_of
+from tomochrome._napari.layers.layer_volumes import check_on_grid, place
+from tomochrome._napari.layers.volume_layers import layer_transform
 from tomochrome._napari.viewer.linked_planes import LinkedPlanes
+from tomochrome._napari.viewer.measure_shapes import scan_to_measure
 from tomochrome._napari.viewer.orientation import is_scan, scan_axes
 from tomochrome._napari.viewer.readout import MEASURED
-from tomochrome.errors import InputError, TomochromeError
+from tomochrome.errors import TomochromeError
 from tomochrome.geometry.measurement import LabelStatistics, describe_label
 from tomochrome.notices import sentence
 
@@ -84,22 +85,11 @@ class LabelMeasuring(ViewerFollower):
         """
         layers = self.viewer.layers
         active = layers.selection.active
-        scans = [layer for layer in reversed(layers) if is_scan(layer)]
         if isinstance(active, Labels):
-            if not scans:
-                raise InputError("there is no scan to measure; open one first")
-            same = [scan for scan in scans if scan.data.shape[:3] == active.data.shape]
-            self.measure(active, (same or scans)[0])
+            same = [x for x in layers if is_scan(x) and x.data.shape[:3] == active.data.shape]
+            self.measure(active, scan_to_measure(layers, same[-1] if same else None))
             return active
-        scan = active if active is not None else next(iter(scans), None)
-        if scan is None:
-            raise InputError("there is no scan to measure; open one first")
-        check_volume_layer(scan)
-        source = source_of(scan.metadata)
-        if source is not None and source.role == "derived":
-            raise InputError(f"'{scan.name}' shows other layers; select the scan to measure")
-        grey = None if source is None else grey_layer(layers, scan, source)
-        scan = scan if grey is None else grey
+        scan = scan_to_measure(layers, active)
         layer = Labels(
             np.zeros(scan.data.shape[:3], np.uint8), name=f"{scan.name} regions",
             **layer_transform(scan),

@@ -75,15 +75,7 @@ class Measuring(ViewerFollower):
         active = self.viewer.layers.selection.active
         if active in self._placed:
             return active
-        scan = active or next(filter(is_scan, reversed(self.viewer.layers)), None)
-        if scan is None:
-            raise InputError("there is no scan to measure; open one first")
-        check_volume_layer(scan)
-        source = source_of(scan.metadata)
-        if source is not None and source.role == "derived":
-            raise InputError(f"'{scan.name}' shows other layers; select the scan to measure")
-        grey = None if source is None else grey_layer(self.viewer.layers, scan, source)
-        return self.layer_of(scan if grey is None else grey)
+        return self.layer_of(scan_to_measure(self.viewer.layers, active))
 
     def measurements(self, layer: Any) -> list[Measurement | None]:
         """Return what each shape of a layer measures; None for what is not measurable."""
@@ -151,6 +143,25 @@ class Measuring(ViewerFollower):
                 "check that it belongs to this scan.",
                 "warning",
             )
+
+
+def scan_to_measure(layers: Any, active: Any) -> Any:
+    """Return the layer in grey of the selected scan, or of the topmost one.
+
+    Raises
+    ------
+    InputError
+        If there is none, or a view of other layers is selected.
+    """
+    scan = active or next(filter(is_scan, reversed(layers)), None)
+    if scan is None:
+        raise InputError("there is no scan to measure; open one first")
+    check_volume_layer(scan)
+    source = source_of(scan.metadata)
+    if source is not None and source.role == "derived":
+        raise InputError(f"'{scan.name}' shows other layers; select the scan to measure")
+    grey = None if source is None else grey_layer(layers, scan, source)
+    return scan if grey is None else grey
 
 
 def _agree(saved: Measurement, measured: Measurement) -> bool:
