@@ -6,9 +6,15 @@ import argparse
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tomochrome.bundles import REGISTRATION, find_card
 from tomochrome.cli import options
-from tomochrome.cli.files import as_json, check_inputs, given, read_landmarks, read_or_none
+from tomochrome.cli.files import (
+    as_json,
+    check_inputs,
+    check_network,
+    given,
+    read_landmarks,
+    read_or_none,
+)
 from tomochrome.cli.session import Outcome, Session
 from tomochrome.errors import OptionError
 from tomochrome.io import read
@@ -76,7 +82,7 @@ def run(args: argparse.Namespace, session: Session) -> Outcome:
             backbones = ", ".join(options.FEATURE_BACKBONES)
             raise OptionError(f"unknown backbone '{name}': choose from {backbones}")
     data = compare(args, ["lncc", *names])
-    return tell(args, data, session)
+    return tell(args, data, table(data["methods"]), session)
 
 
 def compare(args: argparse.Namespace, methods: Sequence[str]) -> dict[str, Any]:
@@ -85,9 +91,7 @@ def compare(args: argparse.Namespace, methods: Sequence[str]) -> dict[str, Any]:
     from tomochrome.registration.opponents import compare_methods
     from tomochrome.registration.validation import make_synthetic
 
-    if args.model not in (None, "none"):
-        find_card(args.model, REGISTRATION)
-    options.check_device(args.device)
+    check_network(args)
     how = given(args, "init", "model", "refine", "device", "threads")
     if args.synthetic is not None:
         deformation = given(args, "mean_mm", "seed")
@@ -106,12 +110,12 @@ def compare(args: argparse.Namespace, methods: Sequence[str]) -> dict[str, Any]:
     return {**named, "methods": compare_methods(*pair, methods, **how), "warnings": []}
 
 
-def tell(args: argparse.Namespace, data: dict[str, Any], session: Session) -> Outcome:
-    """Write the table if asked for, and return it."""
+def tell(args: argparse.Namespace, data: dict[str, Any], text: str, session: Session) -> Outcome:
+    """Write the figures to a file if asked for, and return them."""
     data["warnings"] = list(session.warnings)
     if args.output is not None:
         write_text(args.output, as_json(data), force=args.force)
-    return Outcome(data, table(data["methods"]))
+    return Outcome(data, text)
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> str:

@@ -5,9 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from tomochrome.bundles import REGISTRATION, find_card
 from tomochrome.cli import evaluate_features, options
-from tomochrome.cli.files import as_json, check_inputs, given, read_landmarks, read_or_none
+from tomochrome.cli.files import check_inputs, check_network, given, read_landmarks, read_or_none
 from tomochrome.cli.measures import format_measures
 from tomochrome.cli.session import Outcome, Session
 from tomochrome.errors import GeometryError, OptionError
@@ -15,7 +14,7 @@ from tomochrome.evaluate import measure_registration
 from tomochrome.io import read
 from tomochrome.notices import Notice, texts
 from tomochrome.registration.verdict import warnings_of
-from tomochrome.runtime import check_writable, write_text
+from tomochrome.runtime import check_writable
 from tomochrome.transform import Transform
 
 #: Destinations of the options of the two forms of the command.
@@ -130,15 +129,12 @@ def run(args: argparse.Namespace, session: Session) -> Outcome:
     """Evaluate a registration after checking the input."""
     _check(args)
     if args.against is not None:
-        return evaluate_features.tell(
-            args, evaluate_features.compare(args, _methods(args)), session
-        )
+        compared = evaluate_features.compare(args, _methods(args))
+        text = evaluate_features.table(compared["methods"])
+        return evaluate_features.tell(args, compared, text, session)
     data = _synthetic(args, session) if args.synthetic is not None else _result(args, session)
     session.warn(*data["warnings"])
-    data["warnings"] = list(session.warnings)
-    if args.output is not None:
-        write_text(args.output, as_json(data), force=args.force)
-    return Outcome(data, format_measures(data))
+    return evaluate_features.tell(args, data, format_measures(data), session)
 
 
 def _methods(args: argparse.Namespace) -> list[str]:
@@ -171,9 +167,7 @@ def _check(args: argparse.Namespace) -> None:
             raise OptionError(f"give {kind} of both volumes: --{missing}-{kind} is missing")
     inputs = given(args, *_FILES).values()
     check_inputs(inputs)
-    if args.model not in (None, "none"):
-        find_card(args.model, REGISTRATION)
-    options.check_device(args.device)
+    check_network(args)
     if args.output is not None:
         check_writable(args.output, force=args.force)
         check_inputs(inputs, args.output)

@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tomochrome.bundles import REGISTRATION, find_card
+from tomochrome.cli.options import check_device
 from tomochrome.colorization.coloring_request import SAVED_MODEL, ColoringRequest
 from tomochrome.colorization.reference_photograph import Reference
 from tomochrome.errors import InputError, OptionError, OutputError
@@ -60,6 +62,16 @@ def read_or_none(path: Path | None) -> Volume | None:
 def given(args: argparse.Namespace, *names: str) -> dict[str, Any]:
     """Return the options that were given, by destination."""
     return {name: value for name in names if (value := getattr(args, name)) is not None}
+
+
+def check_network(args: argparse.Namespace) -> None:
+    """Check that the registration model and the device of the options are available.
+
+    Raises `ModelError` or `DeviceError` if one is not.
+    """
+    if args.model not in (None, "none"):
+        find_card(args.model, REGISTRATION)
+    check_device(args.device)
 
 
 def read_reference(args: argparse.Namespace) -> Reference | None:

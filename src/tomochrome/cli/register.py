@@ -9,12 +9,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from tomochrome.bundles import REGISTRATION, find_card
 from tomochrome.cli import options
 from tomochrome.cli.files import (
     as_json,
     check_folder,
     check_inputs,
+    check_network,
     read_landmarks,
     write_together,
 )
@@ -174,9 +174,7 @@ def _check(args: argparse.Namespace) -> None:
     for path in inputs:
         if os.path.realpath(path) in outputs:
             raise OutputError(f"'{path}' is an input and would be replaced; choose another folder")
-    if args.model != "none":
-        find_card(args.model, REGISTRATION)
-    options.check_device(args.device)
+    check_network(args)
 
 
 def _read(path: Path, series: str | None, option: str | None, strict: bool = False) -> Volume:

@@ -80,7 +80,16 @@ class Sideways:
     def finding(self, plan: Plan | None) -> list[Finding]:
         """Return the findings: none or one."""
         if self.travel is not None:
-            return [_tilted(self.tilt, plan)]
+            grid = "" if plan is None else f" of {plan.shape[0]} slices {plan.spacing:.2f} mm apart"
+            return [
+                Finding(
+                    f"the slices are tilted by {self.tilt:.1f} degrees against the direction of "
+                    "travel (gantry tilt)",
+                    f"they were resampled to an orthogonal grid{grid}",
+                    "they were left tilted, so the volume's axes are not orthogonal",
+                    "tilted",
+                )
+            ]
         if self.jump:
             return [
                 Finding(
@@ -94,17 +103,6 @@ class Sideways:
 
 
 _LEFT: Final = "they were left as stored, so their positions in this volume are approximate"
-
-
-def _tilted(degrees: float, plan: Plan | None) -> Finding:
-    grid = "" if plan is None else f" of {plan.shape[0]} slices {plan.spacing:.2f} mm apart"
-    return Finding(
-        f"the slices are tilted by {degrees:.1f} degrees against the direction of travel "
-        "(gantry tilt)",
-        f"they were resampled to an orthogonal grid{grid}",
-        "they were left tilted, so the volume's axes are not orthogonal",
-        "tilted",
-    )
 
 
 def sideways(geometry: SliceGeometry) -> Sideways:

@@ -154,6 +154,16 @@ def could_be_tissue(level: float) -> bool:
     return PADDING_BELOW_HU <= level <= MAX_HU
 
 
+def padding_range(
+    stored: NDArray[Any], padding: tuple[int, int], header: Header
+) -> tuple[int, int]:
+    """Return the range of stored values that are padding, as an unsigned image stores it."""
+    if stored.dtype.kind == "u" and padding[0] < 0:  # it was read as signed
+        least, greatest = (end % 2**header.bits_allocated for end in padding)
+        return least, greatest
+    return padding
+
+
 def padding_mask(stored: NDArray[Any], header: Header) -> NDArray[np.bool_] | None:
     """Return which stored values are padding, or None if there are none.
 
@@ -163,9 +173,7 @@ def padding_mask(stored: NDArray[Any], header: Header) -> NDArray[np.bool_] | No
     level = padding_hu(header)
     if level is None or could_be_tissue(level) or header.padding is None:
         return None
-    least, greatest = header.padding
-    if stored.dtype.kind == "u" and least < 0:  # the padding of an unsigned image was read signed
-        least, greatest = (end % 2**header.bits_allocated for end in header.padding)
+    least, greatest = padding_range(stored, header.padding, header)
     if _is_lossy(header) and level < AIR_HU:
         slope, intercept = header.slope or 1.0, header.intercept or 0.0
         limit = ((level + AIR_HU) / 2 - intercept) / slope

@@ -23,7 +23,7 @@ from tomochrome.io.dicom.elements import integer_at
 from tomochrome.io.dicom.frames import Source
 from tomochrome.io.dicom.header import Header
 from tomochrome.io.dicom.parse import read_dataset
-from tomochrome.io.dicom.rescale import MAX_HU
+from tomochrome.io.dicom.rescale import MAX_HU, padding_range
 from tomochrome.io.walk import open_regular, readable
 from tomochrome.notices import Notice
 from tomochrome.runtime import sandbox
@@ -213,9 +213,7 @@ def notices(beyond: list[Beyond], header: Header) -> tuple[Notice, ...]:
 def _padding(stored: NDArray[Any], header: Header) -> NDArray[np.bool_]:
     if header.padding is None:
         return np.zeros(stored.shape, np.bool_)
-    first, last = header.padding
-    if stored.dtype.kind == "u" and first < 0:
-        first, last = (end % 2**header.bits_allocated for end in header.padding)
+    first, last = padding_range(stored, header.padding, header)
     return np.asarray((stored >= first) & (stored <= last))
 
 
