@@ -37,7 +37,6 @@ from tomochrome.geometry.orient import closest_axial
 from tomochrome.phantom import Structure
 from tomochrome.restoration.classical import interpolate_slices, metal_mask
 from tomochrome.restoration.defects import KINDS, code_of
-from tomochrome.restoration.noise import noise_sd
 from tomochrome.training.defect_scans import DefectScan, draw_defect, draw_slab
 from tomochrome.training.patients import TrainingPatient, hu_of, tissues_of_structures
 from tomochrome.training.pool import HELD_OUT, generate_phantom, load
@@ -49,6 +48,7 @@ REAL = ("abdomen_3mm", "thorax_cta_1p5mm", "head_female_1mm")
 SPACING = (3.0, 0.9, 0.9)
 BODY_HU = -300.0
 RANGE_HU = 2000.0
+SOFT_HU = (-200.0, 250.0)
 MAX_INPAINTED = 20_000  # pixels of a slice; biharmonic inpainting of more takes hours
 MIN_TISSUE = 200  # voxels for a bias
 NAMED = ("damaged", "without network")  # whose tissues are predicted, beside the models'
@@ -108,6 +108,13 @@ def smoothed(scan: DefectScan, smooth: Callable[[np.ndarray, float], np.ndarray]
         tries = [np.where(mask, smooth(given, k), given) for k in (0.5, 1.0, 2.0)]
         out[z] = min(tries, key=lambda t: float(((t - scan.clean[z])[judged] ** 2).sum()))
     return out
+
+
+def noise_sd(hu: np.ndarray) -> float:
+    """Estimate the standard deviation of the noise of a slice in soft tissue, in HU."""
+    pair = hu[:, 2:], hu[:, :-2]
+    soft = np.logical_and(*((part > SOFT_HU[0]) & (part < SOFT_HU[1]) for part in pair))
+    return float(1.4826 / np.sqrt(2) * np.median(np.abs(np.subtract(*pair))[soft]))
 
 
 def total_variation(hu: np.ndarray, strength: float) -> np.ndarray:

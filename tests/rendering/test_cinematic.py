@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -83,6 +84,15 @@ def test_a_picture_has_a_dark_background_and_a_lit_body() -> None:
     assert picture.pixels[:4].max() < 60
     assert picture.pixels[50:70, 70:90].min() > 60
     assert picture.caption[-2:] == ("lightness not from the scanner", "not for diagnosis")
+
+
+def test_a_picture_of_a_restored_scan_says_so() -> None:
+    volume, chroma = body()
+    mask = np.zeros(volume.shape, np.bool_)
+    assert not any("restored" in part for part in render(volume, chroma, **DRAFT).caption)
+    mask[2, 3, 4] = True
+    picture = render(replace(volume, restored=mask), chroma, **DRAFT)
+    assert "partly restored, not measured" in picture.caption
 
 
 def test_a_cut_opens_the_body() -> None:

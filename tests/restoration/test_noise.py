@@ -9,14 +9,17 @@ from tomochrome.restoration.defects import code_of
 from tomochrome.restoration.fill import fill
 from tomochrome.restoration.noise import (
     MIN_WEIGHT,
+    NEAR_BONE_ALONE_HU,
     NEIGHBOR_SEARCH_PX,
     NETWORK_ALONE_HU,
     NETWORK_FROM_HU,
     PATCH_PX,
     SEARCH_PX,
     STRENGTH,
+    USUAL_NOISE_HU,
+    as_measured_on_average,
     network_share,
-    noise_sd,
+    noise_map,
     non_local_means,
 )
 
@@ -100,9 +103,49 @@ def test_a_part_is_that_of_the_whole_away_from_its_border() -> None:
 
 @pytest.mark.parametrize("sd", [5.0, 20.0, 40.0])
 def test_the_noise_of_water_is_estimated(sd: float) -> None:
-    hu = noisy(np.full((1, 200, 200), 20, np.float32), sd)[0]
-    assert noise_sd(hu) == pytest.approx(sd, rel=0.03)
-    assert noise_sd(np.full((9, 9), -1000.0)) == 0
+    hu = noisy(np.full((1, 200, 190), 20, np.float32), sd)[0]
+    assert noise_map(hu).shape == hu.shape
+    np.testing.assert_allclose(noise_map(hu), sd, rtol=0.1)
+    assert not noise_map(np.full((9, 9), -1000.0)).any()
+
+
+def test_noise_is_estimated_where_it_is() -> None:
+    sd = np.where(np.arange(256) < 128, 10.0, 80.0).astype(np.float32)
+    hu = np.random.default_rng(2).normal(20, 1, (192, 256)).astype(np.float32) * sd + 20 - 20 * sd
+    hu[:, :40] = -1000  # where there is no tissue, noise is as beside it
+    noise = noise_map(hu)
+    assert noise[:, :64].max() < 20 and noise[:, 200:].min() > 60
+    assert (np.diff(noise.mean(axis=0)) > -2).all()
+
+
+def test_the_filter_follows_the_noise_of_each_pixel() -> None:
+    hu = noisy(organ())
+    sd = np.full(hu.shape[1:], SD, np.float32)
+    sd[:24] = 2
+    out, even = non_local_means(hu, 1, sd), non_local_means(hu, 1, SD)
+    np.testing.assert_array_equal(out[24:], even[24:])
+    assert np.abs(out[:24] - hu[1, :24]).mean() < 0.1 * np.abs(even[:24] - hu[1, :24]).mean()
+
+
+def test_denoised_values_get_the_mean_and_the_contrast_of_the_measured_ones() -> None:
+    clean = organ((1, 120, 160))[0]
+    measured = noisy(clean[None])[0]
+    dull = (0.8 * clean + 5).astype(np.float32)
+    sd = np.full(clean.shape, SD, np.float32)
+    out = as_measured_on_average(dull, measured, sd)
+    for half in (clean == 0, clean == 150):
+        assert abs((out - clean)[half].mean()) < 0.3 * abs((dull - clean)[half].mean())
+    assert (out - clean).std() < 0.35 * SD
+
+
+@pytest.mark.parametrize("sd", [8.0, 20.0, 40.0])
+def test_the_noise_of_a_usual_dose_is_kept(sd: float) -> None:
+    clean = np.full((120, 160), 40, np.float32)
+    measured = noisy(clean[None], sd)[0]
+    out = as_measured_on_average(clean, measured, np.full(clean.shape, sd, np.float32))
+    kept = min(USUAL_NOISE_HU / sd, 1) ** 2
+    slope = np.polyfit((measured - clean).ravel(), (out - clean).ravel(), 1)[0]
+    assert slope == pytest.approx(kept, abs=0.03)
 
 
 def test_the_network_takes_over_as_the_noise_grows() -> None:
@@ -111,21 +154,24 @@ def test_the_network_takes_over_as_the_noise_grows() -> None:
     assert shares == sorted(shares)
     assert not network_share(NETWORK_FROM_HU, soft).any()
     assert (network_share(NETWORK_ALONE_HU, soft) == 1).all()
+    each = np.array([[NETWORK_FROM_HU, NETWORK_ALONE_HU]], np.float32)
+    np.testing.assert_array_equal(network_share(each, soft[:1, :2]), [[0, 1]])
 
 
-def test_the_network_stays_away_from_bone_and_air() -> None:
+def test_the_network_stays_away_from_bone_and_air_unless_noise_is_strong() -> None:
     hu = np.full((40, 60), 40, np.float32)
     hu[:, :10], hu[:, 50:] = -1000, 900
     share = network_share(NETWORK_ALONE_HU, hu)
     assert not share[:, :10].any()
     assert not share[:, 49:].any()
     assert (share[:, 18:42] == 1).all()
+    assert (network_share(NEAR_BONE_ALONE_HU, hu) == 1).all()
 
 
 def test_without_a_network_noise_is_filtered_around_the_patient() -> None:
     hu = np.full((3, 160, 160), -1000, np.float32)
     hu[:, 60:100, 60:100] = 40
-    hu = noisy(hu, 15.0)
+    hu = noisy(hu, 30.0)
     code = np.zeros(hu.shape, np.uint8)
     code[1] = code_of("noise")
     code[2, 80] = code_of("lines")

@@ -30,7 +30,7 @@ from tomochrome.rendering.render_presets import AUTO, RenderPreset, render_prese
 from tomochrome.rendering.scene_light import light_step, main_light, sky_light, transmission
 from tomochrome.runtime import check, report
 from tomochrome.tissue import Tissue
-from tomochrome.volume import Volume
+from tomochrome.volume import RESTORED, Volume
 
 Quality = Literal["draft", "final"]
 
@@ -179,6 +179,7 @@ class Stage:
         self.preset = _preset_of(chroma, request)
         self._effort = _EFFORTS[request.quality]
         self._model = chroma.model or "an unnamed model"
+        self._restored = volume.restored is not None and bool(volume.restored.any())
         colors: Palette = palette(request.palette)
         texture = None
         if request.look == "photograph":
@@ -281,10 +282,12 @@ class Stage:
     @property
     def caption(self) -> tuple[str, ...]:
         """What the pictures show, without patient data."""
+        restored = (f"partly {RESTORED}",) if self._restored else ()
         return (
             "Tomochrome",
             f"color by model {self._model}",
             self.preset.about,
+            *restored,
             NOT_FROM_SCANNER,
             "not for diagnosis",
         )

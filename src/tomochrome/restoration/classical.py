@@ -198,8 +198,8 @@ def without_network(
     if masks["ring"].any():
         filled = np.where(masks["ring"], remove_rings(filled), filled)
     if masks["metal"].any():
-        metal = metal_mask(filled) & masks["metal"]
-        without = interpolate_sinogram(filled, metal, spacing[2], reduction)
+        metal = metal_mask(filled) if reduction is None else reduction.metal
+        without = interpolate_sinogram(filled, metal & masks["metal"], spacing[2], reduction)
         filled = np.where(masks["metal"], without, filled)
     return filled
 

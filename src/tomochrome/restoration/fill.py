@@ -21,7 +21,7 @@ from tomochrome.bundles import (
     load_state,
     reading_metadata,
 )
-from tomochrome.restoration.classical import metal_mask, without_network
+from tomochrome.restoration.classical import without_network
 from tomochrome.restoration.defects import WHOLE, MetalReduction, Part, code_of
 from tomochrome.restoration.networks import (
     MULTIPLE,
@@ -30,8 +30,13 @@ from tomochrome.restoration.networks import (
     filler_input,
     finder_input,
 )
-from tomochrome.restoration.noise import network_share, noise_sd, non_local_means
-from tomochrome.restoration.rules import streak_change
+from tomochrome.restoration.noise import (
+    as_measured_on_average,
+    network_share,
+    noise_map,
+    non_local_means,
+)
+from tomochrome.restoration.rules import reduce_metal, streak_change
 from tomochrome.restoration.simulation import AIR_HU, BODY_HU, MAX_HU
 from tomochrome.runtime import check, choose_device, report
 
@@ -42,6 +47,7 @@ _ODDS: Final = (2.4, 0.26, -7.1)
 logarithm of `streak_change` (+ 2 HU), of the network's log odds of a defect, and a constant."""
 _OPENED_PX: Final = 3  # without which noise in air counts as the patient
 _MARGIN: Final = 40  # pixels that a network sees around a defect
+_FILTER_PX: Final = 11  # the same for `non_local_means` and what follows it
 
 
 def fill(
@@ -85,37 +91,41 @@ def fill(
     """
     place = choose_device(device)
     net = None if model is None else _network(model, RESTORATION)[0].to(place)
+    metallic = (code == code_of("metal")).any(axis=(1, 2))
+    if reduction is None and metallic.any():
+        reduction = reduce_metal(hu, metallic, spacing[2])
     filled = without_network(hu, code, spacing, reduction)
     out = filled.copy()
     if net is None:
         code = np.where(code == code_of("noise"), code, np.uint8(0))
     damaged = np.flatnonzero(code.any(axis=(1, 2)))
-    metal = _metal(hu, reduction) if (code == code_of("metal")).any() else None
     for done, z in enumerate(map(int, damaged)):
         check()
         report(done, len(damaged), "filling defects")
         where = _filled_where(code[z], filled[z])
         if not where.any():
             continue
-        part = _around(where)
-        mask, noisy = where[part], (code[z] == code_of("noise"))[part]
-        values, share = filled[z][part].copy(), np.ones(mask.shape, np.float32)
-        if noisy.any():
-            sd = noise_sd(filled[z])
-            smooth = non_local_means(filled, z, sd, part)
-            values[noisy], share[noisy] = smooth[noisy], network_share(sd, smooth)[noisy]
-        if net is not None and (share[mask] > 0).any():
+        values = filled[z].copy()
+        share = where.astype(np.float32)
+        noisy = where & (code[z] == code_of("noise"))
+        near = _around(noisy, _FILTER_PX) if noisy.any() else None
+        if near is not None:
+            sd = noise_map(filled[z])[near]
+            smooth = non_local_means(filled, z, sd, near)
+            np.copyto(values[near], smooth, where=noisy[near])
+            np.copyto(share[near], network_share(sd, smooth), where=noisy[near])
+        if net is not None and share.any():
+            part = _around(share > 0)
             images = torch.from_numpy(filler_input(hu, filled, code, z, part))
             change = _outputs(net, images, place)[0] * STEP_HU
-            values += share * (filled[z][part] + change - values)
-        if metal is not None:
-            mask &= ~metal[z][part]
-        out[z][part][mask] = np.clip(values, AIR_HU, MAX_HU)[mask]
+            values[part] += share[part] * (filled[z][part] + change - values[part])
+        if near is not None:
+            even = as_measured_on_average(values[near], filled[z][near], sd)
+            np.copyto(values[near], even, where=noisy[near])
+        if reduction is not None and metallic.any():
+            where &= ~reduction.metal[z]
+        out[z][where] = np.clip(values, AIR_HU, MAX_HU)[where]
     return out
-
-
-def _metal(hu: NDArray[np.float32], reduction: MetalReduction | None) -> NDArray[np.bool_]:
-    return metal_mask(hu) if reduction is None else reduction.metal
 
 
 def confirm_streaks(
@@ -215,11 +225,11 @@ def _around_patient(hu: NDArray[np.float32]) -> NDArray[np.bool_]:
     return around
 
 
-def _around(damaged: NDArray[np.bool_]) -> Part:
+def _around(damaged: NDArray[np.bool_], margin: int = _MARGIN) -> Part:
     """Return the rows and columns with the damaged pixels (y, x) and a margin."""
     rows, columns = ndimage.find_objects(damaged.astype(np.uint8))[0]
     first, second = (
-        slice(max(side.start - _MARGIN, 0), min(side.stop + _MARGIN, size))
+        slice(max(side.start - margin, 0), min(side.stop + margin, size))
         for side, size in zip((rows, columns), damaged.shape, strict=True)
     )
     return first, second

@@ -16,20 +16,34 @@ PATCH_PX: Final = 5  #: also in the compiled loop
 SEARCH_PX: Final = 4  #: around each pixel in its slice
 NEIGHBOR_SEARCH_PX: Final = 2  #: the same in the slice before and after
 MIN_WEIGHT: Final = 1e-3  #: of a pixel in its own mean
-NETWORK_FROM_HU: Final = 10.0
+NETWORK_FROM_HU: Final = 15.0
 NETWORK_ALONE_HU: Final = 50.0
 """Noise up to which the filter fills alone, and from which the network does. Below, the network
 smooths more than noise; above, patches are too noisy to be compared."""
+NEAR_BONE_FROM_HU: Final = 60.0
+NEAR_BONE_ALONE_HU: Final = 100.0
+"""The same near bone and air."""
 NETWORK_RANGE_HU: Final = (-300.0, 400.0)
 _RANGE_PX: Final = 1.5
 _RANGE_FACTOR: Final = 4.0
 """Near bone and air, which the network sees coarsely, it takes HU from thin walls: there the filter
-fills alone."""
+fills alone unless the noise is strong."""
+USUAL_NOISE_HU: Final = 10.0  #: of a scan at the full dose; its share of the variance is kept
 _SOFT_HU: Final = (-200.0, 250.0)
+_SOFT_PX: Final = 1.5
+_BLOCK_PX: Final = 32  # in which noise is estimated
+_MIN_STEPS: Final = 100
+_QUARTILE: Final = 0.31864 * 2**0.5  # of absolute differences of normal noise; edges raise others
+_USUAL_WEIGHT: Final = 0.05  # of the median of all blocks
+_MIN_SD_HU: Final = 0.5
+_FIT_PX: Final = 5
+_FIT_NOISE: Final = 2.0  # in standard deviations
 
 
-def noise_sd(hu: NDArray[np.floating]) -> float:
-    """Estimate the standard deviation of the noise of a slice in soft tissue, in HU.
+def noise_map(hu: NDArray[np.floating]) -> NDArray[np.float32]:
+    """Estimate the standard deviation of the noise around each pixel of a slice, in HU.
+
+    It differs within a slice: between the hips or the shoulders few photons are left.
 
     Parameters
     ----------
@@ -38,40 +52,68 @@ def noise_sd(hu: NDArray[np.floating]) -> float:
 
     Returns
     -------
-    float
-        From the median absolute difference of pixels two columns apart; 0 without soft tissue.
+    ndarray
+        float32 (y, x): of blocks, from the lower quartile of absolute differences of pixels of soft
+        tissue two rows or columns apart, smooth between them; 0 in a slice without soft tissue.
     """
-    pair = hu[:, 2:], hu[:, :-2]
-    soft = np.logical_and(*((part > _SOFT_HU[0]) & (part < _SOFT_HU[1]) for part in pair))
-    if not soft.any():
-        return 0.0
-    return float(1.4826 / np.sqrt(2) * np.median(np.abs(np.subtract(*pair))[soft]))
+    smooth = ndimage.gaussian_filter(hu, _SOFT_PX)
+    soft = (smooth > _SOFT_HU[0]) & (smooth < _SOFT_HU[1])
+    steps = np.full((2, *hu.shape), np.nan, np.float32)
+    for axis, step in enumerate(steps):
+        values, valid, middle = (np.moveaxis(part, axis, 0) for part in (hu, soft, step))
+        middle[1:-1] = np.where(valid[2:] & valid[:-2], np.abs(values[2:] - values[:-2]), np.nan)
+    rows, columns = (-(-n // _BLOCK_PX) for n in hu.shape)
+    blocks = np.full((rows, columns), np.nan)
+    for row, column in np.ndindex(rows, columns):
+        y, x = (slice(k * _BLOCK_PX, (k + 1) * _BLOCK_PX) for k in (row, column))
+        block = steps[:, y, x]
+        block = block[np.isfinite(block)]
+        if len(block) >= _MIN_STEPS:
+            blocks[row, column] = np.quantile(block, 0.25) / _QUARTILE
+    if np.isnan(blocks).all():
+        return np.zeros(hu.shape, np.float32)
+    usual, seen = np.nanmedian(blocks), np.isfinite(blocks).astype(np.float32)
+    total, weight = (
+        ndimage.gaussian_filter(part, 1, mode="nearest")
+        for part in (seen * np.nan_to_num(blocks), seen)
+    )
+    even = (total + _USUAL_WEIGHT * usual) / (weight + _USUAL_WEIGHT)
+    fine = ndimage.zoom(even, _BLOCK_PX, order=1, mode="nearest", grid_mode=True)
+    return np.asarray(fine[: hu.shape[0], : hu.shape[1]], np.float32)
 
 
-def network_share(sd: float, smooth: NDArray[np.float32]) -> NDArray[np.float32]:
+def network_share(
+    sd: NDArray[np.float32] | float, smooth: NDArray[np.float32]
+) -> NDArray[np.float32]:
     """Return the share of the network, beside `non_local_means`, in the filling of noise.
 
     Parameters
     ----------
     sd
-        Standard deviation of the noise in HU.
+        Standard deviation of the noise in HU, of all or of each pixel (y, x).
     smooth
         HU (y, x) after `non_local_means`.
 
     Returns
     -------
     ndarray
-        float32 (y, x) of 0 to 1; 0 near bone and air.
+        float32 (y, x) of 0 to 1; 0 near bone and air unless the noise is very strong.
     """
-    largest = np.clip((sd - NETWORK_FROM_HU) / (NETWORK_ALONE_HU - NETWORK_FROM_HU), 0, 1)
+    largest, everywhere = (
+        np.clip((sd - first) / (alone - first), 0, 1)
+        for first, alone in (
+            (NETWORK_FROM_HU, NETWORK_ALONE_HU),
+            (NEAR_BONE_FROM_HU, NEAR_BONE_ALONE_HU),
+        )
+    )
     low, high = NETWORK_RANGE_HU
     beyond = ((smooth < low) | (smooth > high)).astype(np.float32)
-    near = _RANGE_FACTOR * ndimage.gaussian_filter(beyond, _RANGE_PX)
-    return np.asarray(largest * np.maximum(1 - near, 0), np.float32)
+    near = np.minimum(_RANGE_FACTOR * ndimage.gaussian_filter(beyond, _RANGE_PX), 1)
+    return np.asarray(largest * (1 - near * (1 - everywhere)), np.float32)
 
 
 def non_local_means(
-    hu: NDArray[np.float32], z: int, sd: float, part: Part = WHOLE
+    hu: NDArray[np.float32], z: int, sd: NDArray[np.float32] | float, part: Part = WHOLE
 ) -> NDArray[np.float32]:
     """Denoise a slice by the pixels around which it and its two neighbors look alike.
 
@@ -85,7 +127,8 @@ def non_local_means(
     z
         The slice.
     sd
-        Standard deviation of the noise in HU; nothing changes at 0.
+        Standard deviation of the noise in HU, of all or of each pixel of the part; nothing changes
+        at 0.
     part
         Rows and columns of it.
 
@@ -95,14 +138,50 @@ def non_local_means(
         HU, float32 (y, x) of the part.
     """
     own = np.ascontiguousarray(hu[z][part])
-    if sd <= 0:
+    if not np.any(sd):
         return own
     near = [k for k in (z - 1, z, z + 1) if 0 <= k < len(hu)]
     reaches = np.array([SEARCH_PX if k == z else NEIGHBOR_SEARCH_PX for k in near])
     others = np.stack([hu[k][part] for k in near])
+    scale = np.broadcast_to(1 / np.maximum(sd, _MIN_SD_HU) ** 2, own.shape).astype(np.float32)
     out = np.empty_like(own)
     noise_kernels.average_alike(
-        own, others, near.index(z), reaches, np.float32(1 / sd**2), np.float32(1 / STRENGTH**2),
+        own, others, near.index(z), reaches, scale, np.float32(1 / STRENGTH**2),
         np.float32(MIN_WEIGHT), out,
     )  # fmt: skip
     return out
+
+
+def as_measured_on_average(
+    smooth: NDArray[np.float32], measured: NDArray[np.float32], sd: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """Give denoised HU the mean, the contrast and the noise that belong to the measured ones.
+
+    Around each pixel the linear function of the denoised HU is fitted that is nearest to the
+    measured ones, in which noise averages out (He, Sun and Tang 2013, "Guided image filtering",
+    IEEE TPAMI 35:1397); where the contrast is less than the noise, only the mean is fitted. As much
+    of what was removed is kept as a scan at the full dose has.
+
+    Parameters
+    ----------
+    smooth, measured
+        HU (y, x), denoised and as measured.
+    sd
+        Standard deviation of the noise in HU, (y, x).
+
+    Returns
+    -------
+    ndarray
+        HU, float32 (y, x).
+    """
+
+    def mean(values: NDArray[np.float32]) -> NDArray[np.float32]:
+        return np.asarray(ndimage.uniform_filter(values, 2 * _FIT_PX + 1))
+
+    lost = measured - smooth
+    level, mean_lost = mean(smooth), mean(lost)
+    variance = np.maximum(mean(smooth * smooth) - level**2, 0) + (_FIT_NOISE * sd) ** 2
+    slope = (mean(lost * smooth) - level * mean_lost) / np.maximum(variance, 1)
+    fitted = smooth + mean(slope) * smooth + mean(mean_lost - slope * level)
+    kept = np.minimum(USUAL_NOISE_HU / np.maximum(sd, _MIN_SD_HU), 1) ** 2
+    return np.asarray(fitted + kept * (measured - fitted), np.float32)

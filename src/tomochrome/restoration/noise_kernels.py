@@ -14,9 +14,9 @@ def average_alike(  # type: ignore[no-untyped-def]  # noqa: C901 - loop over all
     """Average each pixel of ``own`` (y, x) with those of ``others`` (z, y, x) around it.
 
     ``others[at]`` is ``own``; ``reaches`` are the largest shifts in each. The weight of a pixel is
-    ``exp(-max(scale * d - 2, 0) * half)`` with the mean squared difference ``d`` of 5 x 5 pixels
-    around both, as far as they are in the image; that of the pixel itself is the largest of the
-    others, and at least ``own_weight``.
+    ``exp(-max(scale * d - 2, 0) * half)`` with ``scale`` (y, x) of the pixel and the mean squared
+    difference ``d`` of 5 x 5 pixels around both, as far as they are in the image; that of the pixel
+    itself is the largest of the others, and at least ``own_weight``.
     """
     rows, columns = own.shape
     sums = np.zeros(columns + 4, np.float32)
@@ -41,9 +41,10 @@ def average_alike(  # type: ignore[no-untyped-def]  # noqa: C901 - loop over all
                         for x in range(count):
                             inner[x] += (a[x] - b[x]) ** 2
                     wide = sums[left : right + 4]
-                    factor = scale / np.float32(5 * (bottom - top))
+                    factor = np.float32(1 / (5 * (bottom - top)))
+                    scales = scale[y, left:right]
                     for x in range(count):
-                        distance[x] = factor * (
+                        distance[x] = (factor * scales[x]) * (
                             wide[x] + wide[x + 1] + wide[x + 2] + wide[x + 3] + wide[x + 4]
                         )
                     for x in range(min(2, count)):

@@ -175,7 +175,7 @@ def lost_slices(hu: NDArray[np.float32]) -> NDArray[np.bool_]:
         return np.zeros(len(hu), np.bool_)
     lost[: shown[0]] = lost[shown[-1] :] = False
     means = _block_means(hu[shown])
-    lost[shown[_repeated(means) | _corrupted(means, _may_be_corrupted(hu[shown]))]] = True
+    lost[shown[_repeated(means) | _corrupted(means, hu[shown])]] = True
     return lost
 
 
@@ -205,13 +205,13 @@ def _repeated(means: NDArray[np.float32]) -> NDArray[np.bool_]:
     return repeated
 
 
-def _may_be_corrupted(hu: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """Return which slices have rows of noise, or no metal that would explain a difference."""
+def _may_be_corrupted(hu: NDArray[np.float32]) -> bool:
+    """Return whether all slices have rows of noise, or no metal that would explain a difference."""
     noisy = [np.median(np.abs(np.diff(part)), axis=1).max() > _MIN_ROW_NOISE_HU for part in hu]
-    return np.array(noisy) | ~metal_mask(hu).any(axis=(1, 2))
+    return bool((np.array(noisy) | ~metal_mask(hu).any(axis=(1, 2))).all())
 
 
-def _corrupted(means: NDArray[np.float32], possible: NDArray[np.bool_]) -> NDArray[np.bool_]:
+def _corrupted(means: NDArray[np.float32], hu: NDArray[np.float32]) -> NDArray[np.bool_]:
     """Return which slices differ from both neighbors far more than these do from each other."""
     corrupted = np.zeros(len(means), np.bool_)
 
@@ -224,7 +224,7 @@ def _corrupted(means: NDArray[np.float32], possible: NDArray[np.bool_]) -> NDArr
         for after in range(first + 1, min(first + _MAX_RUN, len(means) - 1) + 1):
             jump = min(step(first - 1, first), step(after - 1, after))
             ends = max(step(first - 1, after), 0.5 * usual)
-            if jump > _MIN_JUMP * ends and possible[first:after].all():
+            if jump > _MIN_JUMP * ends and _may_be_corrupted(hu[first:after]):
                 runs.append((jump / ends, first, after))
     for _, first, after in sorted(runs, reverse=True):
         if not corrupted[first - 1 : after + 1].any():
