@@ -93,7 +93,7 @@ def test_streaks_are_confirmed_where_the_finder_sees_them(metal: DefectScan) -> 
     code = np.full(hu.shape, 1, np.uint8)
     reduction = reduce_metal(hu, np.ones(len(hu), np.bool_), SPACING[2])
     assert reduction is not None
-    confirm_streaks(hu, code, reduction, "cpu")
+    confirm_streaks(hu, code, reduction, SPACING[2], "cpu")
     truth = np.asarray(metal.code) == 1
     z = int(metal.targets[len(metal.targets) // 2])
     assert code[z][truth[z]].mean() > code[z][~truth[z]].mean() + 0.2

@@ -56,12 +56,14 @@ def noise_map(hu: NDArray[np.floating]) -> NDArray[np.float32]:
         float32 (y, x): of blocks, from the lower quartile of absolute differences of pixels of soft
         tissue two rows or columns apart, smooth between them; 0 in a slice without soft tissue.
     """
-    smooth = ndimage.gaussian_filter(hu, _SOFT_PX)
+    smooth = np.asarray(ndimage.gaussian_filter(hu, _SOFT_PX))
     soft = (smooth > _SOFT_HU[0]) & (smooth < _SOFT_HU[1])
     steps = np.full((2, *hu.shape), np.nan, np.float32)
     for axis, step in enumerate(steps):
         values, valid, middle = (np.moveaxis(part, axis, 0) for part in (hu, soft, step))
-        middle[1:-1] = np.where(valid[2:] & valid[:-2], np.abs(values[2:] - values[:-2]), np.nan)
+        middle[1:-1] = np.where(
+            np.logical_and(valid[2:], valid[:-2]), np.abs(values[2:] - values[:-2]), np.nan
+        )
     rows, columns = (-(-n // _BLOCK_PX) for n in hu.shape)
     blocks = np.full((rows, columns), np.nan)
     for row, column in np.ndindex(rows, columns):
@@ -69,7 +71,8 @@ def noise_map(hu: NDArray[np.floating]) -> NDArray[np.float32]:
         block = steps[:, y, x]
         block = block[np.isfinite(block)]
         if len(block) >= _MIN_STEPS:
-            blocks[row, column] = np.quantile(block, 0.25) / _QUARTILE
+            quarter = len(block) // 4
+            blocks[row, column] = np.partition(block, quarter)[quarter] / _QUARTILE
     if np.isnan(blocks).all():
         return np.zeros(hu.shape, np.float32)
     usual, seen = np.nanmedian(blocks), np.isfinite(blocks).astype(np.float32)

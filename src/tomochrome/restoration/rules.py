@@ -54,6 +54,7 @@ _MIN_ARC: Final = 0.15  # of the circle of the field where it cuts the body, in 
 _MIN_ARC_OF_SLICE: Final = 0.01
 _MIN_FIELD_PX: Final = 20
 _STREAK_PX: Final = 1.5  # over which the change by streaks is averaged
+_FAR_STREAK_PX: Final = 4.0
 _MIN_STREAK_HU: Final = 10.0  # with the best Dice on simulated metal
 _MAX_ROUGHNESS: Final = 0.97
 """After the interpolation, as a share of that before: clean scans with a wire, a clip or a dense
@@ -362,6 +363,36 @@ def streak_change(reduction: MetalReduction, z: int) -> NDArray[np.float32]:
     """Return by how many HU the interpolation changes a slice around each pixel, (y, x)."""
     change = np.abs(reduction.after[z] - reduction.before[z])
     return np.asarray(ndimage.gaussian_filter(change, _STREAK_PX), np.float32)
+
+
+def streak_evidence(
+    reduction: MetalReduction, z: int, pixel_mm: float
+) -> tuple[NDArray[np.float32], ...]:
+    """Return what makes streaks of metal probable around each pixel of a slice.
+
+    Parameters
+    ----------
+    reduction
+        The slices and their interpolation.
+    z
+        The slice.
+    pixel_mm
+        Size of a pixel, which is square.
+
+    Returns
+    -------
+    tuple of ndarray
+        float32 (y, x): logarithms of `streak_change`, of the same further around, of the change
+        with its sign (each + 2 HU), and of the area of the metal in mm².
+    """
+    change = reduction.after[z] - reduction.before[z]
+    area = np.full(change.shape, max(reduction.metal[z].sum(), 1) * pixel_mm**2, np.float32)
+    around = (
+        streak_change(reduction, z),
+        ndimage.gaussian_filter(np.abs(change), _FAR_STREAK_PX),
+        np.abs(ndimage.gaussian_filter(change, _STREAK_PX)),
+    )
+    return (*(np.log(part + 2) for part in around), np.log(area))
 
 
 def _roughness(hu: NDArray[np.float32], where: NDArray[np.bool_]) -> float:

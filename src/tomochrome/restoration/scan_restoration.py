@@ -146,7 +146,8 @@ def _confirmed(volume: Volume, marked: DefectMap, device: str) -> DefectMap:
     from tomochrome.restoration.fill import confirm_streaks
 
     upright, code = closest_axial(volume), _upright(marked.code, volume)
-    confirm_streaks(np.asarray(upright.voxels, np.float32), code, marked.reduction, device)
+    hu, pixel_mm = np.asarray(upright.voxels, np.float32), upright.spacing[2]
+    confirm_streaks(hu, code, marked.reduction, pixel_mm, device)
     return DefectMap(_on_grid(code, upright, volume), marked.reduction)
 
 
