@@ -7,8 +7,12 @@ import pytest
 
 from tomochrome.errors import Cancelled, ModelError
 from tomochrome.phantom import make_structures, render_hu
-from tomochrome.restoration.classical import metal_mask, without_network
-from tomochrome.restoration.defects import KINDS
+from tomochrome.restoration.classical import (
+    interpolate_slices,
+    metal_mask,
+    without_network,
+)
+from tomochrome.restoration.defects import KINDS, code_of
 from tomochrome.restoration.fill import (
     MIN_PROBABILITY,
     confirm_streaks,
@@ -69,6 +73,13 @@ def test_nothing_changes_outside_the_defects(slab: Slab, kind: str) -> None:
     kept = (scan.code == 0) | (metal_mask(hu) if kind == "metal" else False)
     assert np.array_equal(filled[kept], hu[kept])
     assert filled.min() >= -1024
+
+
+def test_missing_slices_are_filled_better_than_by_interpolation(slab: Slab) -> None:
+    scan = draw_defect(slab, "missing", np.random.default_rng(2))
+    missing = (scan.code == code_of("missing")).all(axis=(1, 2))
+    cubic = interpolate_slices(scan.measured.astype(np.float32), missing, 3)
+    assert _rmse(_filled(scan), scan) < min(_rmse(cubic, scan), _rmse(scan.filled, scan))
 
 
 def test_a_model_without_a_defect_changes_nothing(slab: Slab) -> None:
