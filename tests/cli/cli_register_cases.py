@@ -21,7 +21,7 @@ def names_in(folder: Path) -> list[str]:
 
 def write_inputs(folder: Path) -> Path:
     """A patient as DICOM would have it and again, moved, with labels, masks and landmarks."""
-    patient = make_patient(1, "abdomen", (9.0, 9.0, 9.0))
+    patient = make_patient(1, "abdomen", (13.0, 13.0, 13.0))
     write(patient.ct, folder / "fixed.nii.gz")
     moved = patient.ct.affine.copy()
     moved[:3, 3] += (14.0, -8.0, 11.0)

@@ -165,7 +165,7 @@ def test_the_help_says_the_number_of_iterations_that_is_used(capfd: Capture) -> 
 
 
 def test_regions_that_meet_in_a_third_are_told_apart(tmp_path: Path, capfd: Capture) -> None:
-    torso = make_patient(1, "torso", (9.0, 9.0, 9.0)).ct
+    torso = make_patient(1, "torso", (14.0, 14.0, 14.0)).ct
     voxels, third = np.asarray(torso.voxels), torso.shape[0] // 3
     affine = torso.affine.copy()
     affine[:3, 3] += third * affine[:3, 0]
@@ -207,7 +207,7 @@ def test_voxels_without_a_number_are_not_used(
 
 
 def test_swapped_sides_are_told_in_words_and_json(tmp_path: Path, capfd: Capture) -> None:
-    ct = make_patient(1, "abdomen", (9.0, 9.0, 9.0)).ct
+    ct = make_patient(1, "abdomen", (13.0, 13.0, 13.0)).ct
     write(ct, tmp_path / "fixed.nii.gz")
     turned = np.ascontiguousarray(np.asarray(ct.voxels)[:, :, ::-1])
     write(replace(ct, voxels=turned), tmp_path / "moving.nii.gz")

@@ -10,20 +10,22 @@ from transform_cases import grid
 from tomochrome.registration.checked_input import CheckedScan
 from tomochrome.volume import Volume
 
-SHAPE = (26, 30, 32)
-AFFINE = grid(SHAPE, (4.0, 4.0, 4.0))
+STEP = 5.5  # mm: a registration takes seconds
+SHAPE = (19, 22, 23)
+AFFINE = grid(SHAPE, (STEP, STEP, STEP))
+FINER = ((26, 30, 32), 4.0)  # of the same body, for what a refinement must resolve
 
 
-def blobs(affine: np.ndarray = AFFINE, shape: tuple[int, int, int] = SHAPE) -> Volume:
+def blobs(shape: tuple[int, int, int] = SHAPE, step: float = STEP) -> Volume:
     """A body of soft tissue with organs, in air."""
-    z, y, x = np.indices(shape) * 4.0 - (np.array(shape)[:, None, None, None] - 1) * 2.0
+    z, y, x = (np.indices(shape) - (np.array(shape)[:, None, None, None] - 1) / 2) * step
     hu = np.full(shape, -1000.0)
     hu[(z / 55) ** 2 + (y / 46) ** 2 + (x / 52) ** 2 < 1] = 40
     hu[((z - 10) / 20) ** 2 + (y / 16) ** 2 + ((x + 20) / 18) ** 2 < 1] = -700
     hu[((z + 12) / 14) ** 2 + ((y - 8) / 18) ** 2 + ((x - 16) / 15) ** 2 < 1] = 300
     hu[((z - 14) / 9) ** 2 + ((y + 18) / 9) ** 2 + ((x - 22) / 10) ** 2 < 1] = 900
     hu += np.random.default_rng(2).normal(0, 12, shape)
-    return Volume(np.rint(hu).astype(np.int16), affine)
+    return Volume(np.rint(hu).astype(np.int16), grid(shape, (step, step, step)))
 
 
 def labels_of(volume: Volume) -> Volume:
@@ -49,8 +51,9 @@ def scans(
     return CheckedScan.of(fixed, "fixed", fixed_mask), CheckedScan.of(moving, "moving", moving_mask)
 
 
-_NOISY = blobs()
-BODY = replace(  # in air without noise
-    _NOISY,
-    voxels=np.where(_NOISY.voxels < -900, -1000, _NOISY.voxels).astype(np.int16),
-)
+def without_noise_in_air(volume: Volume) -> Volume:
+    voxels = np.asarray(volume.voxels)
+    return replace(volume, voxels=np.where(voxels < -900, -1000, voxels).astype(np.int16))
+
+
+BODY = without_noise_in_air(blobs())

@@ -6,13 +6,15 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from registration_cases import BODY, labels_of
+from registration_cases import FINER, blobs, labels_of, without_noise_in_air
 
 from tomochrome.errors import GeometryError
 from tomochrome.geometry.displacement import DisplacementField
 from tomochrome.registration.change import change_map, region_changes
 from tomochrome.transform import Transform, jacobian_map
 from tomochrome.volume import Volume
+
+BODY = without_noise_in_air(blobs(*FINER))
 
 
 def noisy(volume: Volume, sd: float, seed: int) -> Volume:

@@ -20,7 +20,7 @@ from tomochrome.volume import Volume
 
 @pytest.fixture(scope="module")
 def torso() -> Volume:
-    return make_patient(1, "torso", (8.0, 6.0, 6.0)).ct
+    return make_patient(1, "torso", (10.0, 9.0, 9.0)).ct
 
 
 def part_of(volume: Volume, first: float, last: float) -> Volume:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from registration_cases import BODY, blobs, labels_of, scans, shifted
+from registration_cases import BODY, FINER, blobs, labels_of, scans, shifted
 from transform_cases import smooth_field
 
 import tomochrome as tc
@@ -126,7 +126,7 @@ def kinds(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_registration_by_features_is_reported_and_symmetric(kinds: None) -> None:
-    fixed = blobs()
+    fixed = blobs(*FINER)
     field = smooth_field(fixed.shape, fixed.affine, 8.0, seed=5)
     moving = replace(Transform.from_fields(field).apply(fixed, fixed), outside=None)
     labels = {"fixed_labels": labels_of(fixed), "moving_labels": labels_of(moving)}

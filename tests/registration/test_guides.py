@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import SimpleITK
-from registration_cases import BODY, blobs, labels_of, scans, shifted
+from registration_cases import FINER, blobs, labels_of, scans, shifted, without_noise_in_air
 from scipy.spatial.transform import Rotation
 from transform_cases import smooth_field
 
@@ -31,13 +31,14 @@ from tomochrome.registration.guides import (  # noqa: E402
 from tomochrome.registration.velocity import flow  # noqa: E402
 from tomochrome.registration.working_pair import make_pair  # noqa: E402
 
+BODY = without_noise_in_air(blobs(*FINER))
 HOW: dict[str, Any] = {"init": "none", "model": None, "refine": 30, "device": "cpu"}
 
 
 @pytest.fixture(scope="module")
 def deformed() -> tuple[Volume, Volume, Transform]:
     """A body, a deformed copy, and the true map from the first to the second."""
-    fixed = blobs()
+    fixed = blobs(*FINER)
     truth = Transform.from_fields(smooth_field(fixed.shape, fixed.affine, 9.0, seed=3))
     moving = truth.inverse().apply(fixed, fixed)
     return fixed, replace(moving, outside=None), truth

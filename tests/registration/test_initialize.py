@@ -27,13 +27,13 @@ from tomochrome.volume import Volume, default_affine
 
 @pytest.fixture(scope="module")
 def chest() -> Volume:
-    return make_patient(1, "chest", (6.0, 6.0, 6.0)).ct
+    return make_patient(1, "chest", (8.0, 8.0, 8.0)).ct
 
 
 @pytest.fixture(scope="module")
 def portal() -> Volume:
     """The same patient with contrast agent in the vessels."""
-    return make_patient(1, "chest", (6.0, 6.0, 6.0), phase="portal").ct
+    return make_patient(1, "chest", (8.0, 8.0, 8.0), phase="portal").ct
 
 
 def body(volume: Volume) -> NDArray[np.float64]:
@@ -95,14 +95,14 @@ def test_an_affine_map(chest, portal) -> None:
 @pytest.mark.parametrize(
     ("ours", "theirs"),
     [
-        (((0, 48), (0, 57), (0, 68)), ((24, 48), (0, 57), (0, 68))),
-        (((19, 48), (0, 57), (0, 68)), ((0, 29), (0, 57), (0, 68))),
-        (((10, 30), (14, 44), (14, 54)), ((0, 48), (0, 57), (0, 68))),
+        (((0, 36), (0, 42), (0, 51)), ((18, 36), (0, 42), (0, 51))),
+        (((14, 36), (0, 42), (0, 51)), ((0, 22), (0, 42), (0, 51))),
+        (((7, 23), (10, 33), (10, 41)), ((0, 36), (0, 42), (0, 51))),
     ],
     ids=["moving is the upper half", "upper and lower part", "fixed is a small box"],
 )
 def test_other_fields_of_view(chest, portal, ours, theirs) -> None:
-    assert chest.shape == (48, 57, 68)
+    assert chest.shape == (36, 42, 51)
     fixed, part = cut(chest, *ours), cut(portal, *theirs)
     points = body(chest)
     for volume in (fixed, part):

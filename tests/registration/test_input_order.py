@@ -25,7 +25,7 @@ def scan() -> Volume:
 @pytest.fixture(scope="module")
 def coarse() -> Volume:
     """A coarse volume for repeated complete registrations."""
-    return make_patient(3, "abdomen", (12.0, 12.0, 12.0), noise=0.3).ct
+    return make_patient(3, "abdomen", (15.0, 15.0, 15.0), noise=0.3).ct
 
 
 def deformed(scan: Volume, like: Volume) -> Volume:

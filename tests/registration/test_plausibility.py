@@ -57,13 +57,13 @@ def test_the_same_body_is_not_suspected() -> None:
 
 def symmetric() -> Volume:
     """A body that equals its mirror image, with two lungs and a spine."""
-    shape = (26, 30, 33)
-    z, y, x = np.indices(shape) * 4.0 - (np.array(shape)[:, None, None, None] - 1) * 2.0
+    shape, step = (19, 22, 23), 5.5
+    z, y, x = (np.indices(shape) - (np.array(shape)[:, None, None, None] - 1) / 2) * step
     hu = np.full(shape, -1000, np.int16)
     hu[(z / 90) ** 2 + (y / 46) ** 2 + (x / 56) ** 2 < 1] = 40
     hu[(z / 40) ** 2 + (y / 22) ** 2 + ((abs(x) - 26) / 16) ** 2 < 1] = -800
     hu[(y - 34) ** 2 + x**2 < 80] = 700
-    return Volume(hu, grid(shape, (4.0, 4.0, 4.0)))
+    return Volume(hu, grid(shape, (step, step, step)))
 
 
 def test_symmetric_anatomy_is_not_suspected() -> None:
@@ -93,8 +93,10 @@ def noise(kind: str, shape: tuple[int, ...]) -> NDArray[np.float32]:
     return smooth.astype(np.float32)
 
 
-@pytest.mark.parametrize("kind", ["white", "smooth", "uniform"])
-@pytest.mark.parametrize("unit", ["HU", "unknown"])
+@pytest.mark.parametrize(
+    ("kind", "unit"),
+    [("white", "HU"), ("white", "unknown"), ("smooth", "unknown"), ("uniform", "HU")],
+)
 def test_noise_has_nothing_in_common_with_a_body(kind: str, unit: Unit) -> None:
     fixed = replace(BODY, unit=unit)
     moving = replace(fixed, voxels=noise(kind, fixed.shape))

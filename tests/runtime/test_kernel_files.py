@@ -29,7 +29,8 @@ TREES = {
     path: tree
     for package in PACKAGES
     for path in sorted((SRC / package).rglob("*.py"))
-    if compiled(tree := ast.parse(path.read_text(encoding="utf-8")))
+    if any(f"@{name}" in (text := path.read_text(encoding="utf-8")) for name in COMPILERS)
+    and compiled(tree := ast.parse(text))
 }
 
 
