@@ -37,8 +37,11 @@ def pytest_xdist_setupnodes(specs: list[object]) -> None:
     With as many threads in each as there are cores, those of OpenMP wait for each other in loops
     that take the cores from the other processes.
     """
+    share = max(1, (os.cpu_count() or 1) // len(specs))
     for name in THREADS:
-        os.environ.setdefault(name, str(max(1, (os.cpu_count() or 1) // len(specs))))
+        os.environ.setdefault(name, str(share))
+    # Mesa's software rendering: 0 for the calling thread alone
+    os.environ.setdefault("LP_NUM_THREADS", str(share if share > 1 else 0))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -13,9 +13,11 @@ from cli_cases import Run, make_series, small_ct
 from PIL import Image
 
 import tomochrome.training
+from tomochrome.cli import evaluate_contrast
 from tomochrome.errors import Cancelled, ModelError
 from tomochrome.evaluate import model_evaluation
 from tomochrome.io import write
+from tomochrome.phantom import Patient, make_patient
 from tomochrome.tissue import NO_TISSUE, Tissue
 from tomochrome.volume import Volume, default_affine
 
@@ -220,7 +222,13 @@ def test_evaluate_contrast(case: tuple[Path, Path], capfd: Capture) -> None:
         assert set(pair) == {"tissues", "grey", *scan["color_levels"]}
 
 
-def test_evaluate_contrast_of_phantoms_in_words(capfd: Capture) -> None:
+def test_evaluate_contrast_of_phantoms_in_words(
+    capfd: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def coarse(seed: int, region: str, _: object, **options: Any) -> Patient:
+        return make_patient(seed, region, (10.0, 4.0, 4.0), **options)
+
+    monkeypatch.setattr(evaluate_contrast, "make_patient", coarse)
     run = Run(capfd, "evaluate", "contrast", "--palette", "colorblind-safe")
     assert run.status == 0, run.err
     regions = [line.split(",")[0] for line in run.out.splitlines() if ", window " in line]
