@@ -19,7 +19,7 @@ MIN_L, MAX_L = 20.0, 92.0  # outside, both are black or white, and have no color
 @pytest.mark.parametrize("phase", ["native", "arterial"])
 @pytest.mark.parametrize("region", ["head", "chest", "abdomen", "pelvis", "torso"])
 def test_tissues_that_touch_are_10_apart_for_all_deficiencies(region: str, phase: str) -> None:
-    patient = make_patient(1, region, (8.0, 4.0, 4.0), phase=phase)  # type: ignore[arg-type]
+    patient = make_patient(1, region, (6.0, 3.0, 3.0), phase=phase)  # type: ignore[arg-type]
     tissues = np.asarray(patient.tissue.voxels).astype(np.uint8)
     hu = np.asarray(patient.ct.voxels)
     for window in {PRESETS["soft-tissue"], opening_window(patient.ct)}:

@@ -162,8 +162,8 @@ def test_the_default_model_shades_grey_and_white_matter_of_a_phantom() -> None:
 
 def test_only_a_head_that_shows_a_difference_has_shades(shared_data: Path) -> None:
     full = tc.read(shared_data / "ct/head_female_1mm.nii.gz")
-    half = full.affine @ np.diag([2, 2, 2, 1])
-    cadaver = tc.colorize(Volume(np.asarray(full.voxels)[::2, ::2, ::2], half))
+    half = full.affine @ np.diag([1, 2, 2, 1])
+    cadaver = tc.colorize(Volume(np.asarray(full.voxels)[:, ::2, ::2], half))
     assert not cadaver.table.shade[cadaver.code].any()
     patient = tc.colorize(tc.read(shared_data / "dicom/head_gantry_tilt"))
     shade = patient.table.shade[patient.code][patient.tissue == Tissue.BRAIN]
