@@ -41,8 +41,8 @@ NEEDS_TISSUES: Final = "cannot be drawn in 3D by tissue; choose a model that rec
 _BAND: Final = 1 << 15  #: rays between two calls of `check`
 _KEY: Final = (-0.6, 0.85, -1.0)  #: towards the main light: right, up and forward of the camera
 _STRENGTH: Final = (1.25, 0.5, 0.25, 0.06)  #: of main, ambient and camera light, and highlights
-_GLOW: Final = (0.020, 0.023, 0.028)  #: linear light of the background in the middle
 _VISIBLE: Final = 0.02  #: opacity from which a voxel is in the picture
+_GLOW: Final = (0.020, 0.023, 0.028)  #: linear light of the background in the middle
 _DIM: Final = 0.004  #: the same in the corners
 
 
