@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from marker_cases import STORED, marked, stored_as
 from tomochrome.color import (
     Chroma,
     Lighting,
@@ -18,6 +19,8 @@ from tomochrome.color import (
     srgb_to_lab,
 )
 from tomochrome.errors import OptionError
+from tomochrome.geometry import closest_axial
+from tomochrome.geometry.planes import plane_map
 from tomochrome.tissue import N_TISSUES, Tissue
 from tomochrome.volume import Volume, default_affine
 from tomochrome.windowing import luminance, parse_window
@@ -42,6 +45,27 @@ def colored() -> tuple[Volume, Chroma]:
     volume = Volume(values.reshape(shape), default_affine(SPACING, (5, 6, 7)), "HU")
     tissue = rng.choice([Tissue.LIVER, Tissue.FAT, Tissue.MUSCLE], shape)
     return volume, chroma_of(tissue, volume.affine)
+
+
+@pytest.mark.parametrize("stored", STORED, ids=str)
+@pytest.mark.parametrize("across", [0, 1, 2])
+def test_slabs_have_the_markers_where_they_are_however_the_scan_is_stored(stored, across) -> None:
+    colors = marked()
+    tissue = np.zeros(colors.shape, np.uint8)
+    for channel, named in enumerate((Tissue.VESSEL, Tissue.GALLBLADDER, Tissue.FAT)):
+        tissue[colors.voxels[..., channel] > 0] = named
+    hu = Volume(np.where(tissue > 0, 40, -1000).astype(np.int16), colors.affine, "HU")
+    slab, drawn = Slab("maximum", 9.0), []
+    for order, flips in (STORED[0], stored):
+        scan = stored_as(hu, order, flips)
+        codes = stored_as(Volume(tissue, hu.affine, "unknown"), order, flips).voxels
+        axis = plane_map(scan.affine, across)[0][0]
+        drawn.append(light_slabs(scan, chroma_of(codes, scan.affine), slab, WINDOW, axis=axis))
+    upright, other = map(closest_axial, drawn)
+    np.testing.assert_allclose(other.affine, upright.affine, atol=1e-9)
+    np.testing.assert_array_equal(other.voxels, upright.voxels)
+    lit = np.argwhere(upright.voxels[..., :3].max(axis=-1) > 60)
+    assert len(lit) > np.count_nonzero(tissue)  # the markers, longer across the slabs
 
 
 @pytest.mark.parametrize("axis", [0, 1, 2])

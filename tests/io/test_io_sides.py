@@ -22,6 +22,7 @@ from tomochrome.io.slice_pictures import (
     GAP,
     SlicePictures,
     contact_sheet,
+    frames,
     slice_picture,
 )
 
@@ -123,6 +124,17 @@ def test_single_slices_are_radiological_for_every_stored_orientation(stored, axi
         assert far < 0.3
     slices = SlicePictures.of(volume, 100, [index], axis)
     assert "".join(slices.letters[edge] for edge in ("left", "right", "top", "bottom")) == letters
+
+
+@pytest.mark.parametrize("stored", STORED, ids=str)
+def test_films_are_radiological_for_every_stored_orientation(stored):
+    """The frames of both kinds of film, GIF and MP4."""
+    drawn = [np.asarray(x).astype(int) for x in frames(field(stored_as(marked(), *stored)), 300)]
+    height, width = drawn[9].shape[:2]  # of 19
+    assert center(drawn[9], CHANNEL["L"])[1] > 0.65 * width  # wider than the slice
+    assert center(drawn[9], CHANNEL["A"])[0] < 0.3 * height
+    heads = [i for i, frame in enumerate(drawn) if center(frame, CHANNEL["H"]) is not None]
+    assert heads and max(heads) < 9  # from the head to the feet
 
 
 def test_oblique_contact_sheets_have_the_true_letters():
