@@ -110,7 +110,7 @@ def test_a_removed_scan_is_forgotten(measuring):
     layer.add(SQUARE, shape_type="polygon")
     before = readouts(layer)
     measuring.viewer.layers.remove("head")
-    assert not measuring._placed
+    assert not measuring._kept
     layer.data = [np.asarray(layer.data[0]) + 1]
     assert readouts(layer) == before
 

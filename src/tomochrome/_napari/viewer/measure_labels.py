@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import zlib
 from typing import Any, Final
-from weakref import WeakKeyDictionary
 
 import napari
 import numpy as np
-from napari.layers import Labels, Layer
+from napari.layers import Labels
 from qtpy.QtCore import QTimer
 
-from tomochrome._napari.kit.events import ViewerFollower, follower_of, weakly
+from tomochrome._napari.kit.events import follower_of, weakly
 from tomochrome._napari.kit.notifications import show_message
 from tomochrome._napari.layers.layer_volumes import check_on_grid, place
 from tomochrome._napari.layers.volume_layers import layer_transform
 from tomochrome._napari.viewer.linked_planes import LinkedPlanes
-from tomochrome._napari.viewer.measure_shapes import scan_to_measure
+from tomochrome._napari.viewer.measure_shapes import MeasuresScans, scan_to_measure
 from tomochrome._napari.viewer.orientation import is_scan, scan_axes
 from tomochrome._napari.viewer.readout import MEASURED
 from tomochrome.errors import TomochromeError
@@ -45,18 +44,15 @@ class _Measured:
                 self.statistics.count(z, labels)
 
 
-class LabelMeasuring(ViewerFollower):
+class LabelMeasuring(MeasuresScans[_Measured]):
     """The Labels layers of a viewer that are measured on its scans."""
 
     def __init__(self, viewer: Any) -> None:
         super().__init__(viewer)
-        self._measured: WeakKeyDictionary[Layer, _Measured] = WeakKeyDictionary()
-        self._scans: WeakKeyDictionary[Layer, Layer] = WeakKeyDictionary()
         self._timer = QTimer()
         self._timer.setSingleShot(True)
         self._timer.setInterval(_LATER_MS)
         self._timer.timeout.connect(weakly(self.update))
-        viewer.layers.events.removed.connect(weakly(self._removed))
 
     def measure(self, layer: Any, scan: Any) -> None:
         """Measure a Labels layer on a scan from now on.
@@ -67,12 +63,12 @@ class LabelMeasuring(ViewerFollower):
             If it is not on the voxel grid of the scan.
         """
         check_on_grid(layer, scan, "measure a layer on the grid of the scan")
-        if layer not in self._measured:
+        if layer not in self._kept:
             painted, later = weakly(self._painted), weakly(self._later)
             layer.events.labels_update.connect(lambda event: painted(event.source))
             layer.events.paint.connect(later)
             layer.events.set_data.connect(later)
-        self._measured[layer], self._scans[layer] = _Measured(layer, scan), scan
+        self._kept[layer], self._scans[layer] = _Measured(layer, scan), scan
         self.update()
 
     def chosen(self) -> Any:
@@ -101,12 +97,12 @@ class LabelMeasuring(ViewerFollower):
 
     def update(self) -> None:
         """Measure all labels that have changed."""
-        for layer, measured in self._measured.items():
+        for layer, measured in self._kept.items():
             self._show(layer, measured, range(len(layer.data)))
 
     def _painted(self, layer: Any) -> None:
         """Measure the slice that is being painted in; other slices follow."""
-        measured = self._measured.get(layer)
+        measured = self._kept.get(layer)
         axes = scan_axes(self.viewer.dims.order, self.viewer.dims.ndisplay)
         if measured is not None and axes == (0, 1, 2) and self.viewer.dims.ndisplay == 2:
             z = int(np.rint(layer.world_to_data(self.viewer.dims.point)[-3:][0]))
@@ -137,12 +133,6 @@ class LabelMeasuring(ViewerFollower):
         }
         named = {name: [of.get(label, "") for label in rows] for name, of in others.items()}
         layer.features = {"index": rows, **named, MEASURED: column}
-
-    def _removed(self, event: Any) -> None:
-        """Forget a removed scan, whose voxels would stay in memory; its readouts stay."""
-        for layer in [x for x, scan in self._scans.items() if event.value in (x, scan)]:
-            self._measured.pop(layer, None)
-            self._scans.pop(layer, None)
 
 
 def measure_labels(viewer: napari.Viewer) -> None:

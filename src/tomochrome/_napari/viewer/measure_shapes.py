@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Generic, TypeVar
 from weakref import WeakKeyDictionary
 
 import napari
@@ -30,15 +30,31 @@ _WIDTH_MM: Final = 0.8
 _FILES: Final = "Measurements (*.json)"
 
 
-class Measuring(ViewerFollower):
+_Measured = TypeVar("_Measured")
+
+
+class MeasuresScans(ViewerFollower, Generic[_Measured]):
+    """The layers of a viewer that are measured on its scans, and what is kept for each."""
+
+    def __init__(self, viewer: Any) -> None:
+        super().__init__(viewer)
+        self._kept: WeakKeyDictionary[Layer, _Measured] = WeakKeyDictionary()
+        self._scans: WeakKeyDictionary[Layer, Layer] = WeakKeyDictionary()
+        viewer.layers.events.removed.connect(weakly(self._removed))
+
+    def _removed(self, event: Any) -> None:
+        """Forget a removed scan, whose voxels would stay in memory; its readouts stay."""
+        for layer in [x for x, scan in self._scans.items() if event.value in (x, scan)]:
+            self._kept.pop(layer, None)
+            self._scans.pop(layer, None)
+
+
+class Measuring(MeasuresScans[Placed]):
     """The Shapes layers of a viewer that measure its scans."""
 
     def __init__(self, viewer: Any) -> None:
         super().__init__(viewer)
-        self._placed: WeakKeyDictionary[Layer, Placed] = WeakKeyDictionary()
-        self._scans: WeakKeyDictionary[Layer, Layer] = WeakKeyDictionary()
         self._texts: WeakKeyDictionary[Layer, dict[tuple[str, bytes], str]] = WeakKeyDictionary()
-        viewer.layers.events.removed.connect(weakly(self._removed))
 
     def layer_of(self, scan: Layer) -> Any:
         """Return the Shapes layer of a scan, which is added at first."""
@@ -57,7 +73,7 @@ class Measuring(ViewerFollower):
             edge_width=_WIDTH_MM / scan.scale[-1],
             **layer_transform(scan),
         )
-        self._placed[layer], self._scans[layer] = placed, scan
+        self._kept[layer], self._scans[layer] = placed, scan
         self.viewer.add_layer(layer)
         update = weakly(self._update)
         for emitter in (layer.events.data, layer.events.set_data):  # while dragging: set_data
@@ -73,7 +89,7 @@ class Measuring(ViewerFollower):
             If no scan is selected, or a view of other layers.
         """
         active = self.viewer.layers.selection.active
-        if active in self._placed:
+        if active in self._kept:
             return active
         return self.layer_of(scan_to_measure(self.viewer.layers, active))
 
@@ -83,7 +99,7 @@ class Measuring(ViewerFollower):
         return [self._measure(layer, data, kind) for data, kind in each]
 
     def _measure(self, layer: Any, data: Any, kind: str) -> Measurement | None:
-        placed = self._placed[layer]
+        placed = self._kept[layer]
         points = placed.patient_points(layer, data)
         index = apply(np.linalg.inv(placed.volume.affine), points)
         try:
@@ -93,7 +109,7 @@ class Measuring(ViewerFollower):
 
     def _update(self, layer: Any) -> None:
         """Show the readouts of the shapes, measuring only those that have changed."""
-        if layer not in self._placed:
+        if layer not in self._kept:
             return
         before = self._texts.get(layer, {})
         texts, readouts = {}, []
@@ -107,12 +123,6 @@ class Measuring(ViewerFollower):
         self._texts[layer] = texts
         if list(layer.features.get(COLUMN, ())) != readouts:
             layer.features = {COLUMN: np.array(readouts, dtype=object)}
-
-    def _removed(self, event: Any) -> None:
-        """Forget a removed scan, whose voxels would stay in memory; its readouts stay."""
-        for layer in [x for x, scan in self._scans.items() if event.value in (x, scan)]:
-            self._placed.pop(layer, None)
-            self._scans.pop(layer, None)
 
     def save(self, path: str, *, force: bool = False) -> None:
         """Save what the chosen layer measures."""
@@ -129,7 +139,7 @@ class Measuring(ViewerFollower):
         """Add the measurements of a file to the chosen layer; their values are measured anew."""
         saved = read_measurements(path)
         layer = self.chosen()
-        placed, before = self._placed[layer], len(layer.data)
+        placed, before = self._kept[layer], len(layer.data)
         # Rounded, because napari shows a shape in the slice on which all its points lie.
         data = [np.round(placed.layer_points(layer, each.points), 6) for each in saved]
         if data:
