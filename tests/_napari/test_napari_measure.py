@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from mouse import move_mouse
 from napari.components import ViewerModel
 from napari.layers import Layer
 from qtpy.QtCore import QPoint, Qt
@@ -137,11 +138,10 @@ def test_a_line_drawn_in_the_window_reads_its_length(
     canvas = window.window._qt_window._qt_viewer.canvas.native
     start = canvas.rect().center()
     qtbot.wait(50)
-    QTest.mouseMove(canvas, start)
+    move_mouse(qtbot, canvas, start)
     QTest.mousePress(canvas, Qt.MouseButton.LeftButton, pos=start)
     for step in (20, 40, 60):
-        QTest.mouseMove(canvas, start + QPoint(step, 0))
-        qtbot.wait(20)
+        move_mouse(qtbot, canvas, start + QPoint(step, 0), Qt.MouseButton.LeftButton)
     live = readouts(layer)
     QTest.mouseRelease(canvas, Qt.MouseButton.LeftButton, pos=start + QPoint(60, 0))
     qtbot.wait(20)
@@ -168,8 +168,7 @@ def test_an_angle_is_drawn_with_three_clicks(window, qtbot, small_ct):
     middle = canvas.rect().center()
     points = [middle + QPoint(60, 0), middle, middle + QPoint(0, -60)]
     for number, point in enumerate(points):
-        QTest.mouseMove(canvas, point)
-        qtbot.wait(20)
+        move_mouse(qtbot, canvas, point)
         QTest.mouseClick(canvas, Qt.MouseButton.LeftButton, pos=point)
         qtbot.wait(20)
         if number == 2:

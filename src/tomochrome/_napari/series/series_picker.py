@@ -156,6 +156,29 @@ class Previews(JobRunner):
             self.made.emit(item, picture)
 
 
+class _SearchField(QLineEdit):
+    """The search field: arrow keys move in the list and Escape clears the text."""
+
+    def __init__(self, picker: PickerView) -> None:
+        super().__init__(picker)
+        self._picker = picker
+        self.setPlaceholderText("Search: title, modality, size …")
+        self.setToolTip(
+            "Searches title, modality, size, verdict, series number and study description"
+        )
+        self.setClearButtonEnabled(True)
+
+    def keyPressEvent(self, event: Any) -> None:  # noqa: N802 - Qt's name
+        """Handle a key."""
+        if event.key() in _LIST_KEYS:
+            self._picker.series.setFocus()
+            self._picker.series.keyPressEvent(event)
+        elif event.key() == Qt.Key.Key_Escape and self.text():
+            self.clear()
+        else:
+            super().keyPressEvent(event)
+
+
 class PickerView(JobView):
     """The fields, from top to bottom: source, summary, search, list, skipped files, Open."""
 
@@ -172,13 +195,7 @@ class PickerView(JobView):
         self.recent.menu().aboutToShow.connect(self._list_recent)
         self.summary = QLabel(_HINT, self)
         self.summary.setWordWrap(True)
-        self.search = QLineEdit(self)
-        self.search.setPlaceholderText("Search: title, modality, size …")
-        self.search.setToolTip(
-            "Searches title, modality, size, verdict, series number and study description"
-        )
-        self.search.setClearButtonEnabled(True)
-        self.search.installEventFilter(self)
+        self.search = _SearchField(self)
         self.order = ElidedComboBox(self)
         self.order.setToolTip("Sort order of the series in each study; by slices lists CT first")
         for order, words in ORDERS.items():
@@ -287,19 +304,6 @@ class PickerView(JobView):
         if self.search.isVisible():
             self.search.setFocus()
             self.search.insert(text)
-
-    def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # noqa: N802 - Qt's name
-        """In the search field, arrow keys move in the list and Escape clears the text."""
-        if watched is self.search and event.type() == QEvent.Type.KeyPress:
-            key: Any = event
-            if key.key() in _LIST_KEYS:
-                self.series.setFocus()
-                self.series.keyPressEvent(event)
-                return True
-            if key.key() == Qt.Key.Key_Escape and self.search.text():
-                self.search.clear()
-                return True
-        return False
 
     def _show_skipped(self, line: str, reasons: list[tuple[int, str]]) -> None:
         self.skipped.setText(line)

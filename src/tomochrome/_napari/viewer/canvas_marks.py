@@ -71,9 +71,13 @@ class CanvasMarks(QWidget):
         self.update()
 
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # noqa: N802 - Qt's name
-        """Keep the size of the canvas."""
+        """Keep the size of the canvas.
+
+        The event is not asked for its size: vispy keeps its mouse events, and PyQt then wraps a new
+        event at the address of a deleted one as the old one's class.
+        """
         if event.type() == QEvent.Type.Resize:
-            self.resize(event.size())
+            self.resize(self.parentWidget().size())
         return False
 
     def paintEvent(self, _: Any) -> None:  # noqa: N802 - Qt's name
