@@ -18,7 +18,7 @@ from tomochrome._napari.kit.choice_boxes import Offer
 from tomochrome._napari.layers.volume_layers import volume_layer
 from tomochrome.volume import Provenance, ScannerWindow, Volume, default_affine
 
-HANG_MS = 120_000
+HANG_MS = 300_000
 """Who waits for longer, waits for something that hangs."""
 
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import gc
-import threading
 import weakref
 
 import numpy as np
 import pytest
 from colorize_panel_cases import TITLE, bound_keys, colorize, lit, slow_color
+from endings import wait_until_freed, wait_until_threads_end
 
 from tomochrome._napari.layers.volume_layers import source_of
 
@@ -33,12 +32,11 @@ def test_a_cancelled_run_ends_and_leaves_nothing(panel, qtbot, monkeypatch):
     before = list(panel.viewer.layers)
     panel.run()
     thread = panel.jobs.job._thread
-    qtbot.wait(100)
-    assert panel.view.progress.isVisible()
+    qtbot.waitUntil(panel.view.progress.isVisible)
     assert panel.view.cancel.isEnabled()
     panel.view.cancel.click()
     qtbot.waitUntil(lambda: not panel.running, timeout=20_000)
-    thread.join(20)
+    thread.join(600)
     assert not thread.is_alive()
     assert list(panel.viewer.layers) == before
     assert "Cancelled" in panel.view.message.text()
@@ -50,7 +48,7 @@ def test_a_cancelled_run_ends_and_leaves_nothing(panel, qtbot, monkeypatch):
 def test_no_result_is_shown_after_a_cancel(panel, qtbot, finished):
     panel.run()
     if finished:  # the worker has its result, which the window has not received yet
-        assert panel.jobs.job.wait(20)
+        assert panel.jobs.job.wait(600)
     panel.cancel()
     qtbot.waitUntil(lambda: not panel.running, timeout=5000)
     assert len(panel.viewer.layers) == 1
@@ -112,7 +110,7 @@ def test_a_second_run_replaces_the_first_and_its_memory_returns(panel, qtbot):
     assert (layer.opacity, layer.visible) == (0.4, False)
     assert "hidden" in panel.view.message.text()
     layer.visible = True
-    qtbot.waitUntil(lambda: (gc.collect(), [ref() for ref in gone] == [None, None])[1])
+    wait_until_freed(qtbot, *gone)
     np.testing.assert_array_equal(np.asarray(layer.data), lit(panel, "default"))
 
 
@@ -149,13 +147,11 @@ def test_closing_the_window_cancels_the_run_and_disconnects(
         panel.run()
         job = panel.jobs.job
         qtbot.wait(50)
-    assert job.wait(1)
+    assert job.wait(600)
     assert panel.released
     gone = weakref.ref(panel)
     del panel, job, viewer
-    qtbot.wait(10)
-    gc.collect()
-    assert gone() is None
+    wait_until_freed(qtbot, gone)
 
 
 def test_removing_the_panel_disconnects_from_the_viewer(panel, qtbot):
@@ -172,8 +168,7 @@ def test_removing_the_panel_disconnects_from_the_viewer(panel, qtbot):
 
 def test_no_thread_is_left_behind(panel, qtbot):
     colorize(panel, qtbot)
-    names = [thread.name for thread in threading.enumerate() if "tomochrome" in thread.name]
-    assert names == []
+    wait_until_threads_end(qtbot)
 
 
 def test_a_run_in_3d_replaces_what_3d_shows(panel, qtbot):
@@ -185,6 +180,6 @@ def test_a_run_in_3d_replaces_what_3d_shows(panel, qtbot):
         colorize(panel, qtbot, "other")
         assert layer.data is not old()
         qtbot.waitUntil(lambda: layer.data.is_rendered, timeout=20_000)
-        qtbot.waitUntil(lambda: (gc.collect(), old())[1] is None, timeout=5000)
+        wait_until_freed(qtbot, old)
     finally:
         panel.viewer.dims.ndisplay = 2

@@ -55,12 +55,12 @@ def test_the_panels_from_the_menu_are_tabs_and_the_last_is_in_front(window, main
         added, panel = window.window.add_plugin_dock_widget("napari-tomochrome", name)
         placed(panel, qtbot)
         assert set(main.tabifiedDockWidgets(added)) == set(docks)
-        assert in_front(added)
+        qtbot.waitUntil(lambda added=added: in_front(added))
         docks.append(added)
     scan, _, colorize = docks
     assert [dock.windowTitle() for dock in docks] == ["Scan", "Register", "Colorize"]
     assert not in_front(scan)
-    assert colorize.height() > 0.7 * main.height()
+    qtbot.waitUntil(lambda: colorize.height() > 0.7 * main.height())
 
 
 def test_other_widgets_and_sides_are_unchanged(main, dock):
@@ -105,7 +105,7 @@ def test_the_menu_brings_a_panel_behind_another_tab_to_the_front(window, main, q
         _, panel = window.window.add_plugin_dock_widget("napari-tomochrome", name)
         placed(panel, qtbot)
     (scan,) = main.tabifiedDockWidgets(panel.parentWidget())
-    assert not in_front(scan)
+    qtbot.waitUntil(lambda: not in_front(scan))
     choose()
     qtbot.waitUntil(lambda: in_front(scan), timeout=5000)
     choose()

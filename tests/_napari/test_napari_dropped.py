@@ -12,6 +12,7 @@ from qtpy.QtCore import QMimeData, QPointF, QPropertyAnimation, QSettings, Qt, Q
 from qtpy.QtGui import QDropEvent
 
 from tomochrome import io
+from tomochrome._napari.kit import notifications
 from tomochrome._napari.kit.notifications import show_message
 from tomochrome._napari.series import opening, recent_scans
 from tomochrome._napari.series.series_picker import SeriesPicker
@@ -21,6 +22,7 @@ from tomochrome.volume import Provenance, Volume
 
 pytestmark = pytest.mark.gui
 
+HOUR_MS = 3_600_000
 LONG = (
     "Thorax 5 mm: The slices were tilted by 18.5 degrees; they were straightened, and 3 slices "
     "between 210 and 225 mm are missing and were filled by interpolation. Also found: 2 other "
@@ -86,7 +88,9 @@ def names(window):
     return sorted(layer.name for layer in window.layers)
 
 
-def test_one_that_is_damaged_does_not_stop_the_others(drop, window, scans):
+def test_one_that_is_damaged_does_not_stop_the_others(drop, window, scans, monkeypatch):
+    for owner, name in ((NapariQtNotification, "DISMISS_AFTER"), (notifications, "_MIN_MS")):
+        monkeypatch.setattr(owner, name, HOUR_MS)  # however long the others take
     drop(*scans)
     assert names(window) == ["scan 0", "scan 2", "scan 3"]
     (dialog,) = NapariQtNotification._instances
@@ -96,8 +100,7 @@ def test_one_that_is_damaged_does_not_stop_the_others(drop, window, scans):
 def test_each_is_whole_in_view_when_it_opens(drop, window, scans, qtbot):
     for path in (scans[0], *scans[2:]):
         drop(path)
-        qtbot.wait(10)
-        assert is_seen(window, window.layers[-1])
+        qtbot.waitUntil(lambda: is_seen(window, window.layers[-1]))
 
 
 def test_two_drops_in_quick_succession(drop, window, scans):

@@ -173,7 +173,7 @@ def test_cancel_leaves_nothing(exporting, qtbot, tmp_path, monkeypatch):
     monkeypatch.setattr(export_module, "export", slow)
     exporting.view.path.setText(str(tmp_path / "a"))
     exporting.view.run.click()
-    assert waiting.wait(20)
+    assert waiting.wait(600)
     assert exporting.view.cancel.isEnabled()
     assert not exporting.view.run.isEnabled()
     exporting.view.cancel.click()

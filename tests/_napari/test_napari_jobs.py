@@ -43,7 +43,7 @@ class Ear:
 def finish(qtbot, job):
     with qtbot.waitSignal(job.ended, timeout=5000):
         job.start()
-    assert job.wait(60)
+    assert job.wait(600)
 
 
 def test_a_result_arrives_in_the_gui_thread(qtbot):
@@ -117,7 +117,7 @@ def test_waiting_keeps_the_event_loop_alive_and_returns_the_result(qtbot):
     timer.start(10)
 
     def work():
-        return 42 if alive.wait(20) else None
+        return 42 if alive.wait(600) else None
 
     assert run_waiting(work, "Working") == 42
     timer.stop()
@@ -153,7 +153,7 @@ def test_waiting_in_another_thread_calls_directly(qtbot):
         target=lambda: results.append(run_waiting(lambda: threading.current_thread(), "Working"))
     )
     thread.start()
-    thread.join(60)
+    thread.join(600)
     assert results == [thread]
 
 
@@ -162,14 +162,14 @@ def test_a_second_job_replaces_the_first_silently(qtbot):
     for name in ("progressed", "failed", "cancelled"):
         getattr(runner, name).connect(lambda *values, name=name: heard.append(name))
     go_on = threading.Event()
-    runner.start(lambda: go_on.wait(20), heard.append)
+    runner.start(lambda: go_on.wait(600), heard.append)
     first = runner.job
     with qtbot.waitSignal(runner.ended):
         runner.start(lambda: 2, heard.append)
     assert heard == [2]
     assert not runner.running
     go_on.set()
-    assert first.wait(20)
+    assert first.wait(600)
     qtbot.wait(10)
     assert heard == [2]
 
@@ -181,7 +181,7 @@ def test_a_dropped_job_emits_nothing(qtbot):
     job = runner.job
     runner.drop()
     assert not runner.running
-    assert job.wait(20)
+    assert job.wait(600)
     qtbot.wait(10)
     assert heard == []
 

@@ -49,7 +49,7 @@ def test_a_cancelled_run_ends_and_leaves_nothing(whole, qapp):
         rest(qapp, wait)
         whole.view.cancel.click()
         wait_until(qapp, lambda: not whole.running)
-        thread.join(60)
+        thread.join(600)
         assert not thread.is_alive()
         assert list(whole.viewer.layers) == before
         assert whole.alignment is None

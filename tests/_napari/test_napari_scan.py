@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import gc
 import weakref
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from endings import wait_until_freed
 from napari.layers import Image, Layer, Points
 from napari.utils._proxies import PublicOnlyProxy
 from qtpy.QtWidgets import QLabel
@@ -246,9 +246,7 @@ def test_closing_disconnects(window, qtbot, small_ct):
     assert len(window.layers.selection.events.active.callbacks) == before
     gone = weakref.ref(widget)
     del widget
-    qtbot.wait(10)
-    gc.collect()
-    assert gone() is None
+    wait_until_freed(qtbot, gone)
 
 
 def test_both_numbers_are_given_where_slices_are_missing(scan, tmp_path, small_ct, capsys):

@@ -228,7 +228,7 @@ def slow_find(monkeypatch, two_patients):
     def slow(path, *arguments, **keywords):
         if path.name == "a12":
             started.set()
-            gate.wait(20)
+            gate.wait(600)
             check()
         return find(path, *arguments, **keywords)
 
@@ -257,10 +257,12 @@ def test_a_drop_replaces_a_running_search(picker, qtbot, window, two_patients, s
     gate, started = slow_find
     picker.look_at(two_patients / "a12")
     qtbot.waitUntil(started.is_set, timeout=5000)
+    first = picker.jobs.job
     show_picker(window, Found((Item("/x.nii", "nifti"), Item("/y.nii", "nifti"))))
     assert not picker.running
     gate.set()
-    qtbot.wait(50)
+    qtbot.waitUntil(lambda: not first.running)
+    qtbot.wait(20)
     assert [item.path for item in picker.view.series.series.items] == ["/x.nii", "/y.nii"]
 
 

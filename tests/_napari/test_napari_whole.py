@@ -119,7 +119,7 @@ def test_a_cancelled_run_ends_and_leaves_nothing(whole, qapp, model):
     thread = panel.jobs.job._thread
     panel.view.cancel.click()
     wait_until(qapp, lambda: not panel.running)
-    thread.join(60)
+    thread.join(600)
     assert not thread.is_alive()
     assert list(panel.viewer.layers) == before
 

@@ -225,7 +225,8 @@ class Screen:
         pass
 
 
-def test_progress_is_drawn_on_a_terminal_and_cleared() -> None:
+def test_progress_is_drawn_on_a_terminal_and_cleared(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(time, "monotonic", lambda: 100.0)
     screen = Screen(terminal=True)
     line = ProgressLine(screen)  # type: ignore[arg-type]
     line(3, 12, "color")

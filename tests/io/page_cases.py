@@ -93,7 +93,7 @@ class Opened:
 
     def until(self, condition: str) -> None:
         """Wait until an expression is true."""
-        for _ in range(500):
+        for _ in range(30_000):
             if self.js(condition):
                 return
             time.sleep(0.02)

@@ -19,13 +19,13 @@ def test_notes_are_of_this_thread_only_and_filters_come_back():
         with captured_warnings() as notes:
             warnings.warn("theirs", stacklevel=1)
             inside.set()
-            leave.wait(5)
+            leave.wait(600)
             other.extend(notes)
 
     thread = threading.Thread(target=work)
     with captured_warnings() as notes:
         thread.start()
-        assert inside.wait(5)
+        assert inside.wait(600)
         warnings.warn("ours", stacklevel=1)
         with captured_warnings() as inner:
             warnings.warn("inner", stacklevel=1)

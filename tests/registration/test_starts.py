@@ -122,12 +122,12 @@ def test_the_number_of_threads_is_put_back_by_the_last_who_leaves() -> None:
     def stays_longer() -> None:
         with room._ONE_THREAD:
             first.set()
-            second.wait(10)
+            second.wait(600)
 
     other = threading.Thread(target=stays_longer)
     with room._ONE_THREAD:
         other.start()
-        first.wait(10)
+        first.wait(600)
         assert ProcessObject.GetGlobalDefaultNumberOfThreads() == 1
     assert ProcessObject.GetGlobalDefaultNumberOfThreads() == 1
     second.set()

@@ -94,7 +94,7 @@ def test_few_items_are_not_shared() -> None:
 
 
 def test_pieces_run_at_the_same_time_in_named_threads() -> None:
-    meet = threading.Barrier(2, timeout=60)
+    meet = threading.Barrier(2, timeout=600)
     names: list[str] = []
 
     def work(first: int, last: int) -> None:
@@ -125,7 +125,7 @@ def test_loops_within_loops_and_a_pool_without_threads_end(
 
 @pytest.mark.parametrize("bad", [0, 1])
 def test_an_error_in_any_piece_is_raised(bad: int) -> None:
-    meet = threading.Barrier(2, timeout=60)
+    meet = threading.Barrier(2, timeout=600)
 
     def work(first: int, last: int) -> None:
         meet.wait()
@@ -143,7 +143,7 @@ def test_a_forked_process_has_threads_of_its_own() -> None:
 import os, threading
 from tomochrome.runtime.kernels import over_chunks
 def meet():
-    barrier = threading.Barrier(2, timeout=60)
+    barrier = threading.Barrier(2, timeout=600)
     over_chunks(lambda first, last: barrier.wait(), 2, threads=2, least=1)
 meet()
 child = os.fork()
@@ -152,7 +152,7 @@ if child == 0:
     os._exit(7)
 assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
 """
-    subprocess.run([sys.executable, "-W", "ignore", "-c", script], check=True, timeout=300)
+    subprocess.run([sys.executable, "-W", "ignore", "-c", script], check=True, timeout=1200)
 
 
 def test_no_kernel_is_one_of_numbas_parallel_loops() -> None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import gc
 import weakref
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from endings import wait_until_freed
 from napari.layers import Layer
 from panel_cases import choose, names, register, settle
 from register_cases import SHIFT, body
@@ -112,8 +112,7 @@ def test_nothing_is_left_after_the_layers_are_cleared_and_others_opened(panel, q
     add(panel, "unrelated two")
     qtbot.wait(50)
     assert shown(panel) == set()
-    gc.collect()
-    assert [ref() for ref in gone] == [None] * len(gone)
+    wait_until_freed(qtbot, *gone)
 
 
 def test_the_moved_image_can_be_closed_and_the_transform_stays(panel, qtbot, engine):
@@ -124,9 +123,7 @@ def test_the_moved_image_can_be_closed_and_the_transform_stays(panel, qtbot, eng
     assert panel.view.sections["use"].isVisible()
     assert panel.view.compare.before.isEnabled()
     assert not panel.view.compare.after.isEnabled()
-    qtbot.wait(50)
-    gc.collect()
-    assert gone() is None
+    wait_until_freed(qtbot, gone)
 
 
 def test_running_again_replaces_the_result_and_memory_returns(panel, qtbot, engine):
@@ -144,9 +141,7 @@ def test_running_again_replaces_the_result_and_memory_returns(panel, qtbot, engi
     assert panel.comparing.comparison.layers[1] is second.layer
     assert panel.comparing.comparison.view.settings.positions[0] == 0.25
     engine.calls.clear()
-    qtbot.wait(50)
-    gc.collect()
-    assert [ref() for ref in (*gone, jacobian)] == [None] * 3
+    wait_until_freed(qtbot, *gone, jacobian)
 
 
 def test_earlier_results_can_be_kept_and_distinguished(panel, qtbot, engine):
