@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from gui_work import GuiWork
 from named_series import write_named_series
+from napari.utils._testsupport import use_leak_safe_log_records  # noqa: F401 - a fixture for all
 from quick_colorize import simple_colorize
 
 from tomochrome._napari.kit.choice_boxes import Offer

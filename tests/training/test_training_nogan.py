@@ -175,15 +175,16 @@ def test_stages_have_the_same_field_of_view(pool):
     assert task.stages == (0.3, 0.6, 1.0)
 
 
-def test_a_stage_has_a_learning_rate_of_its_own(pool, tmp_path):
+def test_a_stage_has_a_learning_rate_of_its_own(pool, tmp_path, monkeypatch):
+    monkeypatch.setattr("tomochrome.training.trainer._LOG_EVERY", 6)
     parts = small("stable")["parts"]
     parts[-1] = {**parts[-1], "rate": 0.01}
     plan = config("stable", parts=parts, adversarial_weight=0.0, warm_up=0)
-    train(plan, out=tmp_path, pool=pool, paint=False, steps=60, device="cpu")
+    train(plan, out=tmp_path, pool=pool, paint=False, steps=18, device="cpu")
     rows = [row.split(",") for row in (tmp_path / "log.csv").read_text().splitlines()[1:]]
     rates = {int(row[0]): float(row[2]) for row in rows}
-    assert rates[20] > 0.01 * plan.learning_rate
-    assert 0 < rates[40] <= 0.01 * plan.learning_rate  # the last stage begins after 36 steps
+    assert rates[6] > 0.01 * plan.learning_rate
+    assert 0 < rates[12] <= 0.01 * plan.learning_rate  # the last stage begins after 11 steps
 
 
 def test_the_region_is_known_for_phantoms_only(pool):

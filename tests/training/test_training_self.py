@@ -5,15 +5,33 @@ import numpy as np
 import pytest
 from training_cases import STILL, small, write_data, write_pool
 
+from tomochrome.colorization.predict import colorize
 from tomochrome.errors import OptionError
 from tomochrome.phantom import Structure, make_patient, tissue_table
 from tomochrome.tissue import Tissue
-from tomochrome.training import load_config, train
+from tomochrome.training import load_config, self_training, train
 from tomochrome.training.patients import UNSURE
 from tomochrome.training.self_training import TAUGHT, read_taught, teach
 from tomochrome.training.tasks.tissue_task import Tissues, TissueSamples
 
 pytest.importorskip("torch")
+
+
+@pytest.fixture(scope="module")
+def colorings():
+    """What the teacher said of the views that these tests share."""
+    return {}
+
+
+@pytest.fixture(autouse=True)
+def each_view_is_colored_once(colorings, monkeypatch):
+    def colorize_once(view, model):
+        key = model, np.asarray(view.voxels).tobytes(), view.affine.tobytes()
+        if key not in colorings:
+            colorings[key] = colorize(view, model=model)
+        return colorings[key]
+
+    monkeypatch.setattr(self_training, "colorize", colorize_once)
 
 
 @pytest.fixture(scope="module")
@@ -25,11 +43,9 @@ def patient():
 def folder(patient, tmp_path_factory):
     """A data folder with one unlabelled scan."""
     data = write_data(tmp_path_factory.mktemp("data"))
-    affine = np.diag([4.0, 4.0, 6.0, 1.0])
     voxels = np.asarray(patient.ct.voxels).T[::-1, ::-1].astype(np.int16)
-    nibabel.save(
-        nibabel.Nifti1Image(voxels, np.diag([-4.0, -4.0, 1, 1]) @ affine), data / TAUGHT[0]
-    )
+    affine = np.diag([-4.0, -4.0, 6.0, 1.0])
+    nibabel.save(nibabel.Nifti1Image(voxels, affine), data / TAUGHT[0])
     return data
 
 
