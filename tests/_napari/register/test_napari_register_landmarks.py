@@ -53,6 +53,17 @@ def test_clicks_go_to_the_fixed_and_the_moving_image_in_turn(panel, qtbot):
     assert "(3 landmarks)" in landmarks.before.text()
 
 
+def test_layers_that_stay_hidden_are_not_updated_with_each_landmark(panel, qtbot):
+    bystander = panel.viewer.add_image(np.zeros((4, 4, 4)), visible=False)
+    panel.viewer.fit_to_view()
+    panel.view.landmarks.create.click()
+    updates = []
+    bystander.events.visible.connect(updates.append)
+    click(panel, qtbot, 10, 0)
+    assert panel.viewer.layers.selection.active is panel.view.landmarks.two[1]
+    assert not updates
+
+
 def test_numbers_follow_what_is_removed(panel, qtbot):
     panel.view.landmarks.create.click()
     fixed, moving = panel.view.landmarks.two

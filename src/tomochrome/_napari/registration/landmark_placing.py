@@ -100,7 +100,7 @@ class OnScreen:
     @staticmethod
     def _show(viewer: Any, visible: dict[Layer, bool]) -> None:
         for layer in viewer.layers:
-            layer.visible = visible.get(layer, False)
+            _set_visible(layer, visible.get(layer, False))
 
 
 class Placing:
@@ -167,10 +167,10 @@ class Placing:
                 other.mode = "pan_zoom"
         self._shown = (image, points)
         for layer in (image, points):
-            layer.visible = True
+            _set_visible(layer, True)
         for layer in viewer.layers:
             if layer is not image and layer is not points:
-                layer.visible = False
+                _set_visible(layer, False)
         if not _is_in_view(viewer, image):
             self._bring(image)
         viewer.layers.selection = {points}
@@ -236,6 +236,12 @@ class Placing:
     def _changing_ndisplay(self, event: Any) -> None:
         if event.value == 3:
             self.end(in_3d=True)
+
+
+def _set_visible(layer: Any, visible: bool) -> None:
+    """Show or hide a layer; napari updates its entire scene graph even if nothing changes."""
+    if layer.visible != visible:
+        layer.visible = visible
 
 
 def _is_in_view(viewer: Any, layer: Any) -> bool:
