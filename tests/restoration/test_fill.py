@@ -111,6 +111,18 @@ def test_streaks_are_confirmed_where_the_finder_sees_them(metal: DefectScan) -> 
     assert code[metal_mask(hu)].all()
 
 
+def test_what_is_no_streak_in_a_noisy_scan_stays_noise(metal: DefectScan) -> None:
+    hu = metal.measured.astype(np.float32)
+    reduction = reduce_metal(hu, np.ones(len(hu), np.bool_), SPACING[2])
+    assert reduction is not None
+    code = np.full(hu.shape, code_of("noise"), np.uint8)
+    z = int(metal.targets[len(metal.targets) // 2])
+    code[z, 10:-10] = code_of("metal")
+    confirm_streaks(hu, code, reduction, SPACING[2], "cpu")
+    assert set(np.unique(code)) == {code_of("metal"), code_of("noise")}
+    assert 0 < (code[z] == code_of("metal")).mean() < 0.9
+
+
 def test_an_unknown_model_is_refused(slab: Slab) -> None:
     code = np.zeros(slab.hu.shape, np.uint8)
     with pytest.raises(ModelError, match="unknown restoration model 'gan'"):

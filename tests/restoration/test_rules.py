@@ -14,6 +14,7 @@ from tomochrome.restoration.defects import KINDS, DefectKind
 from tomochrome.restoration.simulation import (
     AIR_HU,
     ELECTRONIC_NOISE,
+    MIN_CHANGE_HU,
     PHOTONS,
     Damaged,
     add_metal,
@@ -100,6 +101,44 @@ def test_a_dense_spot_without_streaks_is_marked_alone(body: np.ndarray) -> None:
     spot[4, 76:79, 50:53] = 3000  # a clip, as in many clean scans
     code = find(spot)
     np.testing.assert_array_equal(code > 0, spot != body)
+
+
+def streaks_in_air(hu: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the air of the slice with metal, and what is a streak in it."""
+    reduction = rules.reduce_metal(hu.astype(np.float32), np.ones(len(hu), np.bool_), PIXEL_MM)
+    assert reduction is not None
+    in_air, change = rules.streaks_in_air(reduction, 4, rules.air_of_scan(reduction))
+    return in_air, in_air & (change >= MIN_CHANGE_HU)
+
+
+def test_streaks_in_air_are_where_it_differs_from_that_of_other_slices(body: np.ndarray) -> None:
+    damaged = metal(body)
+    in_air, marked = streaks_in_air(damaged.hu)
+    truth = damaged.mask[4] & in_air
+    assert in_air[body[4] < -960].mean() > 0.8
+    assert not in_air[body[4] > -600].any()
+    assert truth.mean() > 0.1
+    assert 2 * (marked & truth).sum() / (marked.sum() + truth.sum()) > 0.85
+
+
+def test_couch_and_padding_are_no_streaks_in_air(body: np.ndarray) -> None:
+    still = body.copy()
+    still[:, 102:105, 10:130] += 40
+    still[:, :, :6] = AIR_HU
+    still[4, 76:79, 50:53] = 3000
+    in_air, marked = streaks_in_air(still)
+    assert in_air[:, :4].any() and in_air[103, 20:120].any()
+    assert marked[in_air].mean() < 0.005
+
+
+def test_air_is_that_of_all_slices_if_each_has_metal(body: np.ndarray) -> None:
+    hu = body.copy()
+    hu[:, 76:79, 50:53] = 3000
+    reduction = rules.reduce_metal(hu, np.ones(len(hu), np.bool_), PIXEL_MM)
+    assert reduction is not None
+    air = rules.air_of_scan(reduction)
+    assert np.abs(air.hu + 1000).max() < 30
+    assert 3 < air.noise < 12
 
 
 def test_only_the_kinds_asked_for_are_found(body: np.ndarray) -> None:

@@ -36,15 +36,23 @@ from tomochrome.restoration.noise import (
     noise_map,
     non_local_means,
 )
-from tomochrome.restoration.rules import reduce_metal, streak_evidence
-from tomochrome.restoration.simulation import AIR_HU, BODY_HU, MAX_HU
+from tomochrome.restoration.rules import (
+    air_of_scan,
+    reduce_metal,
+    streak_evidence,
+    streaks_in_air,
+)
+from tomochrome.restoration.simulation import AIR_HU, BODY_HU, MAX_HU, MIN_CHANGE_HU
 from tomochrome.runtime import check, choose_device, report
 
 FINDER: Final = "defects"  #: name of the model that finds defects
-MIN_PROBABILITY: Final = 0.3  #: of a streak, with the best Dice on phantoms of the training
-_ODDS: Final = (1.57, 1.35, -0.72, 0.44, 0.18, -9.6)
+MIN_PROBABILITY: Final = 0.35  #: of a streak, with the best Dice on phantoms of the training
+_ODDS: Final = (1.44, 0.75, -0.65, 2.41, 0.21, -11.2)
 """Weights for the log odds of a streak, by logistic regression on the same phantoms: of
 `streak_evidence`, of the network's log odds of a defect, and a constant."""
+_MIN_IN_AIR_HU: Final = 8.0
+"""Mean of the streaks in the air of a slice from which the air itself tells where they are; below,
+a cushion that changes along the patient could be taken for them."""
 _CUBIC_SHARE: Final = 0.4
 """Of what cubic interpolation of missing slices adds to the linear one that the network sees; with
 the least error on phantoms of the training."""
@@ -145,6 +153,8 @@ def confirm_streaks(
 ) -> None:
     """Keep streaks of metal only where the interpolation and the finder make them probable.
 
+    Strong streaks in air are where it differs from the air of other slices.
+
     Parameters
     ----------
     hu
@@ -158,23 +168,31 @@ def confirm_streaks(
     device
         As for `fill`.
     """
-    streak = code_of("metal")
+    streak, noise = code_of("metal"), code_of("noise")
     slices = np.flatnonzero((code == streak).any(axis=(1, 2)))
+    air = air_of_scan(reduction)
     for done, z in enumerate(map(int, slices)):
         check()
         report(done, len(slices), "finding defects")
         judged = (code[z] == streak) & ~reduction.metal[z]
         if not judged.any():
             continue
+        otherwise = np.uint8(noise if (code[z] == noise).any() else 0)
+        in_air, change = streaks_in_air(reduction, z, air)
+        if in_air.any() and change[in_air].mean() >= _MIN_IN_AIR_HU:
+            free = in_air & np.isin(code[z], (0, streak, noise))
+            code[z][free] = np.where(change[free] >= MIN_CHANGE_HU, np.uint8(streak), otherwise)
+            judged &= ~in_air
         seen = np.zeros(judged.shape, np.float32)  # without evidence far from the patient
         near = judged & _around_patient(hu[z])
         if near.any():
             part = _around(near)
             no_defect = np.clip(probabilities(hu, z, device, part)[0], 1e-3, 1 - 1e-3)
             seen[part] = np.log(1 / no_defect - 1)
-        evidence = (*streak_evidence(reduction, z, pixel_mm), seen)
+        evidence = (*streak_evidence(reduction, z, pixel_mm, change[in_air]), seen)
         odds = _ODDS[-1] + sum(w * values for w, values in zip(_ODDS[:-1], evidence, strict=True))
-        code[z][judged & (odds < np.log(MIN_PROBABILITY / (1 - MIN_PROBABILITY)))] = 0
+        improbable = odds < np.log(MIN_PROBABILITY / (1 - MIN_PROBABILITY))
+        code[z][judged & improbable] = otherwise
 
 
 def probabilities(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +30,7 @@ from tomochrome.restoration.defects import (
 )
 from tomochrome.restoration.projection import Projector
 from tomochrome.restoration.simulation import (
+    AIR_HU,
     BODY_HU,
     ELECTRONIC_NOISE,
     KERNEL_PX,
@@ -55,6 +56,7 @@ _MIN_ARC_OF_SLICE: Final = 0.01
 _MIN_FIELD_PX: Final = 20
 _STREAK_PX: Final = 1.5  # over which the change by streaks is averaged
 _FAR_STREAK_PX: Final = 4.0
+_CHANGE_PX: Final = 1.0  # as in the truth of `tomochrome.restoration.simulation.changed`
 _MIN_STREAK_HU: Final = 10.0  # with the best Dice on simulated metal
 _MAX_ROUGHNESS: Final = 0.97
 """After the interpolation, as a share of that before: clean scans with a wire, a clip or a dense
@@ -63,6 +65,13 @@ _LARGE_METAL_MM2: Final = 100.0  # in a slice; wires and clips are smaller
 _ROUGH_HU: Final = (-200.0, 300.0)
 _ROUGH_PX: Final = 0.7
 _NEAR_METAL_PX: Final = 3
+_AIR_HU: Final = -950.0
+_AIR_BLUR_PX: Final = 0.7
+_AIR_PX: Final = 5  # of a square in which nothing is denser
+_AIR_SLICES: Final = 8
+_MIN_AIR: Final = 0.02  # of a slice; with less, the area of the metal tells how strong streaks are
+_STREAKS_OF_AREA: Final = (1.21, 0.26)
+"""Logarithm of their mean HU (+ 2) in air, by that of the area in mm² (training's phantoms)."""
 _MIN_JUDGED_PX: Final = 50
 MIN_RING_PX: Final = 96  #: rows and columns; rings are not found in smaller slices
 MIN_SIGNIFICANCE: Final = 5.0
@@ -365,9 +374,72 @@ def streak_change(reduction: MetalReduction, z: int) -> NDArray[np.float32]:
     return np.asarray(ndimage.gaussian_filter(change, _STREAK_PX), np.float32)
 
 
+class Air(NamedTuple):
+    """Air around a patient, in slices without metal.
+
+    Attributes
+    ----------
+    hu
+        HU, float32 (y, x): with what lies still in it, as the couch, and with padding.
+    noise
+        Mean absolute difference in HU from its median.
+    """
+
+    hu: NDArray[np.float32]
+    noise: float
+
+
+def air_of_scan(reduction: MetalReduction) -> Air:
+    """Return the air of a scan, from all slices if each has metal."""
+    hu = reduction.before
+    shown = np.array([part.min() < part.max() for part in hu])
+    without_metal = shown & ~reduction.metal.any(axis=(1, 2))
+    usable = np.flatnonzero(without_metal if without_metal.any() else shown)
+    chosen = usable[np.unique(np.linspace(0, len(usable) - 1, _AIR_SLICES).astype(int))]
+    still = np.median(hu[chosen], axis=0)
+    values = np.concatenate([hu[z][_is_air(reduction, z) & (hu[z] >= AIR_HU)] for z in chosen])
+    level = float(np.median(values)) if len(values) else AIR_HU
+    noise = float(np.abs(values - level).mean()) if len(values) else 0.0
+    return Air(np.where(still < _AIR_HU, still, np.float32(level)), noise)
+
+
+def _is_air(reduction: MetalReduction, z: int) -> NDArray[np.bool_]:
+    """Return where nothing is denser than air, with or without streaks, booleans (y, x)."""
+    lowest = np.minimum(reduction.before[z], reduction.after[z])
+    smooth = ndimage.gaussian_filter(lowest, _AIR_BLUR_PX)
+    return np.asarray(ndimage.maximum_filter(smooth, _AIR_PX) < _AIR_HU)
+
+
+def streaks_in_air(
+    reduction: MetalReduction, z: int, air: Air
+) -> tuple[NDArray[np.bool_], NDArray[np.float32]]:
+    """Return the air in a slice, and by how many HU it differs from air without streaks.
+
+    What a slice would be without streaks is known there, so that no network need tell.
+
+    Parameters
+    ----------
+    reduction
+        The slices and their interpolation.
+    z
+        The slice.
+    air
+        The scan's air.
+
+    Returns
+    -------
+    tuple of ndarray
+        Booleans (y, x), and float32 (y, x): the mean difference around each pixel, without that of
+        the noise. It is damage from `MIN_CHANGE_HU` on.
+    """
+    where = _is_air(reduction, z) & ~reduction.metal[z]
+    change = ndimage.gaussian_filter(np.abs(reduction.before[z] - air.hu), _CHANGE_PX)
+    return where, np.sqrt(np.maximum(change**2 - air.noise**2, 0))
+
+
 def streak_evidence(
-    reduction: MetalReduction, z: int, pixel_mm: float
-) -> tuple[NDArray[np.float32], ...]:
+    reduction: MetalReduction, z: int, pixel_mm: float, in_air: NDArray[np.float32]
+) -> tuple[NDArray[np.float32] | float, ...]:
     """Return what makes streaks of metal probable around each pixel of a slice.
 
     Parameters
@@ -378,21 +450,27 @@ def streak_evidence(
         The slice.
     pixel_mm
         Size of a pixel, which is square.
+    in_air
+        HU of `streaks_in_air`, of all pixels of air.
 
     Returns
     -------
     tuple of ndarray
         float32 (y, x): logarithms of `streak_change`, of the same further around, of the change
-        with its sign (each + 2 HU), and of the area of the metal in mm².
+        with its sign, and of the mean of all streaks in air (each + 2 HU).
     """
     change = reduction.after[z] - reduction.before[z]
-    area = np.full(change.shape, max(reduction.metal[z].sum(), 1) * pixel_mm**2, np.float32)
+    if len(in_air) >= _MIN_AIR * change.size:
+        strength = np.log(in_air.mean() + 2)
+    else:
+        area = max(reduction.metal[z].sum(), 1) * pixel_mm**2
+        strength = _STREAKS_OF_AREA[0] + _STREAKS_OF_AREA[1] * np.log(area)
     around = (
         streak_change(reduction, z),
         ndimage.gaussian_filter(np.abs(change), _FAR_STREAK_PX),
         np.abs(ndimage.gaussian_filter(change, _STREAK_PX)),
     )
-    return (*(np.log(part + 2) for part in around), np.log(area))
+    return (*(np.log(part + 2) for part in around), float(strength))
 
 
 def _roughness(hu: NDArray[np.float32], where: NDArray[np.bool_]) -> float:
