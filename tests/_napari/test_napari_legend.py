@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from colorize_panel_cases import colorize, lit, on_screen
 from napari.layers import Layer
-from qtpy.QtCore import Qt
+from qtpy.QtCore import QEvent, QItemSelectionModel, Qt
 
 from tomochrome._napari.colorize.legend import _BODY, _NAME, _PLANE, _SHOWN, Legend, percent
 from tomochrome._napari.layers.volume_layers import volume_layer
@@ -126,6 +126,14 @@ def test_the_keyboard_reaches_everything(colored, qtbot):
     shows(colored, qtbot)
     focusable = (tree, colored.view.legend.others, colored.view.legend.all)
     assert all(widget.focusPolicy() & Qt.FocusPolicy.TabFocus for widget in focusable)
+
+
+def test_the_only_selected_row_is_cleared_whatever_class_the_event_has(colored, qtbot):
+    tree = colored.view.legend.list
+    click(qtbot, colored, "liver")
+    index = tree.indexFromItem(row_of(colored, "liver"), _NAME)
+    press = QEvent(QEvent.Type.MouseButtonPress)
+    assert tree.selectionCommand(index, press) == QItemSelectionModel.SelectionFlag.Clear
 
 
 def test_another_palette_changes_the_swatches_and_keeps_the_selection(colored, qtbot):

@@ -8,7 +8,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 from qtpy.QtCore import QEvent, QItemSelectionModel, QSize, Qt, Signal
-from qtpy.QtGui import QColor, QIcon, QPainter, QPixmap
+from qtpy.QtGui import QColor, QGuiApplication, QIcon, QPainter, QPixmap
 from qtpy.QtWidgets import (
     QAbstractItemView,
     QHeaderView,
@@ -242,12 +242,16 @@ class _List(QTreeWidget):
     def selectionCommand(  # noqa: N802 - Qt's name
         self, index: Any, event: Any = None
     ) -> QItemSelectionModel.SelectionFlag:
-        """Return how a mouse or key event changes the selection."""
+        """Return how a mouse or key event changes the selection.
+
+        The event is asked for its type alone: PyQt may wrap it as the class of an older event that
+        was at its address.
+        """
         flags = QItemSelectionModel.SelectionFlag
         if event is not None and event.type() in _MOUSE:
             if index.isValid() and index.column() == _SHOWN:
                 return flags.NoUpdate
-            plain = event.modifiers() == Qt.KeyboardModifier.NoModifier
+            plain = QGuiApplication.keyboardModifiers() == Qt.KeyboardModifier.NoModifier
             only = [self.indexFromItem(row).row() for row in self.selectedItems()]
             pressed = event.type() == QEvent.Type.MouseButtonPress
             if pressed and plain and only == [index.row()]:
