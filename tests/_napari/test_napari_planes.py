@@ -17,7 +17,7 @@ from marker_cases import CHANNEL, NAMED, OFFSETS, STORED, marked, stored_as, tur
 from tomochrome._napari.kit.events import follower_of
 from tomochrome._napari.layers.grey_window import show_window
 from tomochrome._napari.layers.volume_layers import volume_layer
-from tomochrome._napari.viewer.canvas_marks import CanvasMarks, canvas_point
+from tomochrome._napari.viewer.canvas_marks import PLANES, CanvasMarks, canvas_point
 from tomochrome._napari.viewer.layer_copies import LayerCopies
 from tomochrome._napari.viewer.linked_planes import (
     GREY_MODE,
@@ -233,6 +233,21 @@ def test_grayscale_beside_shares_camera_and_slice(link, qtbot):
     assert tuple(canvas.model.dims.order) == ORDERS[2]
     link.toggle(GREY_MODE)
     assert not link.canvases
+
+
+@pytest.mark.gui
+def test_only_the_name_of_a_plane_tells_the_number_of_its_slice(link, qtbot):
+    open_planes(link, qtbot)
+    for canvas in link.canvases:
+        sliders = [x for x in canvas.qt_viewer.dims.slider_widgets if x.isVisible()]
+        assert sliders
+        for slider in sliders:
+            assert not slider.curslice_label.isVisible()
+            assert not slider.totslice_label.isVisible()
+        axis = canvas.model.dims.order[0]
+        steps = canvas.model.dims.nsteps[axis]
+        canvas.model.dims.set_current_step(axis, steps - 1)
+        assert canvas.marks.title == f"{PLANES[axis][0]} {steps}/{steps}"
 
 
 @pytest.mark.gui

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from napari.components import ViewerModel
 from napari.qt import QtViewer
-from qtpy.QtCore import Qt
+from qtpy.QtCore import QRegularExpression, Qt
 from qtpy.QtWidgets import QWidget
 
 from tomochrome._napari.kit.controls import stacked
@@ -69,6 +69,8 @@ class LinkedCanvas(QWidget):
         self._connections = Connections()
         self._connections.add(self._pointed, self.model.cursor.events.position)
         self._connections.add(self._theme_changed, viewer.events.theme)
+        self._connections.add(self._hide_numbers, self.model.dims.events.ndim, last=True)
+        self._hide_numbers()
 
     @property
     def native(self) -> Any:
@@ -86,6 +88,15 @@ class LinkedCanvas(QWidget):
 
     def _theme_changed(self, _: object = None) -> None:
         self.model.theme = self.viewer.theme
+
+    def _hide_numbers(self, _: object = None) -> None:
+        """Hide the numbers beside the sliders, which napari cuts off here and counts from 0.
+
+        The name of the plane has the number of the slice.
+        """
+        for slider in self.qt_viewer.dims.slider_widgets:
+            for label in slider.findChildren(QWidget, QRegularExpression("^slice_label")):
+                label.hide()
 
     def _pointed(self, _: object = None) -> None:
         position = self.model.cursor.position

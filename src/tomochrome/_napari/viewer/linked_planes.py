@@ -175,7 +175,7 @@ class LinkedPlanes(ViewerFollower):
         column.splitter.setOrientation(
             Qt.Orientation.Horizontal if wide else Qt.Orientation.Vertical
         )
-        share = 1 / (others + 1) if wide or others == 1 else 0.6
+        share = 1 / (others + 1) if wide or others == 1 else 0.55
         own.setSizes([round(share * own.width()), round((1 - share) * own.width())])
         column.splitter.setSizes([1000] * others)
 
