@@ -148,6 +148,17 @@ def test_the_noise_of_a_usual_dose_is_kept(sd: float) -> None:
     assert slope == pytest.approx(kept, abs=0.03)
 
 
+def test_as_much_noise_is_kept_as_the_full_dose_has_there() -> None:
+    clean = np.full((120, 160), 40, np.float32)
+    measured = noisy(clean[None], 30.0)[0]
+    usual = np.where(np.arange(160) < 80, 3.0, 15.0) + np.zeros((120, 1))
+    sd = np.full(clean.shape, 30, np.float32)
+    lost = as_measured_on_average(clean, measured, sd, usual.astype(np.float32)) - clean
+    for columns, kept in ((np.s_[:, :70], 0.01), (np.s_[:, 90:], 0.25)):
+        slope = np.polyfit((measured - clean)[columns].ravel(), lost[columns].ravel(), 1)[0]
+        assert slope == pytest.approx(kept, abs=0.03)
+
+
 def test_the_network_takes_over_as_the_noise_grows() -> None:
     soft = np.full((9, 9), 40, np.float32)
     shares = [float(network_share(sd, soft)[4, 4]) for sd in np.linspace(0, 100, 41)]

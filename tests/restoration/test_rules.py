@@ -196,14 +196,16 @@ def test_the_dose_is_estimated_by_the_noise(share: float) -> None:
     assert estimate is not None and share < estimate < 4 * share
 
 
-def test_the_noise_at_full_dose_is_that_of_the_simulation() -> None:
+@pytest.mark.parametrize("share", [1.0, 1 / 4, 1 / 20])
+def test_the_noise_at_a_dose_is_that_of_the_simulation(share: float) -> None:
     y, x = np.mgrid[:160, :160] - 79.5
     water = np.where(np.hypot(y, x) < 70, 0, -1000).astype(np.float32)
-    noise = add_noise(np.repeat(water[None], 8, 0), 0.5, PIXEL_MM, rng()).hu - water
-    expected = rules.full_dose_noise(water, PIXEL_MM)
+    part = share / (1 + share)  # adds the noise by which it exceeds the full dose
+    noise = add_noise(np.repeat(water[None], 8, 0), part, PIXEL_MM, rng()).hu - water
+    expected = rules.noise_at_dose(water, PIXEL_MM, share)
     for inside in (np.hypot(y, x) < 15, (np.hypot(y, x) > 50) & (np.hypot(y, x) < 65)):
         assert noise[:, inside].std() == pytest.approx(expected[inside].mean(), rel=0.1)
-    assert PHOTONS > 1e3 * ELECTRONIC_NOISE  # which hardly counts at this dose
+    assert PHOTONS > 1e3 * ELECTRONIC_NOISE  # which hardly counts at these doses
 
 
 def test_small_slices_have_no_defects() -> None:

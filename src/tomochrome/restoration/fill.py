@@ -31,6 +31,7 @@ from tomochrome.restoration.networks import (
     finder_input,
 )
 from tomochrome.restoration.noise import (
+    USUAL_NOISE_HU,
     as_measured_on_average,
     network_share,
     noise_map,
@@ -38,6 +39,8 @@ from tomochrome.restoration.noise import (
 )
 from tomochrome.restoration.rules import (
     air_of_scan,
+    dose,
+    noise_at_dose,
     reduce_metal,
     streak_evidence,
     streaks_in_air,
@@ -125,7 +128,7 @@ def fill(
         noisy = where & (code[z] == code_of("noise"))
         near = _around(noisy, _FILTER_PX) if noisy.any() else None
         if near is not None:
-            sd = noise_map(filled[z])[near]
+            sd, usual = (part[near] for part in _noise(filled[z], spacing[2]))
             smooth = non_local_means(filled, z, sd, near)
             np.copyto(values[near], smooth, where=noisy[near])
             np.copyto(share[near], network_share(sd, smooth), where=noisy[near])
@@ -136,12 +139,26 @@ def fill(
             values[part] += share[part] * (filled[z][part] + change - values[part])
             values += _CUBIC_SHARE * (cubic[z] - filled[z])
         if near is not None:
-            even = as_measured_on_average(values[near], filled[z][near], sd)
+            even = as_measured_on_average(values[near], filled[z][near], sd, usual)
             np.copyto(values[near], even, where=noisy[near])
         if reduction is not None and metallic.any():
             where &= ~reduction.metal[z]
         out[z][where] = np.clip(values, AIR_HU, MAX_HU)[where]
     return out
+
+
+def _noise(
+    hu: NDArray[np.float32], pixel_mm: float
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return the standard deviation of the noise of a slice, and what it is at the full dose.
+
+    Both follow from the paths of the rays and the dose; where that cannot be told, as there is no
+    even tissue, the noise itself is mapped.
+    """
+    share = dose(hu[None], pixel_mm)
+    if share is None:
+        return noise_map(hu), np.full(hu.shape, USUAL_NOISE_HU, np.float32)
+    return noise_at_dose(hu, pixel_mm, min(share, 1.0)), noise_at_dose(hu, pixel_mm)
 
 
 def confirm_streaks(

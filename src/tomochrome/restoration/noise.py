@@ -20,15 +20,16 @@ NETWORK_FROM_HU: Final = 15.0
 NETWORK_ALONE_HU: Final = 50.0
 """Noise up to which the filter fills alone, and from which the network does. Below, the network
 smooths more than noise; above, patches are too noisy to be compared."""
-NEAR_BONE_FROM_HU: Final = 60.0
-NEAR_BONE_ALONE_HU: Final = 100.0
+NEAR_BONE_FROM_HU: Final = 100.0
+NEAR_BONE_ALONE_HU: Final = 160.0
 """The same near bone and air."""
 NETWORK_RANGE_HU: Final = (-300.0, 400.0)
 _RANGE_PX: Final = 1.5
 _RANGE_FACTOR: Final = 4.0
 """Near bone and air, which the network sees coarsely, it takes HU from thin walls: there the filter
 fills alone unless the noise is strong."""
-USUAL_NOISE_HU: Final = 10.0  #: of a scan at the full dose; its share of the variance is kept
+USUAL_NOISE_HU: Final = 10.0
+"""Of a scan at the full dose, if it is not known better; its share of the variance is kept."""
 _SOFT_HU: Final = (-200.0, 250.0)
 _SOFT_PX: Final = 1.5
 _BLOCK_PX: Final = 32  # in which noise is estimated
@@ -156,7 +157,10 @@ def non_local_means(
 
 
 def as_measured_on_average(
-    smooth: NDArray[np.float32], measured: NDArray[np.float32], sd: NDArray[np.float32]
+    smooth: NDArray[np.float32],
+    measured: NDArray[np.float32],
+    sd: NDArray[np.float32],
+    usual: NDArray[np.float32] | float = USUAL_NOISE_HU,
 ) -> NDArray[np.float32]:
     """Give denoised HU the mean, the contrast and the noise that belong to the measured ones.
 
@@ -171,6 +175,8 @@ def as_measured_on_average(
         HU (y, x), denoised and as measured.
     sd
         Standard deviation of the noise in HU, (y, x).
+    usual
+        The same at the full dose.
 
     Returns
     -------
@@ -186,5 +192,5 @@ def as_measured_on_average(
     variance = np.maximum(mean(smooth * smooth) - level**2, 0) + (_FIT_NOISE * sd) ** 2
     slope = (mean(lost * smooth) - level * mean_lost) / np.maximum(variance, 1)
     fitted = smooth + mean(slope) * smooth + mean(mean_lost - slope * level)
-    kept = np.minimum(USUAL_NOISE_HU / np.maximum(sd, _MIN_SD_HU), 1) ** 2
+    kept = np.minimum(usual / np.maximum(sd, _MIN_SD_HU), 1) ** 2
     return np.asarray(fitted + kept * (measured - fitted), np.float32)

@@ -539,15 +539,15 @@ def dose(hu: NDArray[np.float32], pixel_mm: float) -> float | None:
             mean = ndimage.uniform_filter(hu[k], size)
             variance = ndimage.uniform_filter(hu[k] ** 2, size) - mean**2
             variance *= size**2 / (size**2 - 1)
-            shares.append(
-                (full_dose_noise(hu[k], pixel_mm) ** 2 / np.maximum(variance, 1e-3))[even]
-            )
+            shares.append((noise_at_dose(hu[k], pixel_mm) ** 2 / np.maximum(variance, 1e-3))[even])
     share = np.concatenate(shares)
     return float(np.quantile(share, _EVENEST)) if len(share) >= _MIN_PATCHES else None
 
 
-def full_dose_noise(hu: NDArray[np.float32], pixel_mm: float) -> NDArray[np.float32]:
-    """Return the standard deviation in HU of the noise of a slice at the full dose, (y, x).
+def noise_at_dose(
+    hu: NDArray[np.float32], pixel_mm: float, share: float = 1.0
+) -> NDArray[np.float32]:
+    """Return the standard deviation in HU of the noise of a slice at a dose, (y, x).
 
     Kak and Slaney (1988), "Principles of Computerized Tomographic Imaging", equation 5.59, with the
     kernel of `tomochrome.restoration.simulation.add_noise`.
@@ -558,6 +558,8 @@ def full_dose_noise(hu: NDArray[np.float32], pixel_mm: float) -> NDArray[np.floa
         HU (y, x).
     pixel_mm
         Size of a pixel.
+    share
+        The dose, as a share of the full one.
     """
     step = -(-max(hu.shape) // _PATH_PX)
     coarse = block_mean(hu[None], (1, step, step))[0]
@@ -569,7 +571,7 @@ def full_dose_noise(hu: NDArray[np.float32], pixel_mm: float) -> NDArray[np.floa
     projector = Projector((body.shape[0], body.shape[1]), _PATH_VIEWS)
     gain = Projector((hu.shape[0], hu.shape[1]), n_views(hu.shape), 2 * KERNEL_PX).noise_gain()
     path = projector.project(body) * (step * pixel_mm / 10)
-    counts = PHOTONS * np.exp(-coefficient("water", EFFECTIVE_KEV) * path)
+    counts = share * PHOTONS * np.exp(-coefficient("water", EFFECTIVE_KEV) * path)
     variance = 1 / counts + ELECTRONIC_NOISE**2 / counts**2
     mean = projector.mean_over_views(variance)[beyond[0] :, beyond[1] :]
     noise = to_hu(np.sqrt(gain * mean), pixel_mm)
