@@ -13,6 +13,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import torch
@@ -31,6 +32,7 @@ from tomochrome.registration.velocity import (
     shrink,
     smaller,
     smooth,
+    squares_through,
 )
 from tomochrome.runtime import check, report
 
@@ -180,7 +182,16 @@ class _Pair:
             self.images = shrink(images, shape)
         else:
             self.images, self.masks = masked_shrink(images, masks, shape)
-        self.others = self.images.flip(0).contiguous()
+
+    @cached_property
+    def others(self) -> torch.Tensor:
+        """The images in reverse order."""
+        return self.images.flip(0).contiguous()
+
+    @cached_property
+    def rows(self) -> torch.Tensor:
+        """The images with their channels last, (2, z, y, x, channels)."""
+        return self.images.movedim(1, -1).contiguous()
 
     def ends(self, full: torch.Tensor) -> list[tuple[torch.Tensor, ...]]:
         """Return image, warped other image, and weight, in fixed and in moving space."""
@@ -343,6 +354,8 @@ class _Objective:
         pair: _Pair, full: torch.Tensor, half: torch.Tensor, stage: Stage, loss: Loss, **how: int
     ) -> torch.Tensor:
         """Return the mean loss in fixed and in moving space, and at first half-way."""
+        if loss is mean_squares and stage.image < 4 and full.device.type == "cpu":
+            return squares_through(pair.rows, full, pair.masks).mean()
         parts = pair.ends(full) + ([pair.middle(half)] if stage.image >= 4 else [])
         return torch.stack([loss(*part, **how) for part in parts]).mean()
 

@@ -32,6 +32,7 @@ import torch
 from numpy.typing import NDArray
 
 from tomochrome.errors import OptionError
+from tomochrome.registration import feature_kernels
 from tomochrome.registration import warp_kernels as kernels
 from tomochrome.registration.similarity_losses import box_sums
 from tomochrome.runtime import check
@@ -454,3 +455,52 @@ def sample_through(images: torch.Tensor, field: torch.Tensor) -> torch.Tensor:
     z, y, x = images.shape[2:]
     shape: Shape = (z, y, x)
     return warp(images, resize_field(field.permute(0, 4, 1, 2, 3), shape))
+
+
+class _Squares(torch.autograd.Function):
+    """Squared difference of warped features, differentiable with respect to the displacement."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, rows: torch.Tensor, displacement: torch.Tensor, weight: torch.Tensor
+    ) -> torch.Tensor:
+        sums = np.empty(rows.shape[:2])
+        gradient = torch.empty_like(displacement, memory_format=torch.contiguous_format)
+        arrays = (_array(values) for values in (rows, displacement, weight))
+        feature_kernels.squares(*arrays, sums, gradient.numpy())
+        ctx.save_for_backward(gradient)
+        return displacement.new_tensor(sums.sum(axis=1))
+
+    @staticmethod
+    def backward(ctx: Any, *upstream: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        (gradient,) = ctx.saved_tensors
+        return None, gradient * upstream[0].view(-1, 1, 1, 1, 1), None
+
+
+def squares_through(
+    rows: torch.Tensor, field: torch.Tensor, masks: torch.Tensor | None
+) -> torch.Tensor:
+    """Return the mean squared difference of each scan's features and the other's, warped.
+
+    Parameters
+    ----------
+    rows
+        Features of a fixed and a moving scan on one grid, float32 (2, z, y, x, channels) on the
+        CPU, not differentiated.
+    field
+        (2, Z, Y, X, 3) as returned by `flow`, in voxels of its own grid.
+    masks
+        (2, 1, z, y, x) of the two scans; None for all voxels.
+
+    Returns
+    -------
+    Tensor
+        (2,): the means of the sum over the channels, in fixed and in moving space.
+    """
+    z, y, x = rows.shape[1:4]
+    dense = resize_field(field.movedim(-1, 1), (z, y, x))
+    weight = rows.new_ones(rows.shape[:4])
+    if masks is not None:
+        weight = (masks * sample_through(masks.flip(0), field.detach()))[:, 0]
+    sums: torch.Tensor = _Squares.apply(rows, dense, weight)  # type: ignore[no-untyped-call]
+    return sums / weight.sum(dim=(1, 2, 3)).clamp(min=1e-6)
