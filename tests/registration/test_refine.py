@@ -118,6 +118,13 @@ def test_iterations_are_shared_out_without_rest(count: int, started: bool) -> No
         stages(-1, SHAPE)
 
 
+def test_fine_features_are_compared_at_full_resolution_at_last() -> None:
+    for shape in ((60, 64, 64), (120, 160, 180)):
+        plan = stages(80, shape, started=True, measure="features", fine=True)
+        assert sum(stage.iterations for stage in plan) == 80
+        assert [(s.image, s.features) for s in plan] == [(2, 2), (1, 2), (1, 2), (1, 1)]
+
+
 def test_only_local_correlation_looks_at_images_of_middling_size_as_they_are() -> None:
     names = [[s.name for s in stages(40, (120, 160, 180), measure=m)] for m in ("lncc", "mind")]
     assert names == [["coarse", "middle", "fine", "finest"], ["coarse", "middle", "fine"]]

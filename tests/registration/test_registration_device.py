@@ -81,7 +81,7 @@ def test_the_goal_of_refinement(masked: bool, factor: int, guided: bool) -> None
     features = there(2, 5, *SMALL).detach() if guided else None
     landmarks = there(2, 3, 3).detach()
     guides = Guides(SHAPE, there(2, 4, 4).detach(), landmarks) if guided else None
-    pair = refine._Pairs.of(images, masks, features, refine.smaller(SHAPE, factor))
+    pair = refine._Pairs.of(images, masks, features, *[refine.smaller(SHAPE, factor)] * 2)
     goal = refine._Objective(*similarity("lncc"), 0.6, guides)
     start = there(1, 3, *SMALL)
     assert follows(*goal(start, pair, refine.Stage(4, factor, 1, 0.2)), back=(start,))

@@ -8,6 +8,7 @@ nothing; one scale for all channels makes the mean squared distance of two rando
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -25,6 +26,7 @@ from tomochrome.colorization.kinds.network import TissueNetwork
 from tomochrome.colorization.scan import Scan, prepare
 from tomochrome.registration.checked_input import TISSUE
 from tomochrome.registration.feature_networks import FeatureNetwork, load_features
+from tomochrome.registration.refine import FINEST_VOXELS
 from tomochrome.registration.velocity import smaller
 from tomochrome.registration.working_pair import WorkingPair, feature_grid, onto
 from tomochrome.runtime import check, report
@@ -32,6 +34,9 @@ from tomochrome.volume import Volume
 
 CHANNELS: Final = 12
 """Features that are compared."""
+_TISSUE_CHANNELS: Final = 16  # of the tissue network
+_BALANCE: Final = 0.5
+_RARE: Final = 0.003  # below this share a tissue has no more weight
 _BATCH: Final = 4
 _FITTED_SLICES: Final = 16  # of each volume, for the principal components
 _FITTED_PIXELS: Final = 2000  # of each of these slices
@@ -55,11 +60,20 @@ class Backbone:
         What the height and width of an input must be a multiple of.
     extract
         Returns features (n, y, x, channels) of luminances (n, channels, y, x).
+    channels
+        How many principal components are compared.
+    balance
+        A channel is divided by its mean square to half this power, so that small organs count.
+    fine
+        Whether the features are as sharp as the scan, and worth the resolution of its grid.
     """
 
     spec: InputSpec
     multiple: int
     extract: Extract
+    channels: int = CHANNELS
+    balance: float = 0.0
+    fine: bool = False
 
 
 def load_backbone(
@@ -75,8 +89,9 @@ def load_backbone(
     if name == TISSUE:
         predictor = TissueNetwork(find_model(DEFAULT_MODEL), device=device.type)
         return Backbone(
-            predictor.reads, predictor.multiple, lambda images: np.sqrt(predictor.predict(images))
-        )
+            predictor.reads, predictor.multiple, lambda images: np.sqrt(predictor.predict(images)),
+            channels=_TISSUE_CHANNELS, balance=_BALANCE, fine=True,
+        )  # fmt: skip
     network, spec = load_features(name, weights)
     network = network.to(device)
     return Backbone(spec, network.multiple, lambda images: _levels(network, images, device))
@@ -171,26 +186,33 @@ def as_ct(volume: Volume) -> Volume:
     return replace(volume, voxels=(voxels - np.float32(low)) * gain + _WINDOW[0], unit="HU")
 
 
-def principal_components(samples: tuple[F32, F32]) -> tuple[F32, F32]:
-    """Return `CHANNELS` components (channels, k) of two samples (n, channels), and their mean.
+def principal_components(
+    samples: tuple[F32, F32], channels: int = CHANNELS, balance: float = 0.0
+) -> tuple[F32, F32]:
+    """Return principal components (channels, k) of two samples (n, channels), and their mean.
 
-    The components are scaled so that the mean squared distance of two random rows is 1.
+    The components are scaled so that the mean squared distance of two random rows is 1. With
+    ``balance`` they are those of channels divided by their mean squares to half this power.
     """
+    squares = sum(np.square(part, dtype=np.float64).mean(axis=0) / 2 for part in samples)
+    weights = ((squares + _RARE) ** (-balance / 2)).astype(np.float32)
+    samples = (samples[0] * weights, samples[1] * weights)
     means = [part.mean(axis=0, dtype=np.float64) for part in samples]
     mean = (means[0] + means[1]) / 2
     covariance = sum((part - mean).T @ (part - mean) / (2 * len(part)) for part in samples)
     values, vectors = np.linalg.eigh(np.asarray(covariance, np.float64))
-    kept = vectors[:, ::-1][:, :CHANNELS]
+    kept = vectors[:, ::-1][:, :channels]
     scale = np.sqrt(2 * max(values.sum(), 1e-12))
-    return (kept / scale).astype(np.float32), mean.astype(np.float32)
+    components = weights[:, None] * (kept / scale)
+    return components.astype(np.float32), (mean / weights).astype(np.float32)
 
 
 def pair_features(
-    fixed: Volume, moving: Volume, pair: WorkingPair, backbone: Backbone
+    fixed: Volume, moving: Volume, pair: WorkingPair, backbone: Backbone, *, fine: bool = True
 ) -> torch.Tensor:
     """Return the features of two scans on a grid with the corners of their working grid.
 
-    It is half as fine as the working grid: a network's features are smooth.
+    It is half as fine as the working grid, except for fine features of up to `FINEST_VOXELS`.
 
     Parameters
     ----------
@@ -200,18 +222,23 @@ def pair_features(
         Their working grid; the moving features are resampled through its initial transform.
     backbone
         The network.
+    fine
+        False for the coarser grid in any case.
 
     Returns
     -------
     Tensor
-        float32 (2, channels, z, y, x).
+        float32 (2, channels, z, y, x), with the channels of a voxel adjacent in memory.
     """
-    shape = smaller(pair.shape, 2)
+    fine = fine and backbone.fine and math.prod(pair.shape) <= FINEST_VOXELS
+    shape = pair.shape if fine else smaller(pair.shape, 2)
     like = feature_grid(pair, shape)
     both = [_Slices.of(volume, backbone) for volume in (fixed, moving)]
     rng = np.random.default_rng(0)
-    components, mean = principal_components((both[0].sample(rng), both[1].sample(rng)))
-    out = torch.empty((2, components.shape[1], *shape))
+    components, mean = principal_components(
+        (both[0].sample(rng), both[1].sample(rng)), backbone.channels, backbone.balance
+    )
+    out = torch.empty((2, *shape, components.shape[1])).movedim(-1, 1)
     for k, slices in enumerate(both):
         target = like if k == 0 else replace(like, affine=pair.transform @ like.affine)
         for c, channel in enumerate(slices.reduced(components, mean)):

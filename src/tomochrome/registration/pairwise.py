@@ -350,7 +350,9 @@ def _align(fixed: CheckedScan, moving: CheckedScan, job: _Job) -> _Alignment:
         check()
     if job.backbone is not None and job.refine:
         with clock.stage("features"):
-            features = pair_features(fixed.volume, moving.volume, pair, job.backbone)
+            features = pair_features(
+                fixed.volume, moving.volume, pair, job.backbone, fine=not job.use_labels
+            )
             pair = replace(pair, features=features)
     if job.use_labels:
         pair = with_labels(fixed, moving, pair)

@@ -42,6 +42,9 @@ DEFAULT_ITERATIONS = 40
 FEATURE_ITERATIONS = 80
 """The default with the similarity ``features``, which moves organs farther."""
 FINE_VOXELS, FINEST_VOXELS = 2_500_000, 4_000_000
+ROUGHNESS, FINE_ROUGHNESS = 0.6, 2.4
+"""Weight of the roughness, and with fine features, which would be overfitted with less."""
+_FINEST_RATE = 0.08  # with fine features: larger first steps would lose what was reached
 _SMOOTHING_PASSES = (1, 2, 4)  # alternatives for smoothing the initial velocity
 _FOLD_WEIGHT = 25.0  # weight of `small_jacobian`
 _MIN_DETERMINANT = 0.25  # below which `small_jacobian` is nonzero
@@ -66,6 +69,8 @@ class Stage:
         Name of the stage.
     radius
         Radius of the local correlation window, in voxels of the image grid.
+    features
+        Downsampling factor of the features' grid; not finer than that of the images.
     """
 
     velocity: int
@@ -75,6 +80,7 @@ class Stage:
     smooth: int = 2
     name: str = "refining"
     radius: int = 3
+    features: int = 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,7 +103,12 @@ class Refined:
 
 
 def stages(
-    iterations: int, shape: Shape, *, started: bool = False, measure: str = "lncc"
+    iterations: int,
+    shape: Shape,
+    *,
+    started: bool = False,
+    measure: str = "lncc",
+    fine: bool = False,
 ) -> tuple[Stage, ...]:
     """Distribute a number of iterations over the resolutions.
 
@@ -113,6 +124,9 @@ def stages(
         Whether a network's prediction is refined, which needs fewer coarse iterations.
     measure
         As for `refine`.
+    fine
+        Whether features at full resolution are compared, too: in the last iterations, because ribs
+        and walls are lost at half resolution; the images at full resolution in most iterations.
 
     Raises
     ------
@@ -128,14 +142,15 @@ def stages(
     )
     voxels = math.prod(shape)
     with_finest = measure == "lncc" and FINE_VOXELS < voxels <= FINEST_VOXELS
-    last = round(iterations * 0.15) if with_finest else 0
+    last = round(iterations * (0.15 if with_finest else 0.1 if fine else 0.0))
     # small windows resolve thin walls, but contain too little at half resolution
-    coarse, close, radius = (4, 2, 3) if voxels > FINE_VOXELS else (2, 1, 2)
+    coarse, close, radius = (2, 1, 2) if voxels <= FINE_VOXELS or fine else (4, 2, 3)
+    rate = _FINEST_RATE if fine else 0.2
     plan = (
         Stage(4, coarse, first, 0.25, name="coarse", radius=radius),
         Stage(4, close, second, 0.2, name="middle", radius=radius),
         Stage(2, close, iterations - first - second - last, 0.2, 1, "fine", radius),
-        Stage(2, 1, last, 0.2, smooth=1, name="finest", radius=2),
+        Stage(2, 1, last, rate, smooth=1, name="finest", radius=2, features=1 if fine else 2),
     )
     return tuple(stage for stage in plan if stage.iterations > 0)
 
@@ -176,12 +191,17 @@ def masked_shrink(
 class _Pair:
     """Both images and their masks at one resolution: index 0 is fixed, 1 is moving."""
 
-    def __init__(self, images: torch.Tensor, masks: torch.Tensor | None, shape: Shape) -> None:
-        self.masks: torch.Tensor | None = None
-        if masks is None:
-            self.images = shrink(images, shape)
-        else:
-            self.images, self.masks = masked_shrink(images, masks, shape)
+    def __init__(self, images: torch.Tensor, masks: torch.Tensor | None) -> None:
+        self.images, self.masks = images, masks
+
+    @classmethod
+    def of(cls, images: torch.Tensor, masks: torch.Tensor | None, shape: Shape) -> _Pair:
+        """Return them downsampled to a grid."""
+        return (
+            cls(shrink(images, shape), None)
+            if masks is None
+            else cls(*masked_shrink(images, masks, shape))
+        )
 
     @cached_property
     def others(self) -> torch.Tensor:
@@ -224,14 +244,18 @@ class _Pairs(NamedTuple):
         masks: torch.Tensor | None,
         features: torch.Tensor | None,
         shape: Shape,
+        features_shape: Shape,
     ) -> _Pairs:
-        """Return both at one resolution."""
-        pair = _Pair(images, masks, shape)
+        """Return both, each at its resolution."""
+        pair = _Pair.of(images, masks, shape)
         if features is None:
             return cls(pair, None)
-        z, y, x = (min(n, m) for n, m in zip(features.shape[2:], shape, strict=True))
         own: Shape = (features.shape[2], features.shape[3], features.shape[4])
-        return cls(pair, _Pair(features, None if masks is None else shrink(masks, own), (z, y, x)))
+        z, y, x = (min(n, m) for n, m in zip(own, features_shape, strict=True))
+        there = None if masks is None else shrink(masks, own)
+        if (z, y, x) == own:  # not copied: there may be many channels
+            return cls(pair, _Pair(features, there))
+        return cls(pair, _Pair.of(features, there, (z, y, x)))
 
 
 def refine(
@@ -245,7 +269,7 @@ def refine(
     masks: torch.Tensor | None = None,
     features: torch.Tensor | None = None,
     guides: Guides | None = None,
-    weight: float = 0.6,
+    weight: float | None = None,
     metric: Metric | None = None,
 ) -> Refined:
     """Optimize the velocities of one pair.
@@ -268,7 +292,7 @@ def refine(
     guides
         Landmarks and rigid regions, whose terms are part of the loss.
     weight
-        Weight of the roughness relative to the dissimilarity.
+        Weight of the roughness relative to the dissimilarity; None for the default.
     metric
         Callback for each iteration.
 
@@ -280,21 +304,24 @@ def refine(
     loss, factor = similarity(measure)
     shape: Shape = (fixed.shape[2], fixed.shape[3], fixed.shape[4])
     started = velocities is not None
+    fine = features is not None and features.shape[2:] == fixed.shape[2:]
     if plan is None:
-        plan = stages(iterations, shape, started=started, measure=measure)
+        plan = stages(iterations, shape, started=started, measure=measure, fine=fine)
+    if weight is None:
+        weight = FINE_ROUGHNESS if fine else ROUGHNESS
     total, done = sum(stage.iterations for stage in plan), 0
     images, begin = torch.cat([fixed, moving]), time.perf_counter()
     curve: list[tuple[str, float]] = []
-    pairs: dict[int, _Pairs] = {}
+    resolution, pair = (0, 0), _Pairs(_Pair(images, masks), None)
     if velocities is None:
         velocity = images.new_zeros(1, 3, *smaller(shape, 4))
     else:
         velocity = antisymmetric(velocities.detach())
     objective = _Objective(loss, factor, weight, guides)
     for number, stage in enumerate(plan):
-        if stage.image not in pairs:
-            pairs[stage.image] = _Pairs.of(images, masks, features, smaller(shape, stage.image))
-        pair = pairs[stage.image]
+        if resolution != (own := (stage.image, max(stage.image, stage.features))):
+            resolution = own
+            pair = _Pairs.of(images, masks, features, *(smaller(shape, n) for n in resolution))
         start = resize_field(velocity, smaller(shape, stage.velocity))
         if number == 0 and velocities is not None:
             start = _best_start(start, objective, pair, stage)
