@@ -32,7 +32,6 @@ import torch
 from numpy.typing import NDArray
 
 from tomochrome.errors import OptionError
-from tomochrome.registration import feature_kernels
 from tomochrome.registration import warp_kernels as kernels
 from tomochrome.registration.similarity_losses import box_sums
 from tomochrome.runtime import check
@@ -467,7 +466,7 @@ class _Squares(torch.autograd.Function):
         sums = np.empty(rows.shape[:2])
         gradient = torch.empty_like(displacement, memory_format=torch.contiguous_format)
         arrays = (_array(values) for values in (rows, displacement, weight))
-        feature_kernels.squares(*arrays, sums, gradient.numpy())
+        kernels.squares(*arrays, sums, gradient.numpy())
         ctx.save_for_backward(gradient)
         return displacement.new_tensor(sums.sum(axis=1))
 

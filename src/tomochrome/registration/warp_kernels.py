@@ -1,9 +1,9 @@
-"""Compiled kernels for displacements on the CPU: warping, squaring, warping by a coarser one.
+"""Compiled kernels for displacements on the CPU: warping, squaring, comparing what is warped.
 
 torch's 3D ``grid_sample`` and ``interpolate``, in which refinement would spend nearly all its
-time, use one thread per batch item and are not vectorized. Each kernel is followed by its adjoint;
-its torch twin is the function in `velocity` that calls it. All are in one file because Numba
-recompiles a function only when its own file changes.
+time, use one thread per batch item and are not vectorized. Each kernel is followed by its adjoint
+or returns its gradient; its torch twin is the function in `velocity` that calls it. All are in one
+file because Numba recompiles a function only when its own file changes.
 
 Displacements of `sample` are (n, 3, z, y, x). Those of `square` and `sample_through` are
 (n, z, y, x, 3) with components (z, y, x) last, because all three are read together; every axis of
@@ -371,3 +371,61 @@ def _gradient_of_layers(  # type: ignore[no-untyped-def]
                         out[n, v0, w0 + 1, x, k] += (one - fv) * fw * s
                         out[n, v0 + 1, w0, x, k] += fv * (one - fw) * s
                         out[n, v0 + 1, w0 + 1, x, k] += fv * fw * s
+
+
+@in_chunks(jobs=lambda rows, *_: len(rows) * rows.shape[1], least=1, fastmath=True)
+def squares(first, last, rows, displacement, weight, sums, gradient):  # type: ignore[no-untyped-def]
+    """Sum the squared differences between each of two images and the other one, warped.
+
+    Features are compared in many channels: warping them first, as `sample` does, would store them
+    and their gradients at each iteration. The channels of a voxel are adjacent in memory.
+
+    ``rows`` (2, z, y, x, c) are the images. ``displacement`` (2, 3, z, y, x) is in voxels;
+    positions outside get the value of the nearest voxel. ``weight`` is (2, z, y, x). ``sums``
+    (2, z) are those of each slice, ``gradient`` is that of their total for ``displacement``.
+    """
+    _, depth, height, width, channels = rows.shape
+    zero, two = np.float32(0.0), np.float32(2.0)
+    for job in range(first, last):
+        n, z = job // depth, job % depth
+        ours, theirs = rows[n], rows[1 - n]
+        total = np.float64(0.0)
+        for y in range(height):
+            for x in range(width):
+                w = weight[n, z, y, x]
+                if w == zero:
+                    for axis in range(3):
+                        gradient[n, axis, z, y, x] = zero
+                    continue
+                pz = np.float32(z) + displacement[n, 0, z, y, x]
+                py = np.float32(y) + displacement[n, 1, z, y, x]
+                px = np.float32(x) + displacement[n, 2, z, y, x]
+                z0, z1, gz, fz = _ends(pz, depth)
+                y0, y1, gy, fy = _ends(py, height)
+                x0, x1, gx, fx = _ends(px, width)
+                v000, v001 = theirs[z0, y0, x0], theirs[z0, y0, x1]
+                v010, v011 = theirs[z0, y1, x0], theirs[z0, y1, x1]
+                v100, v101 = theirs[z1, y0, x0], theirs[z1, y0, x1]
+                v110, v111 = theirs[z1, y1, x0], theirs[z1, y1, x1]
+                here = ours[z, y, x]
+                squared, sz, sy, sx = zero, zero, zero, zero
+                for c in range(channels):
+                    a, b = gx * v000[c] + fx * v001[c], gx * v010[c] + fx * v011[c]
+                    d, e = gx * v100[c] + fx * v101[c], gx * v110[c] + fx * v111[c]
+                    low, high = gy * a + fy * b, gy * d + fy * e
+                    apart = gz * low + fz * high - here[c]
+                    squared += apart * apart
+                    sz += apart * (high - low)
+                    sy += apart * (gz * (b - a) + fz * (e - d))
+                    sx += apart * (
+                        gz * (gy * (v001[c] - v000[c]) + fy * (v011[c] - v010[c]))
+                        + fz * (gy * (v101[c] - v100[c]) + fy * (v111[c] - v110[c]))
+                    )
+                total += w * squared
+                inside_z = zero <= pz and pz <= depth - 1
+                inside_y = zero <= py and py <= height - 1
+                inside_x = zero <= px and px <= width - 1
+                gradient[n, 0, z, y, x] = two * w * sz if inside_z else zero
+                gradient[n, 1, z, y, x] = two * w * sy if inside_y else zero
+                gradient[n, 2, z, y, x] = two * w * sx if inside_x else zero
+        sums[n, z] = total
