@@ -169,6 +169,27 @@ def test_names_of_files_are_unique() -> None:
     assert [name for name, count in Counter(names).items() if count > 1] == []
 
 
+def test_private_names_stay_in_their_module() -> None:
+    imported = [
+        f"{path.relative_to(SRC.parent)}: {name.name}"
+        for path in (*MODULES, *PHANTOM)
+        for statement in statements(path)
+        if isinstance(statement, ast.ImportFrom)
+        and (statement.module or "").startswith(("tomochrome", "ctphantom"))
+        for name in statement.names
+        if name.name.startswith("_") and not name.name.startswith(("__", "_napari"))
+    ]
+    assert not imported
+
+
+def test_kernels_call_no_compiled_functions_of_another_file() -> None:
+    """Numba compiles a function again only when its own file has changed."""
+    kernels = [path for path in (*MODULES, *PHANTOM) if path.stem.endswith("_kernels")]
+    assert kernels
+    for path in kernels:
+        assert not [name for name in imports(path) if "_kernels" in name], path
+
+
 def loaded_by(*modules: str, warnings: str = "error") -> dict[str, set[str]]:
     """Import modules one after another in a new process; return what each of them loaded."""
     code = (
