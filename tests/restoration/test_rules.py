@@ -202,7 +202,7 @@ def test_the_noise_at_a_dose_is_that_of_the_simulation(share: float) -> None:
     water = np.where(np.hypot(y, x) < 70, 0, -1000).astype(np.float32)
     part = share / (1 + share)  # adds the noise by which it exceeds the full dose
     noise = add_noise(np.repeat(water[None], 8, 0), part, PIXEL_MM, rng()).hu - water
-    expected = rules.noise_at_dose(water, PIXEL_MM, share)
+    expected = rules.noise_by_dose(water, PIXEL_MM)(share)
     for inside in (np.hypot(y, x) < 15, (np.hypot(y, x) > 50) & (np.hypot(y, x) < 65)):
         assert noise[:, inside].std() == pytest.approx(expected[inside].mean(), rel=0.1)
     assert PHOTONS > 1e3 * ELECTRONIC_NOISE  # which hardly counts at these doses

@@ -39,8 +39,7 @@ from tomochrome.restoration.noise import (
 )
 from tomochrome.restoration.rules import (
     air_of_scan,
-    dose,
-    noise_at_dose,
+    noise_of_slice,
     reduce_metal,
     streak_evidence,
     streaks_in_air,
@@ -155,10 +154,8 @@ def _noise(
     Both follow from the paths of the rays and the dose; where that cannot be told, as there is no
     even tissue, the noise itself is mapped.
     """
-    share = dose(hu[None], pixel_mm)
-    if share is None:
-        return noise_map(hu), np.full(hu.shape, USUAL_NOISE_HU, np.float32)
-    return noise_at_dose(hu, pixel_mm, min(share, 1.0)), noise_at_dose(hu, pixel_mm)
+    noise = noise_of_slice(hu, pixel_mm)
+    return noise or (noise_map(hu), np.full(hu.shape, USUAL_NOISE_HU, np.float32))
 
 
 def confirm_streaks(

@@ -528,26 +528,62 @@ def dose(hu: NDArray[np.float32], pixel_mm: float) -> float | None:
     float or None
         As a share of `tomochrome.restoration.simulation.PHOTONS`.
     """
-    size = int(np.clip(_PATCH_MM / pixel_mm, *_PATCH_PX)) // 2 * 2 + 1
     shares = []
     for k in np.unique(np.linspace(0, len(hu) - 1, min(len(hu), _NOISE_SLICES + 2)).astype(int)):
         if 0 < k < len(hu) - 1 or len(hu) <= _NOISE_SLICES:
             check()
-            smooth = ndimage.gaussian_filter(hu[k], 2)
-            soft = ((smooth > _SOFT_HU[0]) & (smooth < _SOFT_HU[1])).astype(np.uint8)
-            even = ndimage.minimum_filter(soft, size + 2) > 0
-            mean = ndimage.uniform_filter(hu[k], size)
-            variance = ndimage.uniform_filter(hu[k] ** 2, size) - mean**2
-            variance *= size**2 / (size**2 - 1)
-            shares.append((noise_at_dose(hu[k], pixel_mm) ** 2 / np.maximum(variance, 1e-3))[even])
-    share = np.concatenate(shares)
-    return float(np.quantile(share, _EVENEST)) if len(share) >= _MIN_PATCHES else None
+            shares.append(_shares(hu[k], noise_by_dose(hu[k], pixel_mm)(1.0), pixel_mm))
+    return _dose_of(np.concatenate(shares))
 
 
-def noise_at_dose(
-    hu: NDArray[np.float32], pixel_mm: float, share: float = 1.0
+def noise_of_slice(
+    hu: NDArray[np.float32], pixel_mm: float
+) -> tuple[NDArray[np.float32], NDArray[np.float32]] | None:
+    """Return the noise of a slice at the dose that it has, and at the full dose.
+
+    Parameters
+    ----------
+    hu
+        HU (y, x).
+    pixel_mm
+        Size of a pixel.
+
+    Returns
+    -------
+    tuple of ndarray, or None
+        Standard deviations in HU, (y, x); None if the dose cannot be estimated.
+    """
+    noise = noise_by_dose(hu, pixel_mm)
+    full = noise(1.0)
+    share = _dose_of(_shares(hu, full, pixel_mm))
+    return None if share is None else (noise(min(share, 1.0)), full)
+
+
+def _shares(
+    hu: NDArray[np.float32], full: NDArray[np.float32], pixel_mm: float
 ) -> NDArray[np.float32]:
-    """Return the standard deviation in HU of the noise of a slice at a dose, (y, x).
+    """Return the dose by each patch of even tissue, given the noise at the full dose."""
+    size = int(np.clip(_PATCH_MM / pixel_mm, *_PATCH_PX)) // 2 * 2 + 1
+    smooth = ndimage.gaussian_filter(hu, 2)
+    soft = ((smooth > _SOFT_HU[0]) & (smooth < _SOFT_HU[1])).astype(np.uint8)
+    even = ndimage.minimum_filter(soft, size + 2) > 0
+    mean = ndimage.uniform_filter(hu, size)
+    variance = ndimage.uniform_filter(hu**2, size) - mean**2
+    variance *= size**2 / (size**2 - 1)
+    return np.asarray((full**2 / np.maximum(variance, 1e-3))[even])
+
+
+def _dose_of(shares: NDArray[np.float32]) -> float | None:
+    """Return the dose by the most even patches, None if there are too few of them."""
+    return float(np.quantile(shares, _EVENEST)) if len(shares) >= _MIN_PATCHES else None
+
+
+def noise_by_dose(
+    hu: NDArray[np.float32], pixel_mm: float
+) -> Callable[[float], NDArray[np.float32]]:
+    """Return a function for the noise of a slice at a dose, as a share of the full one.
+
+    Its result is the standard deviation in HU, (y, x). The rays are projected once.
 
     Kak and Slaney (1988), "Principles of Computerized Tomographic Imaging", equation 5.59, with the
     kernel of `tomochrome.restoration.simulation.add_noise`.
@@ -558,8 +594,6 @@ def noise_at_dose(
         HU (y, x).
     pixel_mm
         Size of a pixel.
-    share
-        The dose, as a share of the full one.
     """
     step = -(-max(hu.shape) // _PATH_PX)
     coarse = block_mean(hu[None], (1, step, step))[0]
@@ -571,8 +605,13 @@ def noise_at_dose(
     projector = Projector((body.shape[0], body.shape[1]), _PATH_VIEWS)
     gain = Projector((hu.shape[0], hu.shape[1]), n_views(hu.shape), 2 * KERNEL_PX).noise_gain()
     path = projector.project(body) * (step * pixel_mm / 10)
-    counts = share * PHOTONS * np.exp(-coefficient("water", EFFECTIVE_KEV) * path)
-    variance = 1 / counts + ELECTRONIC_NOISE**2 / counts**2
-    mean = projector.mean_over_views(variance)[beyond[0] :, beyond[1] :]
-    noise = to_hu(np.sqrt(gain * mean), pixel_mm)
-    return np.asarray(noise[np.ix_(*(np.arange(n) // step for n in hu.shape))])
+    arriving = np.exp(-coefficient("water", EFFECTIVE_KEV) * path)
+
+    def at(share: float) -> NDArray[np.float32]:
+        counts = share * PHOTONS * arriving
+        variance = 1 / counts + ELECTRONIC_NOISE**2 / counts**2
+        mean = projector.mean_over_views(variance)[beyond[0] :, beyond[1] :]
+        noise = to_hu(np.sqrt(gain * mean), pixel_mm)
+        return np.asarray(noise[np.ix_(*(np.arange(n) // step for n in hu.shape))])
+
+    return at
