@@ -136,7 +136,7 @@ def uses_nnpack() -> bool:
     """
     return (
         hasattr(torch, "_nnpack_spatial_convolution")
-        and torch.backends.nnpack.is_available()  # which also initializes it
+        and bool(torch.backends.nnpack.is_available())  # type: ignore[no-untyped-call]
         and torch.backends.cpu.get_cpu_capability() == "AVX2"
     )
 
