@@ -28,7 +28,7 @@ XVFB = $(shell command -v xvfb-run >/dev/null 2>&1 && echo 'xvfb-run -a -s "$(SC
 help:
 	@echo "make demo      color the sample patient and show the result"
 	@echo "make test      run all tests (no screen needed)"
-	@echo "make test-quick  run the tests that take less than half a second, without a window"
+	@echo "make test-quick  run the tests that take less than a quarter of a second, without a window"
 	@echo "make fuzz      property tests with new random examples, and long tests of hostile input"
 	@echo "make lint      ruff, mypy, numpydoc, and a strict build of the documentation"
 	@echo "make docs      build the documentation as a site: build/docs/index.html"

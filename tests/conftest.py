@@ -46,6 +46,14 @@ def pytest_xdist_setupnodes(specs: list[object]) -> None:
     os.environ.setdefault("LP_NUM_THREADS", str(share if share > 1 else 0))
 
 
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Import no modules whose tests all open a window, where ``-m`` leaves those out."""
+    if "not gui" not in config.option.markexpr or not collection_path.match("test_*.py"):
+        return None
+    text = collection_path.read_text(encoding="utf-8")
+    return True if "\npytestmark = pytest.mark.gui\n" in text else None
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark the tests of slow.txt, which `make test-quick` leaves out."""
     slow = set(Path(__file__).with_name("slow.txt").read_text(encoding="utf-8").split())

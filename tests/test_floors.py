@@ -6,6 +6,7 @@ import ast
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Iterator
 from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
@@ -60,8 +61,16 @@ WINDOW_SYSTEM = {"napari", "qtpy", "PyQt5", "PyQt6", "PySide6", "vispy", "magicg
 @cache
 def statements(path: Path) -> tuple[ast.Import | ast.ImportFrom, ...]:
     """Every import statement of a module, wherever in the file."""
-    tree = ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+    tree = nested(ast.parse(path.read_text(encoding="utf-8")))
     return tuple(node for node in tree if isinstance(node, ast.Import | ast.ImportFrom))
+
+
+def nested(node: ast.AST) -> Iterator[ast.AST]:
+    """A statement and those inside it, without expressions: `ast.walk` takes twice as long."""
+    yield node
+    for field in ("body", "orelse", "handlers", "finalbody", "cases"):
+        for statement in getattr(node, field, ()):
+            yield from nested(statement)
 
 
 @cache

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from marker_cases import STORED, marked, stored_as
 from tomochrome.color import (
@@ -47,25 +49,41 @@ def colored() -> tuple[Volume, Chroma]:
     return volume, chroma_of(tissue, volume.affine)
 
 
-@pytest.mark.parametrize("stored", STORED, ids=str)
-@pytest.mark.parametrize("across", [0, 1, 2])
-def test_slabs_have_the_markers_where_they_are_however_the_scan_is_stored(stored, across) -> None:
+@cache
+def marked_tissue() -> tuple[NDArray[np.uint8], Volume]:
+    """The markers as three tissues, and as a scan."""
     colors = marked()
     tissue = np.zeros(colors.shape, np.uint8)
     for channel, named in enumerate((Tissue.VESSEL, Tissue.GALLBLADDER, Tissue.FAT)):
         tissue[colors.voxels[..., channel] > 0] = named
-    hu = Volume(np.where(tissue > 0, 40, -1000).astype(np.int16), colors.affine, "HU")
-    slab, drawn = Slab("maximum", 9.0), []
-    for order, flips in (STORED[0], stored):
-        scan = stored_as(hu, order, flips)
-        codes = stored_as(Volume(tissue, hu.affine, "unknown"), order, flips).voxels
-        axis = plane_map(scan.affine, across)[0][0]
-        drawn.append(light_slabs(scan, chroma_of(codes, scan.affine), slab, WINDOW, axis=axis))
-    upright, other = map(closest_axial, drawn)
-    np.testing.assert_allclose(other.affine, upright.affine, atol=1e-9)
-    np.testing.assert_array_equal(other.voxels, upright.voxels)
-    lit = np.argwhere(upright.voxels[..., :3].max(axis=-1) > 60)
-    assert len(lit) > np.count_nonzero(tissue)  # the markers, longer across the slabs
+    hu = np.where(tissue > 0, 40, -1000).astype(np.int16)
+    return tissue, Volume(hu, colors.affine, "HU")
+
+
+def slabs_of_markers(order: tuple[int, ...], flips: tuple[bool, ...], across: int) -> Volume:
+    """The lit slabs of the scan as it is stored, made upright."""
+    tissue, hu = marked_tissue()
+    scan = stored_as(hu, order, flips)
+    codes = stored_as(Volume(tissue, hu.affine, "unknown"), order, flips).voxels
+    axis = plane_map(scan.affine, across)[0][0]
+    slab = Slab("maximum", 9.0)
+    return closest_axial(light_slabs(scan, chroma_of(codes, scan.affine), slab, WINDOW, axis=axis))
+
+
+@cache
+def upright_slabs(across: int) -> Volume:
+    return slabs_of_markers(*STORED[0], across)
+
+
+@pytest.mark.parametrize("stored", STORED, ids=str)
+def test_slabs_have_the_markers_where_they_are_however_the_scan_is_stored(stored) -> None:
+    for across in range(3):
+        upright, other = upright_slabs(across), slabs_of_markers(*stored, across)
+        np.testing.assert_allclose(other.affine, upright.affine, atol=1e-9)
+        np.testing.assert_array_equal(other.voxels, upright.voxels)
+        lit = upright.voxels[..., :3].max(axis=-1) > 60
+        # the markers, longer across the slabs
+        assert np.count_nonzero(lit) > np.count_nonzero(marked_tissue()[0])
 
 
 @pytest.mark.parametrize("axis", [0, 1, 2])
