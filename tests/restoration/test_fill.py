@@ -21,6 +21,7 @@ from tomochrome.restoration.fill import (
 )
 from tomochrome.restoration.rules import reduce_metal
 from tomochrome.runtime import Task, running
+from tomochrome.runtime.device import compute_threads
 from tomochrome.training.defect_scans import DefectScan, Slab, draw_defect
 from tomochrome.training.pool import HELD_OUT
 
@@ -134,3 +135,26 @@ def test_filling_can_be_cancelled(metal: DefectScan) -> None:
     task.cancel()
     with running(task), pytest.raises(Cancelled):
         _filled(metal)
+
+
+def test_cancelling_while_slices_are_filled_ends_after_these(slab: Slab) -> None:
+    reported = []
+
+    def progress(done: int, total: int, stage: str) -> None:
+        reported.append(done)
+        if done == 1:
+            task.cancel()
+
+    task, code = Task(progress), np.full(slab.hu.shape, code_of("noise"), np.uint8)
+    with running(task), compute_threads(2), pytest.raises(Cancelled):
+        fill(slab.hu, code, SPACING, None, "cpu")
+    assert max(reported) < len(slab.hu) - 1
+
+
+def test_the_number_of_threads_changes_nothing(slab: Slab) -> None:
+    hu = slab.hu[:3]
+    code = np.full(hu.shape, code_of("noise"), np.uint8)
+    with compute_threads(1):
+        alone = fill(hu, code, SPACING, None, "cpu")
+    with compute_threads(3):
+        np.testing.assert_array_equal(fill(hu, code, SPACING, None, "cpu"), alone)

@@ -44,6 +44,16 @@ def test_several_slices_are_projected_as_each_alone() -> None:
     np.testing.assert_allclose(projector.reconstruct(sinograms), back, atol=1e-4)
 
 
+def test_only_the_needed_rays_are_projected() -> None:
+    rng = np.random.default_rng(4)
+    images = rng.normal(0, 1, (2, 40, 33)).astype(np.float32)
+    projector = Projector((40, 33), 20)
+    needed = rng.random((projector.n_views, projector.n_detectors)) < 0.2
+    needed[3] = False
+    expected = np.where(needed, projector.project(images), 0)
+    np.testing.assert_array_equal(projector.project(images, needed), expected)
+
+
 def test_projections_are_those_of_scikit_image() -> None:
     image = ndimage.gaussian_filter(np.random.default_rng(1).random((61, 61)), 3)
     image *= disc((61, 61), (30, 30), 27)

@@ -82,6 +82,11 @@ class Stage:
     radius: int = 3
     features: int = 2
 
+    @property
+    def factors(self) -> tuple[int, int]:
+        """The downsampling factors of the images and of the features that are compared."""
+        return self.image, max(self.image, self.features)
+
 
 @dataclass(frozen=True, eq=False)
 class Refined:
@@ -312,16 +317,14 @@ def refine(
     total, done = sum(stage.iterations for stage in plan), 0
     images, begin = torch.cat([fixed, moving]), time.perf_counter()
     curve: list[tuple[str, float]] = []
-    resolution, pair = (0, 0), _Pairs(_Pair(images, masks), None)
     if velocities is None:
         velocity = images.new_zeros(1, 3, *smaller(shape, 4))
     else:
         velocity = antisymmetric(velocities.detach())
     objective = _Objective(loss, factor, weight, guides)
     for number, stage in enumerate(plan):
-        if resolution != (own := (stage.image, max(stage.image, stage.features))):
-            resolution = own
-            pair = _Pairs.of(images, masks, features, *(smaller(shape, n) for n in resolution))
+        if number == 0 or stage.factors != plan[number - 1].factors:
+            pair = _Pairs.of(images, masks, features, *(smaller(shape, n) for n in stage.factors))
         start = resize_field(velocity, smaller(shape, stage.velocity))
         if number == 0 and velocities is not None:
             start = _best_start(start, objective, pair, stage)

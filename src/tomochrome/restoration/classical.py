@@ -93,19 +93,25 @@ def interpolate_sinogram(
         check()
         body = np.maximum(1 + np.minimum(out[part], METAL_HU) / 1000, 0)
         traces = projector.project(metal[part]) > _MIN_TRACE_PX
-        change = 1000 * projector.reconstruct(_interpolation(projector.project(body), traces))
+        hidden = _widened(traces, _TRACE_PX)
+        near = _widened(np.asarray(hidden.any(axis=0)), 1)  # what is interpolated, and from what
+        change = 1000 * projector.reconstruct(_interpolation(projector.project(body, near), hidden))
         out[part] = np.where(metal[part], out[part], np.maximum(out[part] + change, AIR_HU))
     return out
 
 
+def _widened(detectors: NDArray[np.bool_], by: int) -> NDArray[np.bool_]:
+    """Return booleans (..., detector) that are true around each that is true."""
+    return np.asarray(ndimage.maximum_filter1d(detectors, 2 * by + 1, mode="constant"))
+
+
 def _interpolation(
-    sinograms: NDArray[np.float32], traces: NDArray[np.bool_]
+    sinograms: NDArray[np.float32], hidden: NDArray[np.bool_]
 ) -> NDArray[np.float32]:
-    """Return the change of sinograms (z, view, detector) by interpolation over the traces."""
-    hidden = ndimage.binary_dilation(traces, np.ones((1, 1, 2 * _TRACE_PX + 1)))
+    """Return the change of sinograms (z, view, detector) by interpolation over what is hidden."""
     change = np.zeros_like(sinograms)
     detectors = np.arange(sinograms.shape[2])
-    for z, view in zip(*hidden.any(axis=2).nonzero(), strict=True):
+    for z, view in np.argwhere(hidden.any(axis=2)):
         row, at = sinograms[z, view], hidden[z, view]
         change[z, view, at] = np.interp(detectors[at], detectors[~at], row[~at]) - row[at]
     return change

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Final
 
@@ -29,6 +30,7 @@ from tomochrome.restoration.networks import (
     build_network,
     filler_input,
     finder_input,
+    uses_nnpack,
 )
 from tomochrome.restoration.noise import (
     USUAL_NOISE_HU,
@@ -45,7 +47,8 @@ from tomochrome.restoration.rules import (
     streaks_in_air,
 )
 from tomochrome.restoration.simulation import AIR_HU, BODY_HU, MAX_HU, MIN_CHANGE_HU
-from tomochrome.runtime import check, choose_device, report
+from tomochrome.runtime import ThreadPool, check, choose_device, report
+from tomochrome.runtime.device import compute_threads, kernel_threads
 
 FINDER: Final = "defects"  #: name of the model that finds defects
 MIN_PROBABILITY: Final = 0.35  #: of a streak, with the best Dice on phantoms of the training
@@ -62,6 +65,7 @@ _OPENED_PX: Final = 3  # without which noise in air counts as the patient
 _MARGIN: Final = 40  # pixels that a network sees around a defect
 _LARGE_PX: Final = 100_000  # of a defect, which shows the network enough itself
 _LARGE_MARGIN: Final = 16
+_MAX_AT_ONCE: Final = 8  # slices, for each of which a network needs memory
 _FILTER_PX: Final = 11  # around noise for `non_local_means` and what follows it
 
 
@@ -115,13 +119,11 @@ def fill(
     cubic = interpolate_slices(filled, missing, 3) if missing.any() else filled
     if net is None:
         code = np.where(code == code_of("noise"), code, np.uint8(0))
-    damaged = np.flatnonzero(code.any(axis=(1, 2)))
-    for done, z in enumerate(map(int, damaged)):
-        check()
-        report(done, len(damaged), "filling defects")
+
+    def fill_slice(z: int) -> None:
         where = _filled_where(code[z], filled[z])
         if not where.any():
-            continue
+            return
         values = filled[z].copy()
         share = where.astype(np.float32)
         noisy = where & (code[z] == code_of("noise"))
@@ -143,7 +145,31 @@ def fill(
         if reduction is not None and metallic.any():
             where &= ~reduction.metal[z]
         out[z][where] = np.clip(values, AIR_HU, MAX_HU)[where]
+
+    _for_each(fill_slice, np.flatnonzero(code.any(axis=(1, 2))), place, "filling defects")
     return out
+
+
+def _for_each(
+    work: Callable[[int], None], slices: NDArray[np.intp], place: torch.device, stage: str
+) -> None:
+    """Call a function for each slice, on a CPU several at a time.
+
+    Within a slice many steps use one core only; and between the others torch's threads would wait
+    for each other.
+    """
+    at_once = min(kernel_threads(), _MAX_AT_ONCE, len(slices)) if place.type == "cpu" else 1
+    if not at_once:
+        return
+
+    def checked(z: int) -> None:
+        check()
+        work(z)
+
+    report(0, len(slices), stage)
+    with compute_threads(kernel_threads() // at_once), ThreadPool(at_once) as pool:
+        for done, _ in enumerate(pool.map(checked, map(int, slices)), 1):
+            report(done, len(slices), stage)
 
 
 def _noise(
@@ -185,12 +211,11 @@ def confirm_streaks(
     streak, noise = code_of("metal"), code_of("noise")
     slices = np.flatnonzero((code == streak).any(axis=(1, 2)))
     air = air_of_scan(reduction)
-    for done, z in enumerate(map(int, slices)):
-        check()
-        report(done, len(slices), "finding defects")
+
+    def confirm(z: int) -> None:
         judged = (code[z] == streak) & ~reduction.metal[z]
         if not judged.any():
-            continue
+            return
         otherwise = np.uint8(noise if (code[z] == noise).any() else 0)
         in_air, change = streaks_in_air(reduction, z, air)
         if in_air.any() and change[in_air].mean() >= _MIN_IN_AIR_HU:
@@ -207,6 +232,8 @@ def confirm_streaks(
         odds = _ODDS[-1] + sum(w * values for w, values in zip(_ODDS[:-1], evidence, strict=True))
         improbable = odds < np.log(MIN_PROBABILITY / (1 - MIN_PROBABILITY))
         code[z][judged & improbable] = otherwise
+
+    _for_each(confirm, slices, choose_device(device), "finding defects")
 
 
 def probabilities(
@@ -245,7 +272,7 @@ def _outputs(
     height, width = images.shape[1:]
     pad = (0, -width % MULTIPLE, 0, -height % MULTIPLE)
     padded = functional.pad(images[None], pad, mode="replicate")
-    padded = padded.to(place, memory_format=torch.channels_last)  # faster on a CPU
+    padded = padded.to(place, memory_format=_memory_format())
     with torch.inference_mode():
         raw: NDArray[np.float32] = net(padded)[0].float().cpu().numpy()
     return raw[:, :height, :width]
@@ -291,4 +318,9 @@ def _network(model: str, purpose: Purpose) -> tuple[torch.nn.Module, ModelCard]:
     with reading_metadata(card.path):
         net = build_network(card.metadata.get("network", {}))
     net = fitted(net, load_state(card), card)
-    return net.to(memory_format=torch.channels_last), card  # type: ignore[call-overload]
+    return net.to(memory_format=_memory_format()), card  # type: ignore[call-overload]
+
+
+def _memory_format() -> torch.memory_format:
+    """Return the layout in which a CPU evaluates networks fastest."""
+    return torch.contiguous_format if uses_nnpack() else torch.channels_last

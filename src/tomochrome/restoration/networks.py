@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any, Final, TypeVar
 
 import numpy as np
@@ -127,13 +128,52 @@ def finder_input(measured: NDArray[Any], z: int, part: Part = WHOLE) -> NDArray[
     ])  # fmt: skip
 
 
+@cache
+def uses_nnpack() -> bool:
+    """Return whether `Convolution` calls NNPACK, a part of torch, on this CPU.
+
+    Torch itself calls it on phones only. With AVX-512 the usual convolution is as fast.
+    """
+    return (
+        hasattr(torch, "_nnpack_spatial_convolution")
+        and bool(torch.backends.nnpack.is_available())  # type: ignore[no-untyped-call]
+        and torch.backends.cpu.get_cpu_capability() == "AVX2"
+    )
+
+
+class Convolution(nn.Conv2d):
+    """A convolution of 3 x 3 pixels that keeps the size of its input.
+
+    Where `uses_nnpack`, it is evaluated by Winograd's algorithm, a network in 40 % less time: Lavin
+    and Gray (2016), "Fast algorithms for convolutional neural networks", CVPR.
+
+    Parameters
+    ----------
+    in_channels, out_channels
+        Channels of input and output.
+    dilation
+        Distance in pixels of the pixels that are added.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, dilation: int = 1) -> None:
+        super().__init__(in_channels, out_channels, 3, padding=dilation, dilation=dilation)
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        """Return features (n, out_channels, y, x)."""
+        usual = self.dilation == (1, 1) and features.dtype == self.weight.dtype == torch.float32
+        on_cpu = features.device.type == "cpu" and torch.is_inference_mode_enabled()
+        if usual and on_cpu and uses_nnpack():
+            return torch._nnpack_spatial_convolution(features, self.weight, self.bias, [1, 1])
+        return super().forward(features)
+
+
 class ResidualBlock(nn.Module):
     """Two convolutions beside an identity."""
 
     def __init__(self, channels: int, dilation: int = 1) -> None:
         super().__init__()
-        self.first = nn.Conv2d(channels, channels, 3, padding=dilation, dilation=dilation)
-        self.second = nn.Conv2d(channels, channels, 3, padding=1)
+        self.first = Convolution(channels, channels, dilation)
+        self.second = Convolution(channels, channels)
         nn.init.zeros_(self.second.weight)
         nn.init.zeros_(self.second.bias)  # type: ignore[arg-type]
 
@@ -148,8 +188,8 @@ class PlainBlock(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.first = nn.Conv2d(channels, channels, 3, padding=1)
-        self.second = nn.Conv2d(channels, channels, 3, padding=1)
+        self.first = Convolution(channels, channels)
+        self.second = Convolution(channels, channels)
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         """Return features of the same shape."""
@@ -172,7 +212,7 @@ class MaskedUNet(nn.Module):
         self, in_channels: int, out_channels: int = 1, widths: Sequence[int] = (32, 64, 128, 192)
     ) -> None:
         super().__init__()
-        self.head = nn.Conv2d(4 * in_channels, widths[0], 3, padding=1)
+        self.head = Convolution(4 * in_channels, widths[0])
         steps = list(itertools.pairwise(widths))
         self.encoder = nn.ModuleList(ResidualBlock(n) for n in widths)
         self.down = nn.ModuleList(nn.Conv2d(a, b, 2, stride=2) for a, b in steps)
@@ -180,7 +220,7 @@ class MaskedUNet(nn.Module):
         self.decoder = nn.ModuleList(
             nn.Sequential(ResidualBlock(n), ResidualBlock(n)) for n in widths[:-1]
         )
-        self.tail = nn.Conv2d(widths[0], 4 * out_channels, 3, padding=1)
+        self.tail = Convolution(widths[0], 4 * out_channels)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Return the output (n, out_channels, y, x) of images (n, in_channels, y, x)."""
@@ -219,14 +259,14 @@ class Autoencoder(nn.Module):
         block = ResidualBlock if residual else PlainBlock
         fine, coarse = widths
         self.encode = nn.Sequential(
-            nn.PixelUnshuffle(2), nn.Conv2d(4 * in_channels, fine, 3, padding=1), block(fine),
+            nn.PixelUnshuffle(2), Convolution(4 * in_channels, fine), block(fine),
             nn.Conv2d(fine, coarse, 2, stride=2), block(coarse), block(coarse),
-            nn.Conv2d(coarse, 2 * latent, 3, padding=1),
+            Convolution(coarse, 2 * latent),
         )  # fmt: skip
         self.decode = nn.Sequential(
-            nn.Conv2d(latent, coarse, 3, padding=1), block(coarse), block(coarse),
+            Convolution(latent, coarse), block(coarse), block(coarse),
             nn.ConvTranspose2d(coarse, fine, 2, stride=2), block(fine),
-            nn.Conv2d(fine, 4 * out_channels, 3, padding=1), nn.PixelShuffle(2),
+            Convolution(fine, 4 * out_channels), nn.PixelShuffle(2),
         )  # fmt: skip
 
     def latents(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -259,9 +299,9 @@ class TranslationVAE(nn.Module):
         self.damaged = Autoencoder(in_channels, 2, sizes, latent, residual=residual)
         self.clean = Autoencoder(2, 2, sizes, latent, residual=residual)
         self.mapping = nn.Sequential(
-            nn.Conv2d(latent, sizes[1], 3, padding=1),
+            Convolution(latent, sizes[1]),
             *(ResidualBlock(sizes[1], dilation) for dilation in (1, 2, 4, 8, 1)),
-            nn.Conv2d(sizes[1], latent, 3, padding=1),
+            Convolution(sizes[1], latent),
         )
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:

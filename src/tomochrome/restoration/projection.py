@@ -52,19 +52,26 @@ class Projector:
         """Number of detector elements, each as wide as a pixel: they cover the diagonal."""
         return int(np.ceil(np.hypot(*self.shape))) + 2
 
-    def project(self, image: NDArray[np.floating] | NDArray[np.bool_]) -> NDArray[np.float32]:
+    def project(
+        self,
+        image: NDArray[np.floating] | NDArray[np.bool_],
+        where: NDArray[np.bool_] | None = None,
+    ) -> NDArray[np.float32]:
         """Return the line integrals of an image, or of several.
 
         Parameters
         ----------
         image
             (y, x) or (z, y, x), for example attenuation per pixel.
+        where
+            Booleans (view, detector): which are needed, all if None. The others are 0.
 
         Returns
         -------
         ndarray
             float32 (view, detector) or (z, view, detector), in units of the image times pixels.
         """
+        rays = np.ones((self.n_views, self.n_detectors), np.bool_) if where is None else where
 
         def project(packed: NDArray[np.float32], out: NDArray[np.float32]) -> None:
             bordered = np.pad(packed, ((1, 1), (1, 1), (0, 0)))
@@ -72,7 +79,9 @@ class Projector:
             used = bordered.any(axis=(1, 2)), turned.any(axis=(1, 2))
             for first in range(0, self.n_views, _VIEWS):
                 part = slice(first, first + _VIEWS)
-                projection_kernels.project(bordered, turned, used, self.angles[part], out[part])
+                projection_kernels.project(
+                    bordered, turned, used, self.angles[part], rays[part], out[part]
+                )
 
         return _several(project, image, (self.n_views, self.n_detectors))
 

@@ -13,12 +13,13 @@ import numpy as np
 from tomochrome.runtime.kernels import in_chunks
 
 
-@in_chunks(jobs=lambda image, turned, used, angles, out: len(angles), least=4, fastmath=True)
-def project(first, last, image, turned, used, angles, out):  # type: ignore[no-untyped-def]
+@in_chunks(jobs=lambda image, turned, used, angles, rays, out: len(angles), least=4, fastmath=True)
+def project(first, last, image, turned, used, angles, rays, out):  # type: ignore[no-untyped-def]
     """Line integrals of ``image`` (y, x, slice) in pixels, into ``out`` (view, detector, slice).
 
     ``image`` has a border of one pixel of zeros, and ``turned`` is its transpose (x, y, slice).
-    ``used`` are booleans of the rows and of the columns that are not zero.
+    ``used`` are booleans of the rows and of the columns that are not zero, and ``rays`` (view,
+    detector) of the rays that are needed.
     Joseph (1982), "An improved algorithm for reprojecting rays through pixel images": the ray is
     sampled once per row or column, whichever it crosses more steeply, with linear interpolation.
     """
@@ -31,6 +32,7 @@ def project(first, last, image, turned, used, angles, out):  # type: ignore[no-u
         count, length = lines.shape[:2]
         step = np.float32(1 / c)
         out[view] = 0
+        needed = np.flatnonzero(rays[view])
         for line in np.flatnonzero(filled):
             start = np.float32(
                 (-(detectors - 1) / 2 - (line - (count - 1) / 2) * s) / c + (length - 1) / 2
@@ -38,7 +40,7 @@ def project(first, last, image, turned, used, angles, out):  # type: ignore[no-u
             ends = (-start / step, (length - 1 - start) / step)
             lowest = max(0, int(np.ceil(min(ends))))
             highest = min(detectors, int(np.ceil(max(ends))))
-            for d in range(lowest, highest):
+            for d in needed[np.searchsorted(needed, lowest) : np.searchsorted(needed, highest)]:
                 at = start + np.float32(d) * step
                 at = min(max(at, np.float32(0)), np.float32(length - 1.001))
                 left = int(at)
