@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 from PIL import Image
+from skimage.color import deltaE_ciede94
 from training_cases import small, write_run
 
 from tomochrome.bundles import load_state
@@ -28,6 +29,7 @@ from tomochrome.training.color_samples import (
     SectionSamples,
 )
 from tomochrome.training.sections import Section
+from tomochrome.training.task_interface import find_task
 
 torch = pytest.importorskip("torch")
 FAT, MUSCLE = (190, 160, 110), (90, 50, 40)
@@ -208,10 +210,36 @@ def test_a_second_run_is_resumed(folder, tmp_path):
     assert find_model(bundle).for_photographs() == find_model(bundle)
 
 
+def test_the_perceptual_loss_is_cie94_for_differences_of_chroma(folder):
+    def loss_of(perceptual: bool, true: float, predicted: float) -> float:
+        plans = plan(photographs={"share": 1.0, "perceptual": perceptual, "rebalancing": 0.0})
+        first = find_task("color")(load_config(plans), folder / "pool", folder)
+        task, _ = first.second_run(first.network())
+        truth = torch.tensor([0.6 * true, 0.8 * true]).reshape(1, 2, 1, 1)
+        color = truth / true * predicted
+        raw = 2 * torch.atanh(color / 128)  # the doubled sigmoid of `unet`
+        raw = torch.cat([raw, torch.zeros_like(raw[:, :1])], 1)
+        error = task._error(raw, truth, torch.ones(1, 1, 1, dtype=torch.bool))
+        flat = task.config.variance_weight * 0.5 * (predicted - true) ** 2
+        return float(error) - flat
+
+    for true, predicted in ((10.0, 16.0), (40.0, 46.0), (40.0, 30.0)):
+        lab = np.array([[50, 0.6 * c, 0.8 * c] for c in (true, predicted)])
+        seen = deltaE_ciede94(lab[0], lab[1])
+        assert loss_of(True, true, predicted) == pytest.approx(seen / 10, rel=0.01)
+        assert loss_of(False, true, predicted) == pytest.approx(
+            (predicted - true) ** 2 / 2 / 128**2, rel=1e-3
+        )
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
         ({"source": "palette", "photographs": {"share": 0.2}}, "which has sections"),
+        (
+            {"head": {"name": "bins"}, "photographs": {"share": 0.2, "perceptual": True}},
+            "'perceptual' needs a head",
+        ),
         ({"crop": [64, 32]}, "cannot be larger than 'shape'"),
         ({"reuse": 0}, "'crop' needs 'reuse'"),
         ({"shares": {"palette": 0.0}}, "at least one of 'shares'"),

@@ -48,6 +48,9 @@ class PhotographPlan(BaseModel):
         As in `ColorConfig`; its samples are that much larger than those of the first run.
     rebalancing
         As in `ColorConfig`; None for that of the first run.
+    perceptual
+        Whether the loss is the color difference as seen, in which a difference between saturated
+        colors counts less, instead of the loss of the first run.
     """
 
     model_config = RULES
@@ -56,6 +59,7 @@ class PhotographPlan(BaseModel):
     body_pixels: PositiveInt = 320
     crop: tuple[int, int] | None = None
     rebalancing: Share | None = None
+    perceptual: bool = False
 
 
 class ColorConfig(TrainingConfig):
@@ -139,6 +143,9 @@ class ColorConfig(TrainingConfig):
             raise ValueError("'crop' needs 'reuse' and cannot be larger than 'shape'")
         if self.photographs is not None and self.source != "mixture":
             raise ValueError("'photographs' needs the source 'mixture', which has sections")
+        perceptual = self.photographs is not None and self.photographs.perceptual
+        if perceptual and self.head.get("name") in ("rgb", "bins"):
+            raise ValueError("'perceptual' needs a head that predicts (a*, b*), such as 'tanh'")
         if self.source == "mixture" and not sum(self.shares.values()) > 0:
             raise ValueError("at least one of 'shares' must be above 0")
         ends = len(self.windows), channels

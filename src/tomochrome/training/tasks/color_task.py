@@ -90,6 +90,8 @@ VALIDATION_SAMPLES = 32
 MEASURED_SAMPLES = 48
 _BATCH = 8
 _SECTIONS: Final = "held_out_sections"
+_CHROMA_WEIGHT: Final = 0.045  # CIE94
+_SMOOTHING: Final = 0.01  # squared color difference below which an error is nearly quadratic
 
 
 @register("color")
@@ -262,12 +264,18 @@ class Colors(Task[ColorConfig]):
     ) -> torch.Tensor:
         """Return the mean squared color error plus the likelihood of a learned variance."""
         squared = (self.head.colors(raw) - truth).square().sum(1)[has_truth]
-        error = self._weighted(squared, truth, has_truth) / 2 / AB_SCALE**2
+        error = self._color_error(squared, truth, has_truth)
         if not isinstance(self.head, RegressionHead):
             return error
         log_sigma = self.head.log_sigma(raw)[:, 0][has_truth]
         spread = 0.5 * squared.detach() * torch.exp(-2 * log_sigma) + 2 * log_sigma
         return error + self.config.variance_weight * spread.mean()
+
+    def _color_error(
+        self, squared: torch.Tensor, truth: torch.Tensor, has_truth: torch.Tensor
+    ) -> torch.Tensor:
+        """Return the mean error, given the squared differences of known pixels (pixels,)."""
+        return self._weighted(squared, truth, has_truth) / 2 / AB_SCALE**2
 
     def _rgb_error(
         self,
@@ -463,7 +471,7 @@ class PhotographColors(Colors):
         }  # fmt: skip
         # not that of `Colors`, which would read the labelled scans again
         Task.__init__(self, old.model_copy(update=alone), first.pool, first.data)
-        self.first, self.initial = first, net
+        self.first, self.initial, self.perceptual = first, net, plan.perceptual
         self.real, self.head, self.bin_weights = [], first.head, None
         self.levels = first.levels
 
@@ -475,6 +483,20 @@ class PhotographColors(Colors):
     def network(self) -> torch.nn.Module:
         """Return a copy of the network, trainable."""
         return deepcopy(self.initial).train().requires_grad_(True)
+
+    def _color_error(
+        self, squared: torch.Tensor, truth: torch.Tensor, has_truth: torch.Tensor
+    ) -> torch.Tensor:
+        """Return the mean error: that of the first run, or of color differences as seen.
+
+        CIE94 (CIE 116-1995) divides a difference of chroma by 1 + 0.045 times the chroma; here the
+        whole difference of (a*, b*) is divided by that of the true color.
+        """
+        if not self.perceptual:
+            return super()._color_error(squared, truth, has_truth)
+        chroma = truth.norm(dim=1)[has_truth]
+        seen = (squared / (1 + _CHROMA_WEIGHT * chroma).square() + _SMOOTHING).sqrt()
+        return self._weighted(seen, truth, has_truth) / CLOSE
 
     def prepare(self) -> None:
         """Compute the weights of the color bins; the grey levels remain."""
