@@ -132,7 +132,7 @@ def test_denoised_values_get_the_mean_and_the_contrast_of_the_measured_ones() ->
     measured = noisy(clean[None])[0]
     dull = (0.8 * clean + 5).astype(np.float32)
     sd = np.full(clean.shape, SD, np.float32)
-    out = as_measured_on_average(dull, measured, sd)
+    out = as_measured_on_average(dull, measured, sd, np.full_like(sd, USUAL_NOISE_HU))
     for half in (clean == 0, clean == 150):
         assert abs((out - clean)[half].mean()) < 0.3 * abs((dull - clean)[half].mean())
     assert (out - clean).std() < 0.35 * SD
@@ -142,7 +142,8 @@ def test_denoised_values_get_the_mean_and_the_contrast_of_the_measured_ones() ->
 def test_the_noise_of_a_usual_dose_is_kept(sd: float) -> None:
     clean = np.full((120, 160), 40, np.float32)
     measured = noisy(clean[None], sd)[0]
-    out = as_measured_on_average(clean, measured, np.full(clean.shape, sd, np.float32))
+    noise, usual = np.full((2, *clean.shape), [[[sd]], [[USUAL_NOISE_HU]]], np.float32)
+    out = as_measured_on_average(clean, measured, noise, usual)
     kept = min(USUAL_NOISE_HU / sd, 1) ** 2
     slope = np.polyfit((measured - clean).ravel(), (out - clean).ravel(), 1)[0]
     assert slope == pytest.approx(kept, abs=0.03)

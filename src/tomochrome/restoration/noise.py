@@ -160,7 +160,7 @@ def as_measured_on_average(
     smooth: NDArray[np.float32],
     measured: NDArray[np.float32],
     sd: NDArray[np.float32],
-    usual: NDArray[np.float32] | float = USUAL_NOISE_HU,
+    usual: NDArray[np.float32],
 ) -> NDArray[np.float32]:
     """Give denoised HU the mean, the contrast and the noise that belong to the measured ones.
 
