@@ -86,17 +86,20 @@ def test_a_slice_outside_the_scan_is_refused(colored, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("turn", [(0, 0, 0), (30, 10, -40)])
-def test_the_camera_is_that_of_the_screen(colored, tmp_path, monkeypatch, turn):
+def test_the_camera_is_that_of_the_screen(colored, qtbot, tmp_path, monkeypatch, turn):
     cameras = []
 
-    def seen_by(_stage, camera):
+    def seen_by(stage, camera):
         cameras.append(camera)
+        assert stage.request.min_confidence == 0.9  # what 3D shows fades below it, too
         raise KeyError
 
     monkeypatch.setattr(cinematic.Stage, "seen_by", seen_by)
     viewer, layer = colored.viewer, colored.coloring.layer
     viewer.dims.ndisplay = 3
     colored.view.color.alpha_box.choose("skin")
+    colored.view.color.confidence_row.slider.setValue(900)
+    qtbot.waitUntil(lambda: layer.data.settings_in_3d.min_confidence == 0.9)
     camera = viewer.scene.camera
     camera.angles = np.add(camera.angles, turn)
     with pytest.raises(KeyError):

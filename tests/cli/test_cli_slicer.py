@@ -19,6 +19,7 @@ from lxml import etree
 import tomochrome as tc
 from tomochrome.cli import main
 from tomochrome.cli.slicer_modules import slicer_modules
+from tomochrome.cli.slicer_run import run_module
 from tomochrome.color.palettes import palette
 from tomochrome.tissue import Tissue
 
@@ -274,15 +275,58 @@ def test_restore_returns_the_scan_even_if_nothing_is_wrong(folder, ct, tmp_path)
     np.testing.assert_array_equal(tc.read(tmp_path / "r.nrrd").voxels, small_ct().voxels)
 
 
-def test_what_is_wrong_is_one_line_on_stderr_and_a_status(folder, ct, tmp_path) -> None:
+def test_restore_returns_what_it_filled_and_where(folder, ct, tmp_path) -> None:
+    hu = np.array(small_ct().voxels)
+    hu[3] = -1000  # a lost slice
+    damaged = tmp_path / "damaged.nrrd"
+    tc.write(small_ct().with_voxels(hu), damaged)
     done, _ = run(
-        folder, "TomochromeColorize", inputVolume=ct, outputVolume=tmp_path / "c.nrrd",
-        only="gizzard",
+        folder, "TomochromeRestore", inputVolume=damaged, outputVolume=tmp_path / "r.nrrd",
+        restoredMask=tmp_path / "m.nrrd", defects="missing", model="classical",
     )  # fmt: skip
-    assert done.returncode == 2
-    assert done.stderr.splitlines()[-1].startswith("error: unknown tissue 'gizzard'")
-    assert not (tmp_path / "c.nrrd").exists()
-    from tomochrome.cli.slicer_run import run_module
+    assert done.returncode == 0, done.stderr
+    restored, mask = (tc.read(tmp_path / name).voxels for name in ("r.nrrd", "m.nrrd"))
+    assert mask[3].any() and not mask[:3].any()
+    assert restored[3].max() > -500
+    np.testing.assert_array_equal(restored[mask == 0], hu[mask == 0])
 
+
+@pytest.mark.parametrize(
+    ("name", "values", "words"),
+    [
+        ("Colorize", {"only": "gizzard"}, "error: unknown tissue 'gizzard'"),
+        ("Colorize", {"tissueColors": "missing/c.ctbl"}, "error: "),
+        ("Restore", {"inputVolume": "missing.nrrd"}, "error: "),
+        ("Restore", {"defects": "bogus"}, "error: "),
+        ("Restore", {"returned": "missing/p.params"}, "error: "),
+    ],
+)
+def test_what_is_wrong_is_one_line_on_stderr_and_a_status(
+    name, values, words, ct, tmp_path, monkeypatch, capsys
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    values = {"inputVolume": str(ct), "outputVolume": "o.nrrd", **values}
+    module = next(m for m in slicer_modules() if m.name == f"Tomochrome{name}")
+    argv = [module.name, "--returnparameterfile", values.pop("returned", "p.params")]
+    if name == "Colorize":
+        argv += ["--model", "transfer-function", "--tissueColors", "t.ctbl"]
+    else:
+        argv += ["--model", "classical"]
+    for parameter in module.parameters:
+        if parameter.index is None and parameter.name in values:
+            argv += [f"--{parameter.name}", values[parameter.name]]
+    argv += [values[parameter.name] for parameter in sorted(
+        (p for p in module.parameters if p.index is not None), key=lambda p: p.index)]  # fmt: skip
+    assert run_module(argv) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[-1].startswith(words) and not any("Traceback" in line for line in lines)
+    written = {path.name for path in tmp_path.iterdir()}
+    if "'missing'" in lines[-1]:  # what could be written, was
+        assert "o.nrrd" in written
+    else:
+        assert not written
+
+
+def test_a_module_that_is_unknown_is_refused() -> None:
     assert run_module(["nothing"]) == run_module([]) == 2
     assert run_module([NAMES[0], "--nothing"]) == 2

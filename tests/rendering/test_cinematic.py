@@ -151,6 +151,18 @@ def test_saturation_zero_is_grey(look: str) -> None:
     assert (inside.max(axis=-1) - inside.min(axis=-1)).max() < 14  # shadows are a little warm
 
 
+def test_what_is_uncertain_fades_to_grey() -> None:
+    volume, chroma = body()
+    unsure = replace(chroma, confidence=np.full_like(chroma.confidence, 100))  # of 255
+    pictures = [
+        render(volume, given, only=("liver",), min_confidence=least, **DRAFT).pixels.astype(int)
+        for given, least in ((unsure, 0.0), (unsure, 0.8), (chroma, 0.8))
+    ]
+    colored, faded, sure = (np.percentile(np.ptp(p, axis=-1), 98) for p in pictures)
+    assert faded < 0.5 * colored
+    assert sure == colored
+
+
 def test_a_turn_ends_where_it_began() -> None:
     scan = body()
     frames = [p.pixels for p in turntable(*scan, 4, preset="skin", view="right", **DRAFT)]
@@ -182,6 +194,7 @@ def test_a_cancelled_picture_stops() -> None:
         ({"quality": "best"}, "the quality must be draft or final"),
         ({"look": "painting"}, "the look must be standard or photograph"),
         ({"saturation": 3.0}, "the saturation must be from 0 to 1"),
+        ({"min_confidence": -0.1}, "the minimum confidence must be from 0 to 1"),
         ({"palette": "none"}, "unknown palette 'none'"),
     ],
 )

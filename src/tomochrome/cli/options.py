@@ -226,13 +226,7 @@ def add_lighting(parser: argparse.ArgumentParser) -> None:
         "auto/sigmoid) for the sigmoid function of DICOM instead of the linear one",
     )
     add_palette(parser)
-    parser.add_argument(
-        "--min-confidence",
-        metavar="0..1",
-        type=fraction,
-        default=ColoringRequest.min_confidence,
-        help="below this confidence, color fades to grey (default: 0)",
-    )
+    add_confidence(parser)
     parser.add_argument(
         "--alpha",
         metavar="body|opaque|PRESET",
@@ -240,6 +234,17 @@ def add_lighting(parser: argparse.ArgumentParser) -> None:
         help="opacity: the body only, everything, or a curve over HU (default: body)",
     )
     add_tissues(parser)
+
+
+def add_confidence(parser: argparse.ArgumentParser) -> None:
+    """Add ``--min-confidence``."""
+    parser.add_argument(
+        "--min-confidence",
+        metavar="0..1",
+        type=fraction,
+        default=ColoringRequest.min_confidence,
+        help="below this confidence, color fades to grey (default: 0)",
+    )
 
 
 def add_palette(parser: argparse.ArgumentParser) -> None:

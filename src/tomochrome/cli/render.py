@@ -75,6 +75,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"frames of a film (default: {FRAMES})",
     )
     options.add_palette(parser)
+    options.add_confidence(parser)
     options.add_computing(parser)
     options.add_force(parser)
 
@@ -101,6 +102,7 @@ def run(args: argparse.Namespace, session: Session) -> Outcome:
         size=args.size,
         palette=args.palette,
         saturation=args.saturation,
+        min_confidence=args.min_confidence,
     )
     model = model_or_saved(args.model, args.path)
     report = render_file(

@@ -10,8 +10,7 @@ import argparse
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 from xml.sax.saxutils import escape
@@ -19,8 +18,10 @@ from xml.sax.saxutils import escape
 from tomochrome.cli.app import BAD_INPUT, DONE, main
 from tomochrome.cli.session import ProgressLine, Session, tell
 from tomochrome.cli.slicer_modules import SlicerModule, module_xml, slicer_modules
+from tomochrome.errors import TomochromeError
 from tomochrome.io import read, write
 from tomochrome.io.tissue_segments import color_table
+from tomochrome.runtime import write_text, write_whole
 
 _RESULTS: Final = {
     "movedVolume": "moved.nii.gz",
@@ -75,11 +76,18 @@ def run_module(argv: Sequence[str]) -> int:
         args = _parser(module).parse_args(argv[1:])
     except SystemExit as ended:
         return int(ended.code or 0)
-    with _command(module, args) as command:
-        status = main(command, Session(SlicerProgress()))
-    if status == DONE and args.returnparameterfile:
-        Path(args.returnparameterfile).touch()  # there are no outputs but files
-    return status
+    with tempfile.TemporaryDirectory(prefix="tomochrome-") as folder:
+        status = main(_command(module, args, folder), Session(SlicerProgress()))
+        if status != DONE:
+            return status
+        try:
+            _hand_over(module, args, Path(folder))
+            if args.returnparameterfile:
+                write_text(args.returnparameterfile, "", force=True)  # all outputs are files
+        except TomochromeError as error:
+            tell(f"error: {error}\n")
+            return BAD_INPUT
+    return DONE
 
 
 def _parser(module: SlicerModule) -> argparse.ArgumentParser:
@@ -99,9 +107,8 @@ def _parser(module: SlicerModule) -> argparse.ArgumentParser:
     return parser
 
 
-@contextmanager
-def _command(module: SlicerModule, args: argparse.Namespace) -> Iterator[list[str]]:
-    """Yield the command line of Tomochrome, and hand its results over to 3D Slicer."""
+def _command(module: SlicerModule, args: argparse.Namespace, folder: str) -> list[str]:
+    """Return the command line of Tomochrome; registration writes into a folder."""
     command = [module.command, "--force"]
     for parameter in module.parameters:
         value = getattr(args, parameter.name)
@@ -109,19 +116,22 @@ def _command(module: SlicerModule, args: argparse.Namespace) -> Iterator[list[st
             command += [parameter.option] if value is True else [f"{parameter.option}={value}"]
         elif parameter.index is not None and parameter.channel == "input":
             command.append(value)
-    if module.command != "register":
-        output = args.outputVolume
-        yield [*command, "-o", output, *(["--as-hu"] if module.command == "colorize" else [])]
-        if module.command == "colorize" and args.tissueColors:
-            Path(args.tissueColors).write_text(color_table(args.palette), "utf-8")
-        if module.command == "restore" and not Path(output).exists():  # nothing to restore
-            write(read(args.inputVolume), output)
-        return
-    with tempfile.TemporaryDirectory(prefix="tomochrome-") as folder:
-        yield [*command, "-o", folder]
+    if module.command == "colorize":
+        command.append("--as-hu")
+    return [*command, "-o", folder if module.command == "register" else args.outputVolume]
+
+
+def _hand_over(module: SlicerModule, args: argparse.Namespace, folder: Path) -> None:
+    """Write what 3D Slicer expects of a command that succeeded beside its output."""
+    if module.command == "colorize" and args.tissueColors:
+        write_text(args.tissueColors, color_table(args.palette), force=True)
+    if module.command == "restore" and not Path(args.outputVolume).exists():  # nothing to restore
+        write(read(args.inputVolume), args.outputVolume)
+    if module.command == "register":
         for name, file in _RESULTS.items():
-            if getattr(args, name) and (made := Path(folder, file)).exists():
-                shutil.copyfile(made, getattr(args, name))
+            if output := getattr(args, name):
+                with write_whole(output, force=True) as temporary:
+                    shutil.copyfile(folder / file, temporary)
 
 
 if __name__ == "__main__":

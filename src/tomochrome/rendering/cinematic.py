@@ -88,6 +88,8 @@ class RenderRequest:
         Name of a palette.
     saturation
         Factor on the chroma, 0 to 1.
+    min_confidence
+        Below this confidence, 0 to 1, the color fades to grey.
     look
         ``"standard"``, with the lightness of the palette, or ``"photograph"``, with the lightness
         that tissues have to the eye and the texture of the CT.
@@ -103,6 +105,7 @@ class RenderRequest:
     size: tuple[int, int] = (1000, 1000)
     palette: str = "natural"
     saturation: float = 1.0
+    min_confidence: float = 0.0
     look: str = "standard"
 
     def check(self) -> None:
@@ -126,8 +129,10 @@ class RenderRequest:
                 f"the size must be from {MIN_SIDE} to {MAX_SIDE} pixels, not "
                 f"{'x'.join(map(str, self.size))}"
             )
-        if not 0.0 <= self.saturation <= 1.0:
-            raise OptionError(f"the saturation must be from 0 to 1, not {self.saturation:g}")
+        for name in ("saturation", "min_confidence"):
+            if not 0.0 <= (value := getattr(self, name)) <= 1.0:
+                words = name.replace("min_", "minimum ")
+                raise OptionError(f"the {words} must be from 0 to 1, not {value:g}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -190,6 +195,7 @@ class Stage:
             self.preset,
             colors,
             saturation=request.saturation,
+            min_confidence=request.min_confidence,
             texture=texture,
             clip=request.clip,
             most_voxels=self._effort.voxels,

@@ -94,6 +94,7 @@ def _picture_in_3d(viewer: Any, layer: Any, axes: Axes) -> Callable[[str], str]:
         size=_size(viewer.canvas.size),
         palette=settings.palette.name,
         saturation=min(settings.saturation, 1.0),
+        min_confidence=settings.min_confidence,
         clip=tuple(patient_half(layer, half) for half in clipping.halves),
     )
     camera = viewer.scene.camera
