@@ -75,7 +75,7 @@ def test_an_earlier_result_is_used_where_slices_and_metal_are_the_same(
     monkeypatch.setattr(
         Projector,
         "project",
-        lambda self, images: projected.append(len(images)) or project(self, images),
+        lambda self, images, *where: projected.append(len(images)) or project(self, images, *where),
     )
     again = classical.interpolate_sinogram(hu, metal, PIXEL_MM, earlier)
     assert projected == [1, 1]  # metal and HU of the slice that differs
