@@ -13,9 +13,7 @@ from tomochrome.restoration import rules
 from tomochrome.restoration.defects import KINDS, DefectKind
 from tomochrome.restoration.simulation import (
     AIR_HU,
-    ELECTRONIC_NOISE,
     MIN_CHANGE_HU,
-    PHOTONS,
     Damaged,
     add_metal,
     add_noise,
@@ -185,27 +183,6 @@ def test_the_map_is_on_the_grid_of_a_volume_in_another_orientation(body: np.ndar
     code = rules.defects_by_rules(sagittal).code
     assert np.array_equal(code.transpose(2, 1, 0), find(damaged))
     assert code[..., 3].all()
-
-
-@pytest.mark.parametrize("share", [1.0, 1 / 4, 1 / 10, 1 / 30])
-def test_the_dose_is_estimated_by_the_noise(share: float) -> None:
-    y, x = np.mgrid[:160, :160] - 79.5
-    water = np.where(np.hypot(y, x) < 70, 0, -1000).astype(np.float32)[None]
-    added = add_noise(water, share / (1 + share), PIXEL_MM, rng()).hu  # 1/share times the variance
-    estimate = rules.dose(added, PIXEL_MM)  # of the most even patches: too high rather than too low
-    assert estimate is not None and share < estimate < 4 * share
-
-
-@pytest.mark.parametrize("share", [1.0, 1 / 4, 1 / 20])
-def test_the_noise_at_a_dose_is_that_of_the_simulation(share: float) -> None:
-    y, x = np.mgrid[:160, :160] - 79.5
-    water = np.where(np.hypot(y, x) < 70, 0, -1000).astype(np.float32)
-    part = share / (1 + share)  # adds the noise by which it exceeds the full dose
-    noise = add_noise(np.repeat(water[None], 8, 0), part, PIXEL_MM, rng()).hu - water
-    expected = rules.noise_by_dose(water, PIXEL_MM)(share)
-    for inside in (np.hypot(y, x) < 15, (np.hypot(y, x) > 50) & (np.hypot(y, x) < 65)):
-        assert noise[:, inside].std() == pytest.approx(expected[inside].mean(), rel=0.1)
-    assert PHOTONS > 1e3 * ELECTRONIC_NOISE  # which hardly counts at these doses
 
 
 def test_small_slices_have_no_defects() -> None:

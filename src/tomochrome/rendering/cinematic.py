@@ -129,10 +129,10 @@ class RenderRequest:
                 f"the size must be from {MIN_SIDE} to {MAX_SIDE} pixels, not "
                 f"{'x'.join(map(str, self.size))}"
             )
-        for name in ("saturation", "min_confidence"):
-            if not 0.0 <= (value := getattr(self, name)) <= 1.0:
-                words = name.replace("min_", "minimum ")
-                raise OptionError(f"the {words} must be from 0 to 1, not {value:g}")
+        shares = {"saturation": self.saturation, "minimum confidence": self.min_confidence}
+        for name, share in shares.items():
+            if not 0.0 <= share <= 1.0:
+                raise OptionError(f"the {name} must be from 0 to 1, not {share:g}")
 
 
 @dataclass(frozen=True, eq=False)

@@ -24,6 +24,7 @@ from tomochrome.bundles import (
 )
 from tomochrome.restoration.classical import interpolate_slices, without_network
 from tomochrome.restoration.defects import WHOLE, MetalReduction, Part, code_of
+from tomochrome.restoration.dose import noise_of_slice
 from tomochrome.restoration.networks import (
     MULTIPLE,
     STEP_HU,
@@ -41,7 +42,6 @@ from tomochrome.restoration.noise import (
 )
 from tomochrome.restoration.rules import (
     air_of_scan,
-    noise_of_slice,
     reduce_metal,
     streak_evidence,
     streaks_in_air,
