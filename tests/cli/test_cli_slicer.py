@@ -267,6 +267,7 @@ def test_register_returns_transforms_that_transform_applies(folder, tmp_path) ->
 
 
 def test_restore_returns_the_scan_even_if_nothing_is_wrong(folder, ct, tmp_path) -> None:
+    (tmp_path / "r.nrrd").write_bytes(b"an earlier result")
     done, _ = run(
         folder, "TomochromeRestore", inputVolume=ct, outputVolume=tmp_path / "r.nrrd",
         defects="missing", model="classical",

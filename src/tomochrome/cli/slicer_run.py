@@ -29,6 +29,7 @@ _RESULTS: Final = {
     "inverseTransform": "inverse.h5",
 }
 """Files of `tomochrome register` for each output."""
+_RESTORED: Final = "restored.nrrd"  # copied, so that an earlier output is never taken for a new one
 
 
 class SlicerProgress(ProgressLine):
@@ -118,20 +119,28 @@ def _command(module: SlicerModule, args: argparse.Namespace, folder: str) -> lis
             command.append(value)
     if module.command == "colorize":
         command.append("--as-hu")
-    return [*command, "-o", folder if module.command == "register" else args.outputVolume]
+    made = {"register": folder, "restore": str(Path(folder, _RESTORED))}
+    return [*command, "-o", made.get(module.command) or args.outputVolume]
 
 
 def _hand_over(module: SlicerModule, args: argparse.Namespace, folder: Path) -> None:
     """Write what 3D Slicer expects of a command that succeeded beside its output."""
     if module.command == "colorize" and args.tissueColors:
         write_text(args.tissueColors, color_table(args.palette), force=True)
-    if module.command == "restore" and not Path(args.outputVolume).exists():  # nothing to restore
-        write(read(args.inputVolume), args.outputVolume)
+    if module.command == "restore":
+        if (made := folder / _RESTORED).exists():
+            _copy(made, args.outputVolume)
+        else:  # nothing to restore
+            write(read(args.inputVolume), args.outputVolume, force=True)
     if module.command == "register":
         for name, file in _RESULTS.items():
             if output := getattr(args, name):
-                with write_whole(output, force=True) as temporary:
-                    shutil.copyfile(folder / file, temporary)
+                _copy(folder / file, output)
+
+
+def _copy(made: Path, output: str) -> None:
+    with write_whole(output, force=True) as temporary:
+        shutil.copyfile(made, temporary)
 
 
 if __name__ == "__main__":
