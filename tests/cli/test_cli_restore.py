@@ -13,6 +13,7 @@ from PIL import Image
 from tomochrome.io import read, write
 from tomochrome.restoration import DefectMap
 from tomochrome.restoration import scan_restoration as module
+from tomochrome.runtime.device import kernel_threads, thread_count
 from tomochrome.volume import Volume
 
 KEYS = {"input", "output", "model", "defects", "restored_percent", "seconds", "warnings"}
@@ -111,14 +112,18 @@ def test_a_scan_without_defects_says_so_and_writes_nothing(tmp_path, capfd, monk
         (["-o", "{0}/masked.nrrd"], "already exists"),
         (["-o", "{0}/a.nrrd", "--mask-out", "{0}/a.png"], "cannot store a mask"),
         (["-o", "{0}/a.nrrd", "--mask-out", "{0}/a_restored.seg.nrrd"], "another output"),
+        (["-o", "a.nrrd", "--mask-out", "{0}/a.nrrd"], "another output"),
+        (["-o", "{0}/a.nrrd", "--mask-out", "{0}/scan.nii.gz", "--force"], "is an input"),
         (["-o", "{0}/a.nrrd", "--mask", "{0}/other.nii.gz"], "not on the voxel grid"),
         (["-o", "{0}/a.nrrd", "--mask", "{0}/all.nii.gz"], "covers the entire scan"),
         (["-o", "{0}/a.nrrd", "--mask", "{0}/none.nii.gz"], "no file or folder"),
         (["-o", "{0}/a.nrrd", "--defects", "metal,scratch"], "'scratch' is no kind"),
         (["-o", "{0}/a.nrrd", "--model", "gan"], "unknown restoration model 'gan'"),
+        (["-o", "{0}/a.nrrd", "--model", "gan"], "'classical' needs no model"),
     ],
 )
-def test_bad_input_is_one_sentence(series, tmp_path, capfd, options, text):
+def test_bad_input_is_one_sentence(series, tmp_path, capfd, monkeypatch, options, text):
+    monkeypatch.chdir(tmp_path)
     volume, _ = damaged()
     for name in ("taken.nrrd", "masked_restored.seg.nrrd"):
         (tmp_path / name).write_bytes(b"mine")
@@ -130,6 +135,47 @@ def test_bad_input_is_one_sentence(series, tmp_path, capfd, options, text):
     run = Run(capfd, "restore", series, *(o.format(tmp_path) for o in options), *model)
     assert run.status == 2 and text in run.complaint
     assert {path.name for path in tmp_path.iterdir()} == before
+
+
+@pytest.mark.parametrize("name", ["out.nii.gz", "out.nrrd"])
+def test_a_mask_beside_the_output_never_replaces_the_scan(series, tmp_path, capfd, name):
+    """The mask of ``out.nii.gz`` would have the name of the scan."""
+    ending = {"out.nii.gz": ".nii.gz", "out.nrrd": ".seg.nrrd"}[name]
+    scan = tmp_path / f"out_restored{ending}"
+    series.rename(scan)
+    before = scan.read_bytes()
+    run = restored(capfd, scan, "-o", tmp_path / name, "--force")
+    assert run.status == 2 and "is an input" in run.complaint
+    assert scan.read_bytes() == before and not (tmp_path / name).exists()
+
+
+@pytest.mark.parametrize("name", ["m.nii.gz", "m.seg.nrrd"])
+def test_a_defect_that_is_left_has_an_empty_mask(series, tmp_path, capfd, name):
+    volume, mask = damaged()
+    write(Volume(mask.astype(np.uint8), volume.affine, "tissue"), tmp_path / "marks.nii.gz")
+    run = restored(
+        capfd, series, "-o", tmp_path / "a.nrrd", "--mask", tmp_path / "marks.nii.gz",
+        "--defects", "field", "--mask-out", tmp_path / name, "--json",
+    )  # fmt: skip
+    data = json.loads(run.out)
+    assert run.status == 0 and data["restored_percent"] == 0
+    told = [text for text in data["warnings"] if "restore" in text]
+    assert told == ["a defect of the kind 'field' is left: 'classical' does not restore it"]
+    np.testing.assert_array_equal(read(tmp_path / "a.nrrd").voxels, volume.voxels)
+    marks = read(tmp_path / name)
+    assert marks.shape == volume.shape and not marks.voxels.any()
+
+
+def test_threads_are_limited(series, tmp_path, capfd, monkeypatch):
+    seen, fill = [], module.without_network
+    monkeypatch.setattr(
+        module, "without_network",
+        lambda *given: seen.append(kernel_threads()) or fill(*given),
+    )  # fmt: skip
+    for threads in (1, 2):
+        out = tmp_path / f"{threads}.nrrd"
+        assert restored(capfd, series, "-o", out, "--threads", threads).status == 0
+    assert seen == [1, min(2, thread_count())]
 
 
 def test_a_photograph_is_filled_where_it_is_marked(tmp_path, capfd):
@@ -153,8 +199,20 @@ def test_a_photograph_is_filled_where_it_is_marked(tmp_path, capfd):
     for argv, text in (
         (["-o", tmp_path / "q.nii.gz", "--mask", tmp_path / "m.png"], "must end in .png"),
         (["-o", out, "--mask", tmp_path / "m.png"], "already exists"),
+        (["-o", tmp_path / "q.png", "--mask-out", tmp_path / "q.nii.gz"], "must end in .png"),
+        (["-o", tmp_path / "q.png", "--mask-out", tmp_path / "q.png"], "another output"),
+        (["-o", tmp_path / "q.png", "--mask-out", tmp_path / "q_restored.png"], "another output"),
+        (["-o", tmp_path / "q.png", "--defects", "lines"], "--defects has no effect on a phot"),
+        (["-o", tmp_path / "q.png", "--model", "classical"], "--model has no effect"),
+        (["-o", tmp_path / "q.png", "--series", "1.2"], "--series has no effect"),
     ):
         assert text in Run(capfd, "restore", tmp_path / "p.png", *argv).complaint
+    assert not list(tmp_path.glob("q*"))
+    scan = (tmp_path / "p.png").rename(tmp_path / "z_restored.png")
+    run = Run(
+        capfd, "restore", scan, "-o", tmp_path / "z.png", "--mask", tmp_path / "m.png", "--force"
+    )
+    assert "is an input" in run.complaint
 
 
 def test_the_scratch_of_a_photograph_is_found_and_filled(tmp_path, capfd):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,7 +16,7 @@ from tomochrome.cli import options
 from tomochrome.cli.files import check_inputs
 from tomochrome.cli.session import Outcome, Session, size
 from tomochrome.errors import GeometryError, OptionError, OutputError
-from tomochrome.formats import NIFTI, NRRD, SEGMENTS, extensions_help, format_of
+from tomochrome.formats import FORMATS, NIFTI, NRRD, SEGMENTS, format_of
 from tomochrome.geometry import same_grid
 from tomochrome.io import check_fits, check_output, read, write
 from tomochrome.io.picture_files import ENDINGS, read_label_picture, read_photograph
@@ -33,6 +34,7 @@ from tomochrome.restoration.scan_restoration import (
 )
 from tomochrome.runtime import check_writable, write_group
 from tomochrome.runtime.clock import Clock
+from tomochrome.runtime.device import compute_threads
 from tomochrome.volume import RESTORED, Volume
 
 _BIHARMONIC: Final = "biharmonic"
@@ -41,10 +43,12 @@ _BIHARMONIC: Final = "biharmonic"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     options.add_paths(parser, path="a CT series, file or folder; or a photograph of a section")
+    grey = ", ".join(entry.ending for entry in FORMATS if not (entry.only_color or entry.is_folder))
     options.add_output(
         parser,
-        f"output; the extension gives the format: {extensions_help()}; .png for a photograph. The "
-        "mask of restored voxels is written beside it, or in the DICOM folder",
+        f"output; the extension gives the format: {grey}, or OUT/, a folder ending in / (a DICOM "
+        "series); .png for a photograph. The mask of restored voxels is written beside it, or in "
+        "the DICOM folder",
     )
     options.add_reading(parser)
     parser.add_argument(
@@ -63,7 +67,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             "fill what is nonzero in this mask on the scan's grid (for a photograph, an 8-bit "
             "image) instead of looking for defects",
         ),
-        ("--mask-out", "FILE", str, "also write the mask of restored voxels to this file"),
+        (
+            "--mask-out",
+            "FILE",
+            str,
+            "also write the mask of restored voxels to this file (.nii.gz or .nrrd; for a "
+            "photograph .png)",
+        ),
     )
     parser.add_argument(
         "--model",
@@ -95,7 +105,10 @@ def run(args: argparse.Namespace, session: Session) -> Outcome:
     volume = read(args.path, series=args.series, as_stored=args.raw, strict=args.strict)
     check_fits(volume, args.output)
     mask = None if args.mask is None else _mask(args.mask, volume)
-    result = restore(volume, defects=args.defects, mask=mask, model=args.model, device=args.device)
+    with compute_threads(args.threads):
+        result = restore(
+            volume, defects=args.defects, mask=mask, model=args.model, device=args.device
+        )
     written = mask is not None or result.defects.mask.any()
     if written:
         _write(args, result)
@@ -122,15 +135,22 @@ def _check_outputs(args: argparse.Namespace) -> None:
             "DICOM, and color that"
         )
     check_output(args.output, force=args.force)
-    if mask := mask_path(args.output):
-        check_writable(mask, force=args.force)
-    if args.mask_out is None:
-        return
-    if format_of(args.mask_out) not in (NIFTI, NRRD, SEGMENTS):
+    if args.mask_out is not None and format_of(args.mask_out) not in (NIFTI, NRRD, SEGMENTS):
         raise OutputError(f"'{args.mask_out}' cannot store a mask; use .nii.gz or .nrrd")
-    if Path(args.mask_out) in (Path(args.output), mask):
-        raise OutputError(f"'{args.mask_out}' is another output already; choose another name")
-    check_writable(args.mask_out, force=args.force)
+    _check_masks(args, mask_path(args.output))
+
+
+def _check_masks(args: argparse.Namespace, beside: Path | None) -> None:
+    """Check that the masks replace neither an input nor another output."""
+    taken = {os.path.realpath(args.output)}
+    for path in (beside, args.mask_out):
+        if path is None:
+            continue
+        check_inputs((args.path, args.mask), path)
+        if (place := os.path.realpath(path)) in taken:
+            raise OutputError(f"'{path}' is another output already; choose another name")
+        taken.add(place)
+        check_writable(path, force=args.force)
 
 
 def _mask(path: Path, volume: Volume) -> NDArray[np.bool_]:
@@ -178,13 +198,21 @@ def _nothing(args: argparse.Namespace, volume: Volume) -> str:
 
 def _photograph(args: argparse.Namespace, session: Session, clock: Clock) -> Outcome:
     """Fill what is found or marked in a photograph; the mask is written beside it, too."""
-    if not args.output.lower().endswith(".png"):
-        raise OptionError(f"'{args.output}' must end in .png, as '{args.path}' is a photograph")
+    for name in filter(None, (args.output, args.mask_out)):
+        if not name.lower().endswith(".png"):
+            raise OptionError(f"'{name}' must end in .png, as '{args.path}' is a photograph")
+    for name, given in (
+        ("--defects", args.defects != "auto"),
+        ("--model", args.model != DEFAULT),
+        ("--series", args.series is not None),
+    ):
+        if given:
+            raise OptionError(f"{name} has no effect on a photograph; omit it")
     output = Path(args.output)
     beside = output.with_name(f"{output.stem}_restored.png")
-    paths = list(dict.fromkeys([output, beside, *map(Path, filter(None, [args.mask_out]))]))
-    for path in paths:
-        check_writable(path, force=args.force)
+    check_writable(output, force=args.force)
+    _check_masks(args, beside)
+    paths = [output, beside, *map(Path, filter(None, [args.mask_out]))]
     photograph = read_photograph(args.path)
     masks: dict[str, NDArray[np.bool_]] = (
         photograph_defects(photograph)

@@ -37,11 +37,10 @@ def mask_path(path: str | os.PathLike[str]) -> Path | None:
 
 def mask_volume(volume: Volume) -> Volume:
     """Return the mask of restored voxels as labels, with the keys of 3D Slicer's segmentations."""
-    assert volume.restored is not None
+    marks = np.zeros(volume.shape, np.bool_) if volume.restored is None else volume.restored
     segment = Segment(1, RESTORED, (255, 255, 255))
     extra = {"description": f"{RESTORED}; {_OURS}", **slicer_keys([segment], volume.shape)}
-    voxels = volume.restored.astype(np.uint8)
-    return Volume(voxels, volume.affine, "tissue", Provenance(extra=extra))
+    return Volume(marks.astype(np.uint8), volume.affine, "tissue", Provenance(extra=extra))
 
 
 def with_mask(volume: Volume, image: ImageFile) -> Volume:

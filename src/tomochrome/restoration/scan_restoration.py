@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tomochrome.bundles import RESTORATION, find_card
-from tomochrome.errors import InputError, NotCTError, OptionError
+from tomochrome.errors import InputError, ModelError, NotCTError, OptionError
 from tomochrome.geometry.orient import closest_axial, reorient_like
 from tomochrome.io.restored_mask import restored_text
 from tomochrome.notices import Notice
@@ -184,8 +184,12 @@ def check_kinds(
 
 def check_model(model: str) -> None:
     """Raise `ModelError` unless a model of restoration has this name, or lies in this folder."""
-    if model != CLASSICAL:
+    if model == CLASSICAL:
+        return
+    try:
         find_card(model, RESTORATION)
+    except ModelError as error:
+        raise ModelError(f"{error}; '{CLASSICAL}' needs no model") from error
 
 
 def _coded(volume: Volume, mask: NDArray[Any], kinds: tuple[DefectKind, ...]) -> NDArray[np.uint8]:
@@ -219,6 +223,8 @@ def _filled(volume: Volume, marked: DefectMap, model: str, device: str) -> Volum
         kinds.update(np.unique(code[z][voxels[z] != hu[z]]).tolist())
     changed = voxels != hu
     text, notices = restored_text(changed), list[Notice]()
+    if changed.any():
+        notices.append(Notice("restored", "warning", text))
     for defect in marked.defects:
         if code_of(defect.kind) not in kinds:
             left = f"a defect of the kind '{defect.kind}' is left: '{model}' does not restore it"
@@ -230,7 +236,7 @@ def _filled(volume: Volume, marked: DefectMap, model: str, device: str) -> Volum
         voxels=voxels,
         outside=outside if outside is not None and outside.any() else None,
         restored=changed if changed.any() else None,
-        provenance=upright.provenance.add(step, Notice("restored", "warning", text), *notices),
+        provenance=upright.provenance.add(step, *notices),
     )
     result = reorient_like(whole, volume)
     if volume.restored is None:
