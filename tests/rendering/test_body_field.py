@@ -68,7 +68,7 @@ def test_clipping_everything_says_so() -> None:
     oblique = (HalfSpace((0.6, 0.0, 0.8), 5000.0),)
     for clip in (far, oblique, corner):
         with pytest.raises(OptionError, match="clipping leaves nothing of 'muscle'"):
-            render(*body(), preset="muscle", quality="draft", size=(64, 64), clip=clip)
+            render(*body(), preset="muscle", quality="draft", size=(112, 112), clip=clip)
 
 
 def test_tissues_of_the_legend_replace_those_of_a_preset() -> None:
@@ -125,3 +125,79 @@ def test_colors_without_confidence_are_grey() -> None:
 def test_titles_are_the_names_in_words() -> None:
     assert RENDER_PRESETS["lungs-vessels"].title == "Lungs and vessels"
     assert len({preset.title for preset in RENDER_PRESETS.values()}) == len(RENDER_PRESETS) == 8
+
+
+def scan_with_vessels(blood: int, filled: float = 1.0, aorta: bool = True):
+    """A body with an aorta of such HU in a share of its slices, and a bone, half called vessel."""
+    volume, chroma = body()
+    _, y, x = np.indices(volume.shape)
+    code, hu = np.array(chroma.code), np.array(volume.voxels)
+    bone = np.hypot(y - 16, x - 26) < 3
+    code[bone & (y < 16)] = Tissue.VESSEL
+    if aorta:
+        vessel = np.hypot(y - 16, x - 12) < 4
+        code[vessel], hu[vessel] = Tissue.VESSEL, 40
+        hu[: round(filled * len(hu))][vessel[: round(filled * len(hu))]] = blood
+    return volume.with_voxels(hu, unit="HU"), replace(chroma, code=code)
+
+
+def red_and_seen(field: BodyField, at: tuple[float, float]) -> tuple[float, float]:
+    """Redness (a* in steps of sRGB) and opacity around a place (y, x) of the body, in voxels."""
+    volume, _ = body()
+    where = positions(field)
+    place = apply(volume.affine, (12, *at))
+    near = np.linalg.norm(where - place, axis=-1) < 4
+    weight = field.opacity[near]
+    color = field.color[near].astype(float)
+    if weight.sum() == 0:
+        return 0.0, 0.0
+    mean = (color * weight[:, None]).sum(axis=0) / weight.sum()
+    return float(mean[0] - mean[1]), float(weight.max())
+
+
+BONE_CALLED_VESSEL, AORTA = (14, 26), (16, 12)
+
+
+@pytest.mark.parametrize("blood", [30, 45, 60, 80])
+def test_without_contrast_agent_bone_that_is_called_vessel_is_bone(blood: int) -> None:
+    """A model takes some bone for vessels, and both are dense."""
+    preset = RENDER_PRESETS["bone-vessels"]
+    field = body_field(*scan_with_vessels(blood), preset, COLORS)
+    red, seen = red_and_seen(field, BONE_CALLED_VESSEL)
+    own, _ = red_and_seen(field, (18, 26))  # what the model calls bone
+    assert seen > 0.9
+    assert abs(red - own) < 12
+    assert red_and_seen(field, AORTA)[1] < 0.05
+    with pytest.raises(OptionError, match="the scan shows nothing of 'bone-vessels'"):
+        hidden = preset.without(["cortical-bone", "marrow"])
+        body_field(*scan_with_vessels(blood), hidden, COLORS)
+
+
+@pytest.mark.parametrize(("blood", "filled"), [(150, 1.0), (300, 1.0), (400, 0.34)])
+def test_vessels_with_contrast_agent_are_drawn(blood: int, filled: float) -> None:
+    """All of them, or, in the arterial phase, a third."""
+    scan = scan_with_vessels(blood, filled)
+    field = body_field(*scan, RENDER_PRESETS["bone-vessels"], COLORS)
+    assert red_and_seen(field, BONE_CALLED_VESSEL)[0] > 60
+    where = (4, 16, 12) if filled < 1 else (12, 16, 12)
+    place = apply(scan[0].affine, where)
+    near = np.linalg.norm(positions(field) - place, axis=-1) < 4
+    assert field.opacity[near].max() > 0.4  # half at 150 HU
+    always = replace(
+        RENDER_PRESETS["bone-vessels"],
+        parts=tuple(replace(p, needs_agent=False) for p in RENDER_PRESETS["bone-vessels"].parts),
+    )
+    plain = body_field(*scan, always, COLORS)
+    np.testing.assert_array_equal(field.opacity, plain.opacity)
+    np.testing.assert_array_equal(field.color, plain.color)
+
+
+def test_where_no_vessel_tells_nothing_is_changed() -> None:
+    field = body_field(*scan_with_vessels(0, aorta=False), RENDER_PRESETS["bone-vessels"], COLORS)
+    assert red_and_seen(field, BONE_CALLED_VESSEL)[0] > 60
+
+
+def test_other_presets_show_vessels_without_contrast_agent() -> None:
+    field = body_field(*scan_with_vessels(45), RENDER_PRESETS["heart-vessels"], COLORS)
+    red, seen = red_and_seen(field, AORTA)
+    assert red > 60 and seen > 0.9

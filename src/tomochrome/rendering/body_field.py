@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -23,7 +23,7 @@ from tomochrome.geometry.blur import blur
 from tomochrome.geometry.orient import closest_axial
 from tomochrome.geometry.resample import resample, spacing_grid
 from tomochrome.rendering.camera import HalfSpace
-from tomochrome.rendering.render_presets import Part, RenderPreset, visible_share
+from tomochrome.rendering.render_presets import AGENT_HU, Part, RenderPreset, visible_share
 from tomochrome.runtime import check, report
 from tomochrome.tissue import Tissue
 from tomochrome.volume import Volume
@@ -44,6 +44,11 @@ _TEXTURE: Final = 0.25  #: largest relative change of sRGB by the texture
 _CONTRAST: Final = 2.0  #: exponent of the probabilities in colors
 _FAINT: Final = 0.02  #: opacity of the surfaces of faint tissues
 _FAINT_RANGE: Final = (-1000.0, 400.0)  #: HU between which they have surfaces
+_VESSELS: Final = [Tissue.VESSEL, Tissue.HEART]
+_BONES: Final = [Tissue.CORTICAL_BONE, Tissue.MARROW]
+_AGENT_GRID_MM: Final = 2.0  #: voxels in which contrast agent is looked for
+_BESIDE_MM: Final = 5.0  #: distance from bone within which vessels do not tell
+_AGENT_SHARE: Final = 0.25  #: least share of dense voxels in vessels with contrast agent
 _FULL_SURFACE: Final = 140.0  #: their gradient in HU per voxel from which there is a full surface
 
 
@@ -150,6 +155,8 @@ def body_field(
     chroma = chroma.on_grid(upright)
     table = chroma.table
     assert isinstance(table, Mixtures)
+    if any(part.needs_agent for part in preset.parts) and not _has_agent(upright, chroma, table):
+        table = _vessels_as_bone(table)
     share = visible_share(preset, table.weights)
     steps = 4 + 2 * len(preset.parts)
     report(0, steps, "preparing the picture")
@@ -203,6 +210,36 @@ def _nothing(preset: RenderPreset) -> OptionError:
         f"the scan shows nothing of '{preset.name}' ({preset.about}); choose another preset, or "
         "other tissues"
     )
+
+
+def _has_agent(volume: Volume, chroma: Chroma, table: Mixtures) -> bool:
+    """Return whether vessels and heart hold contrast agent; true if there are none to tell by.
+
+    Models take some bone for vessels, which is as dense, so vessels beside bone do not count. The
+    voxels of about 2 mm are every n-th of the scan.
+    """
+    strides = [max(1, round(_AGENT_GRID_MM / mm)) for mm in volume.spacing]
+    part = tuple(slice(None, None, stride) for stride in strides)
+    code = chroma.code[part]
+    check()
+    bone = table.weights[:, _BONES].sum(axis=1) >= _MIN_SHARE
+    reach = [
+        2 * max(1, round(_BESIDE_MM / (mm * stride))) + 1
+        for mm, stride in zip(volume.spacing, strides, strict=True)
+    ]
+    beside = uniform_filter(bone[code].astype(np.float32), reach, mode="constant") > 1e-6
+    check()
+    vessel = table.weights[:, _VESSELS].sum(axis=1) > 0.5
+    hu = np.asarray(volume.voxels[part])[vessel[code] & ~beside]
+    return not hu.size or float(np.mean(hu > AGENT_HU)) >= _AGENT_SHARE
+
+
+def _vessels_as_bone(table: Mixtures) -> Mixtures:
+    """Return the table with cortical bone instead of vessels and heart."""
+    weights = table.weights.copy()
+    weights[:, Tissue.CORTICAL_BONE] += weights[:, _VESSELS].sum(axis=1)
+    weights[:, _VESSELS] = 0.0
+    return replace(table, weights=weights)
 
 
 Box = tuple[slice, ...]

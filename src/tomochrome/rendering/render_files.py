@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -41,6 +41,7 @@ from tomochrome.runtime import quietly, report, write_whole
 from tomochrome.runtime.clock import Clock
 
 _LINE: Final = 1.5  #: height of a line of the caption, in heights of the font
+_MAX_CAPTION: Final = 0.65  #: share of the height
 _TURN_SECONDS: Final = 6.0
 _SEPARATOR: Final = "  ·  "
 
@@ -62,19 +63,34 @@ def annotated(picture: Picture3D) -> Image.Image:
     draw = ImageDraw.Draw(image)
     width, height = image.size
     font: Any = ImageFont.load_default(max(9, min(16, round(width / 50))))
-    lines = [""]
-    for number, part in enumerate(picture.caption):
-        joined = f"{lines[-1]}{_SEPARATOR if number else ''}{part}"
-        if lines[-1] and font.getlength(joined) > width - 16:
-            lines.append(part)
-        else:
-            lines[-1] = joined
-    step = _LINE * font.size
+    step, parts = _LINE * font.size, picture.caption
+    lines = _lines(parts, font, width - 16)
+    while len(parts) > 1 and step * len(lines) > _MAX_CAPTION * height:
+        parts = parts[1:]  # the marks are last; the file's comment has all
+        lines = _lines(parts, font, width - 16)
     top = height - step * len(lines) - 6
     for number, line in enumerate(lines):
         draw.text((width / 2, top + step * number), line, fill=GREY, font=font, anchor="mt")
     draw_letters(draw, picture.letters, (0, 0, width, int(top)))
     return image
+
+
+def _lines(parts: Sequence[str], font: Any, width: float) -> list[str]:
+    """Return the lines of a caption, broken between its parts, or between words if it must be."""
+    lines = [""]
+    for part in parts:
+        joined = f"{lines[-1]}{_SEPARATOR if lines[-1] else ''}{part}"
+        if font.getlength(joined) <= width:
+            lines[-1] = joined
+            continue
+        lines.append("")
+        for word in part.split():
+            longer = f"{lines[-1]} {word}".lstrip()
+            if lines[-1] and font.getlength(longer) > width:
+                lines.append(word)
+            else:
+                lines[-1] = longer
+    return [line for line in lines if line]
 
 
 def save_picture(picture: Picture3D, path: str | os.PathLike[str], *, force: bool = False) -> None:

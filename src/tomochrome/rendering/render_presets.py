@@ -17,6 +17,9 @@ from tomochrome.tissue import Tissue
 AUTO: Final = "auto"
 """Chooses a preset by the region of the body."""
 
+AGENT_HU: Final = 110.0
+"""Lower limit of vessels with contrast agent; without it, blood has 30 to 60 HU."""
+
 _T = Tissue
 _ANY: Final = ((-2000.0, 1.0),)
 
@@ -38,6 +41,9 @@ class Part:
         has the same HU.
     softness
         Standard deviation of the Gaussian that smooths the HU, in voxels of the scan.
+    needs_agent
+        Whether these are vessels that are seen by their contrast agent. In a scan without it, what
+        is as dense is bone.
     """
 
     tissues: tuple[Tissue, ...]
@@ -45,6 +51,7 @@ class Part:
     color: Tissue | None = None
     depth_mm: float = 0.0
     softness: float = 0.5
+    needs_agent: bool = False
 
 
 @dataclass(frozen=True)
@@ -147,7 +154,11 @@ RENDER_PRESETS: Final[dict[str, RenderPreset]] = {
         RenderPreset("bone", (_BONE, _CARTILAGE, _METAL), "the skeleton with its cartilage"),
         RenderPreset(
             "bone-vessels",
-            (_BONE, _METAL, Part((_T.VESSEL, _T.HEART), ((110, 0), (190, 1)))),
+            (
+                _BONE,
+                _METAL,
+                Part((_T.VESSEL, _T.HEART), ((AGENT_HU, 0), (190, 1)), needs_agent=True),
+            ),
             "the skeleton, and heart and vessels filled with contrast agent",
         ),
         RenderPreset(
