@@ -11,6 +11,8 @@ from cli_cases import Run, make_series
 from PIL import Image, ImageSequence
 
 import tomochrome as tc
+from tomochrome.cli import main
+from tomochrome.cli.session import ProgressLine, Session
 from tomochrome.colorization import predict
 from tomochrome.errors import Cancelled
 from tomochrome.geometry.planes import slice_positions
@@ -97,7 +99,7 @@ def test_a_film_turns(series: Path, tmp_path: Path, capfd: Capture, ending: str)
         (("--only=hair",), "unknown tissue 'hair'"),
         (("--cut=5",), "the cut must be x=MM"),
         (("--frames=1",), "a film has 2 to 720 frames"),
-        (("--size=10x10",), "the size must be from 64 to 4096 pixels"),
+        (("--size=10x10",), "the size must be from 112 to 4096 pixels"),
         (("--size=10",), "must be WIDTHxHEIGHT"),
         (("--size=30x",), "must be WIDTHxHEIGHT"),
         (("--palette=none",), "unknown palette"),
@@ -129,6 +131,37 @@ def test_outputs_are_whole_or_not_there(
     assert run.status == 130
     assert out.read_bytes() == b"mine"
     assert [path.name for path in tmp_path.iterdir()] == ["turn.gif"]
+
+
+@pytest.mark.parametrize("ending", [".gif", ".mp4"])
+@pytest.mark.parametrize("there", [False, True], ids=["new", "existing"])
+def test_a_turntable_is_cancelled_in_the_middle(
+    series: Path, tmp_path: Path, capfd: Capture, ending: str, there: bool
+) -> None:
+    """A film of 60 frames in a real run: progress for each frame, until the user has enough."""
+    if ending == ".mp4":
+        pytest.importorskip("av")
+    out, frames = tmp_path / f"turn{ending}", []
+    if there:
+        out.write_bytes(b"mine")
+
+    class Watched(ProgressLine):
+        def __call__(self, done: int, total: int, stage: str) -> None:
+            if stage == "drawing frames":
+                frames.append((done, total))
+            if frames and done == 24:
+                session.task.cancel()
+
+    session = Session(Watched())
+    size = ("--quality=draft", "--size=112x112", "--model=transfer-function")
+    words = ("render", series, "-o", out, *size, "--preset=skin", "--frames=60", "--force")
+    capfd.readouterr()
+    assert main([str(word) for word in words], session) == 130
+    assert capfd.readouterr() == ("", "error: cancelled\n")
+    assert frames == [(done, 60) for done in range(1, 25)]
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == (
+        {out.name: b"mine"} if there else {}
+    )
 
 
 def test_colorize_has_the_look_for_pictures_only(
