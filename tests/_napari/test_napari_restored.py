@@ -7,8 +7,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from napari.layers import Layer
+from napari.layers._layer_actions import _duplicate_layer
 
 from tomochrome import compare
+from tomochrome._napari.layers.layer_volumes import ct_source, place
 from tomochrome._napari.layers.volume_layers import color_layer, source_of, volume_layer
 from tomochrome._napari.viewer.readout import describe_values
 from tomochrome._napari.viewer.restored_hatching import OVERLAY, HatchPicture, is_hatching
@@ -62,6 +64,18 @@ def test_a_scan_with_restored_voxels_is_hatched(viewer, restored, small_ct):
     assert hatch.visible
     viewer.layers.remove(scan)
     assert not hatching(viewer) and not legend.visible
+
+
+def test_a_copy_of_a_restored_scan_stays_marked(viewer, restored):
+    """Copied by the action of napari's layer list, as it is colored, registered and restored."""
+    scan = add(viewer, restored, "restored")
+    viewer.layers.selection.active = scan
+    _duplicate_layer(viewer.layers)
+    copy = viewer.layers["restored copy"]
+    assert copy.data is not scan.data
+    for volume in (ct_source(copy).shown, ct_source(copy).stored, place(copy).volume):
+        np.testing.assert_array_equal(volume.restored, restored.restored)
+        np.testing.assert_array_equal(volume.voxels, restored.voxels)
 
 
 @pytest.mark.parametrize("axis", [0, 1, 2])

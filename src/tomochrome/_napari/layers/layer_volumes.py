@@ -12,7 +12,7 @@ belong to that volume, and is converted to patient coordinates by the same rotat
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
@@ -167,7 +167,14 @@ def place(layer: Any) -> Placed:
     if source is not None and source.shown.voxels is layer.data:
         return Placed(layer.name, source.shown, source.stored, transform, world)
     volume = volume_of(layer, source.shown.affine if source is not None else world)
+    volume = replace(volume, restored=_restored(source, volume.shape))
     return Placed(layer.name, volume, volume, transform, world)
+
+
+def _restored(source: LayerSource | None, shape: tuple[int, int, int]) -> NDArray[np.bool_] | None:
+    """Return the mask of restored voxels of a layer with other data, as a copy in another type."""
+    mask = None if source is None else source.shown.restored
+    return mask if mask is not None and mask.shape == shape else None
 
 
 def volume_of(layer: Any, affine: NDArray[np.float64]) -> Volume:
@@ -301,6 +308,7 @@ def ct_source(layer: Any, *, as_hu: bool = False) -> LayerSource:
     unit = _unit(data, layer.name, as_hu=as_hu)
     provenance = Provenance(source=layer.name, kind="napari-layer")
     volume = Volume(_exact(data), world_affine(layer), unit, provenance)
+    volume = replace(volume, restored=_restored(source, volume.shape))
     return LayerSource("ct", volume, volume)
 
 
