@@ -66,14 +66,21 @@ def test_differences_beyond_the_noise_are_kept() -> None:
     assert region["hu_change"] == pytest.approx(155, abs=10)
 
 
-def test_what_was_not_measured_has_no_difference() -> None:
-    outside = np.zeros(BODY.shape, bool)
-    outside[:13] = True
-    later = replace(BODY, voxels=np.asarray(BODY.voxels) + 500 * outside, outside=outside)
+@pytest.mark.parametrize("kind", ["outside", "restored"])
+@pytest.mark.parametrize("earlier", [False, True])
+def test_what_was_not_measured_has_no_difference(kind: str, earlier: bool) -> None:
+    lost = np.zeros(BODY.shape, bool)
+    lost[12:15] = True
+    other = replace(BODY, voxels=np.asarray(BODY.voxels) + 500 * lost)
     jacobian = jacobian_map(Transform.identity(), BODY)
-    assert not np.asarray(change_map(BODY, later, jacobian).difference.voxels).any()
-    everywhere = Volume(outside.astype(np.uint8), BODY.affine, "unknown")
-    assert region_changes(BODY, later, jacobian, everywhere)["1"]["hu_change"] is None
+    marked = replace(other, **{kind: lost})
+    pair, plain = ((marked, BODY), (other, BODY)) if earlier else ((BODY, marked), (BODY, other))
+    assert np.asarray(change_map(*plain, jacobian).difference.voxels).any()
+    change = change_map(*pair, jacobian)
+    assert not np.asarray(change.difference.voxels).any()
+    assert change.noise_hu == 1
+    everywhere = Volume(lost.astype(np.uint8), BODY.affine, "unknown")
+    assert region_changes(*pair, jacobian, everywhere)["1"]["hu_change"] is None
 
 
 def test_other_grids_are_refused() -> None:

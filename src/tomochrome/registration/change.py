@@ -33,7 +33,7 @@ class ChangeMap:
     growth
         Change of volume in percent, float32 (z, y, x): the Jacobian determinant - 1, times 100.
     difference
-        Moved minus fixed HU, float32 (z, y, x); 0 where it is within the noise.
+        Moved minus fixed HU, float32 (z, y, x); 0 where it is within the noise or not measured.
     noise_hu
         Standard deviation of the difference where nothing changed, in HU.
     """
@@ -94,6 +94,8 @@ class Spread(NamedTuple):
     ) -> NDArray[np.float32]:
         """Return the moved minus the fixed HU, 0 where it is within the noise or not measured.
 
+        What was restored in one of the two counts as not measured.
+
         Parameters
         ----------
         fixed, moved
@@ -104,9 +106,8 @@ class Spread(NamedTuple):
         own, other = (np.asarray(v.voxels[part], np.float32) for v in (fixed, moved))
         difference = other - own - np.float32(self.offset_hu)
         unchanged = np.abs(difference) <= NOISE_FACTOR * self.noise_hu
-        for volume in (fixed, moved):
-            if volume.outside is not None:
-                unchanged |= volume.outside[part]
+        for mask in _not_measured(fixed, moved):
+            unchanged |= mask[part]
         difference[unchanged] = 0.0
         return difference
 
@@ -130,9 +131,8 @@ def noise_of_difference(fixed: Volume, moved: Volume, step: int = 1) -> Spread:
     part = (slice(None, None, step),) * 3
     own, other = (np.asarray(v.voxels[part], np.float32) for v in (fixed, moved))
     body = (own > _MIN_HU) & (other > _MIN_HU)
-    for volume in (fixed, moved):
-        if volume.outside is not None:
-            body &= ~volume.outside[part]
+    for mask in _not_measured(fixed, moved):
+        body &= ~mask[part]
     check()
     if not body.any():
         return Spread(0.0, _MIN_NOISE_HU)
@@ -140,6 +140,12 @@ def noise_of_difference(fixed: Volume, moved: Volume, step: int = 1) -> Spread:
     offset = float(np.median(difference))
     deviation = float(np.median(np.abs(difference - np.float32(offset))))
     return Spread(offset, max(_MIN_NOISE_HU, _MAD_TO_SD * deviation))
+
+
+def _not_measured(*volumes: Volume) -> list[NDArray[np.bool_]]:
+    """Return the masks of voxels outside the scan, and of those that were restored."""
+    masks = (mask for volume in volumes for mask in (volume.outside, volume.restored))
+    return [mask for mask in masks if mask is not None]
 
 
 def region_changes(
@@ -159,11 +165,12 @@ def region_changes(
     dict
         For each label, as text: ``before_ml``, its volume; ``after_ml``, the volume of what it is
         mapped to, the sum of the Jacobian determinants; ``percent``, the change; and
-        ``hu_change``, the median of the moved minus the fixed HU, None where nothing was measured.
+        ``hu_change``, the median of the moved minus the fixed HU where both were measured (and
+        not restored), or None.
     """
     there = np.asarray(resample(labels, fixed, order="nearest", fill=0).voxels)
     own, other = (np.asarray(volume.voxels, np.float32) for volume in (fixed, moved))
-    lost = moved.outside if moved.outside is not None else np.zeros(own.shape, bool)
+    lost = np.any([*_not_measured(fixed, moved), np.zeros(own.shape, bool)], axis=0)
     ml = abs(float(np.linalg.det(fixed.affine[:3, :3]))) / 1000.0
     changes = {}
     for label in np.unique(there[there != 0]):
