@@ -35,7 +35,9 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (("--fixed-mask", "nowhere.nii.gz"), "there is no file"),
         (("--fixed-points", "FOLDER/fixed.fcsv"), "none for the moving"),
         (("--fixed-points", "FOLDER/fixed.fcsv", "--moving-points", "FOLDER/three.csv"), "but 3"),
-        (("--fixed-labels", "FOLDER/fixed_labels.nii.gz"), "none for the moving"),
+        (("--moving-labels", "FOLDER/fixed_labels.nii.gz"), "none for the fixed"),
+        (("--fixed-labels", "FOLDER/fixed_labels.nii.gz", "--use-labels"), "those of both"),
+        (("--rigid-mask", "FOLDER/far.nii.gz"), "rigid mask is entirely outside"),
         (
             (
                 "--fixed-labels", "FOLDER/fixed_labels.nii.gz",

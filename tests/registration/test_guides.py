@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -220,3 +221,37 @@ def test_the_command_lets_landmarks_drive(tmp_path: Path, capsys) -> None:
     forward = SimpleITK.ReadTransform(str(tmp_path / "out" / "forward.h5"))
     left = [np.linalg.norm(np.subtract(forward.TransformPoint(p), p + 5)) for p in points]
     assert np.mean(left) < 5
+
+
+def test_the_command_lets_labels_drive_keeps_parts_rigid_and_measures_regions(
+    deformed: tuple[Volume, Volume, Transform], tmp_path: Path, capsys
+) -> None:
+    fixed, moving, truth = deformed
+    labels = labels_of(fixed)
+    theirs = truth.inverse().apply(labels, fixed, order="nearest", fill=0)
+    files = {"fixed": fixed, "moving": moving, "ours": labels, "theirs": theirs}
+    for name, volume in files.items():
+        tc.write(volume, tmp_path / f"{name}.nii.gz")
+    ours = str(tmp_path / "ours.nii.gz")
+    argv = ["register", str(tmp_path / "fixed.nii.gz"), str(tmp_path / "moving.nii.gz"),
+            "--init", "none", "--model", "none", "--refine", "30", "--device", "cpu",
+            "--fixed-labels", ours]  # fmt: skip
+    reports = {}
+    for name, more in (
+        ("alone", []),
+        ("driven", ["--moving-labels", str(tmp_path / "theirs.nii.gz"), "--use-labels"]),
+        ("rigid", ["--rigid-mask", ours]),
+    ):
+        assert main([*argv, *more, "-o", str(tmp_path / name)]) == 0
+        reports[name] = json.loads((tmp_path / name / "report.json").read_text())
+        said = capsys.readouterr().out
+        assert ("Rigid parts (mm)" in said) == ("rigid_mm" in reports[name]) == (name == "rigid")
+        assert said.count("Region ") == len(np.unique(labels.voxels)) - 1
+    assert not reports["alone"]["after"]["dice"]
+    values = np.asarray(labels.voxels)
+    for name, region in reports["alone"]["change"].items():
+        ml = (values == int(name)).sum() * abs(np.linalg.det(fixed.affine[:3, :3])) / 1000
+        assert region["before_ml"] == pytest.approx(ml, abs=1e-2)
+    assert reports["driven"]["use_labels"]
+    assert reports["driven"]["after"]["dice_mean"] > reports["driven"]["before"]["dice_mean"] + 0.1
+    assert reports["rigid"]["rigid_mm"]["mean"] < 1

@@ -95,7 +95,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     options.add_features(parser)
     options.add_pair(parser, "mask", "mask of the {} image: nonzero voxels are used")
-    options.add_pair(parser, "labels", "label map of the {} image, for evaluation")
+    options.add_pair(
+        parser,
+        "labels",
+        "label map of the {} image, for evaluation; of FIXED alone for the change of its regions",
+    )
     options.add_pair(
         parser,
         "points",

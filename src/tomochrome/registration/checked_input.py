@@ -141,7 +141,11 @@ def check_options(
 
 
 def check_guides(
-    fixed: CheckedScan, refine: int | None, *, use_points: bool, use_labels: bool
+    scans: tuple[CheckedScan, CheckedScan],
+    refine: int | None,
+    *,
+    use_points: bool,
+    use_labels: bool,
 ) -> None:
     """Check that there are the landmarks and labels that are to drive a registration.
 
@@ -150,6 +154,7 @@ def check_guides(
     OptionError
         If there are none, or no refinement that they could drive.
     """
+    fixed, moving = scans
     given = {"landmarks": use_points, "labels": use_labels, "a rigid mask": fixed.rigid is not None}
     for name, used in given.items():
         if used and refine == 0:
@@ -158,7 +163,7 @@ def check_guides(
             )
     if use_points and (fixed.points is None or not len(fixed.points)):
         raise OptionError("to use landmarks give those of both volumes")
-    if use_labels and fixed.labels is None:
+    if use_labels and moving.labels is None:
         raise OptionError("to use labels give those of both volumes")
 
 
@@ -275,7 +280,7 @@ def checked_pair(
     GeometryError
         If the spacing of a volume is implausible, or a mask or labels do not overlap their volume.
     OptionError
-        If labels or points are given for only one of the two volumes.
+        If points are given for only one of the two volumes, or labels for the moving one alone.
     """
     check_volume(fixed, "fixed")
     check_volume(moving, "moving")
@@ -290,7 +295,8 @@ def checked_pair(
         ("labels", fixed_labels, moving_labels),
         ("points", fixed_points, moving_points),
     ):
-        if (one is None) != (other is None):
+        change_only = name == "labels" and other is None
+        if (one is None) != (other is None) and not change_only:
             present, missing = ("fixed", "moving") if other is None else ("moving", "fixed")
             raise OptionError(
                 f"there are {name} for the {present} volume but none for the {missing} one; "

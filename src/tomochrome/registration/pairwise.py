@@ -175,7 +175,8 @@ def register(
     fixed_mask, moving_mask
         Volumes on any grid, nonzero where the image is used.
     fixed_labels, moving_labels
-        Integer label maps on any grid, for evaluation.
+        Integer label maps on any grid, for evaluation. Labels of the fixed volume alone are enough
+        to measure how their regions changed.
     fixed_points, moving_points
         Corresponding landmarks, (n, 3) LPS mm each, for evaluation.
     use_points, use_labels
@@ -224,7 +225,7 @@ def register(
             fixed_labels=fixed_labels, moving_labels=moving_labels,
             fixed_points=fixed_points, moving_points=moving_points, rigid_mask=rigid_mask,
         )  # fmt: skip
-        check_guides(scans[0], refine, use_points=use_points, use_labels=use_labels)
+        check_guides(scans, refine, use_points=use_points, use_labels=use_labels)
         check_distance(fixed, moving, init)
         if similarity == "features":
             check_modality(scans, backbone or TISSUE)

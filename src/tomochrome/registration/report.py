@@ -49,7 +49,7 @@ def measure(
         moving.volume,
         forward,
         inverse,
-        fixed_labels=fixed.labels,
+        fixed_labels=None if moving.labels is None else fixed.labels,
         moving_labels=moving.labels,
         fixed_points=fixed.points,
         moving_points=moving.points,

@@ -383,6 +383,11 @@ def _transform_rows(report: Report) -> Iterator[Row]:
     if jacobian.get("sd_log") is not None:
         meaning = "Standard deviation of the logarithm of the Jacobian; lower is smoother"
         yield Row("sd_log", "Deformation roughness", meaning, "", f"{jacobian['sd_log']:.3f}")
+    rigid = report.get("rigid_mm")
+    if rigid is not None:
+        meaning = "Distance of the voxels of rigid parts from a rigid motion: mean / maximum"
+        text = f"{rigid['mean']:.2f} / {rigid['max']:.2f}"
+        yield Row("rigid_mm", "Rigid parts (mm)", meaning, "", text)
     error = report.get("inverse_consistency_mm", {})
     if error.get("mean") is not None:
         meaning = (

@@ -32,7 +32,7 @@ from tomochrome._napari.layers.volume_layers import (
 from tomochrome.errors import InputError
 from tomochrome.geometry import reorient_like
 from tomochrome.notices import Notice
-from tomochrome.registration.change import Spread, noise_of_difference, region_changes
+from tomochrome.registration.change import Spread, noise_of_difference
 from tomochrome.registration.verdict import warnings_of
 from tomochrome.runtime import check, report
 from tomochrome.transform import Transform
@@ -181,7 +181,6 @@ def register_in_worker(request: Request, samples: list[Sample]) -> Alignment:
     from tomochrome.registration.pairwise import register
 
     fixed, moving, extras = _read(request)
-    regions = None if "moving_labels" in extras else extras.pop("fixed_labels", None)
     result = register(
         fixed.volume,
         moving.volume,
@@ -190,9 +189,6 @@ def register_in_worker(request: Request, samples: list[Sample]) -> Alignment:
         metric=lambda stage, iteration, value: samples.append((stage, iteration, value)),
     )
     check()
-    measured = dict(result.report)
-    if regions is not None:  # labels of both are needed for an overlap only
-        measured["change"] = region_changes(fixed.volume, result.moved, result.jacobian, regions)
     layer, warnings = _moved_layer(fixed, moving, result.moved, request)
     return Alignment(
         fixed,
@@ -200,7 +196,7 @@ def register_in_worker(request: Request, samples: list[Sample]) -> Alignment:
         result.forward,
         result.inverse,
         result.jacobian,
-        measured,
+        result.report,
         (*result.warnings, *warnings),
         layer,
         _spread_of(fixed.volume, result.moved),
