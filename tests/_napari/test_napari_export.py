@@ -17,7 +17,9 @@ from tomochrome._napari.colorize.colored_reader import get_reader
 from tomochrome._napari.colorize.coloring import Coloring
 from tomochrome._napari.export import export_panel as export_module
 from tomochrome._napari.export.export_panel import ExportPanel
-from tomochrome._napari.layers.volume_layers import source_of
+from tomochrome._napari.kit.events import follower_of
+from tomochrome._napari.layers.volume_layers import MEASUREMENTS, source_of
+from tomochrome._napari.viewer.measure_shapes import COLUMN, Measuring
 from tomochrome.errors import ExistsError
 from tomochrome.formats import (
     COLORED_SCAN,
@@ -117,6 +119,32 @@ def test_a_colored_scan_is_saved_and_opens_with_its_colors(exporting, panel, qtb
     np.testing.assert_array_equal(found.layer.data[5], before[0])
     found.relight({"window": "lung"})
     assert found.layer.data.settings.window.name == "lung"
+
+
+def test_measurements_are_saved_with_the_scan(exporting, window, panel, qtbot, tmp_path):
+    measuring = follower_of(window, Measuring)
+    window.layers.selection.active = panel.coloring.layer
+    shapes = measuring.chosen()
+    shapes.add(np.array([(5, 10, 8), (5, 10, 30.0)]), shape_type="line")
+    shapes.add(np.array([(5, 20, 16), (5, 20, 24), (5, 28, 24.0)]), shape_type="polygon")
+    texts = list(shapes.features[COLUMN])
+    exporting.choose(panel.coloring.layer)
+    choose(exporting, "layer", COLORED_SCAN)
+    path = str(tmp_path / "case.tomochrome")
+    exporting.view.path.setText(path)
+    run(exporting, qtbot)
+    drawn = [each.copy() for each in shapes.data]
+    window.layers.clear()
+    window.open(path, plugin="napari-tomochrome")
+    qtbot.waitUntil(lambda: len(window.layers) == 3)
+    opened = window.layers[-1]  # above the colored layer
+    assert window.layers.selection.active is window.layers[1]
+    assert list(opened.features[COLUMN]) == texts
+    for found, expected in zip(opened.data, drawn, strict=True):
+        np.testing.assert_allclose(found, expected, atol=1e-6)
+    assert len(window.layers[0].metadata[MEASUREMENTS]) == 2
+    window.layers.remove(opened)
+    assert MEASUREMENTS not in window.layers[0].metadata
 
 
 def test_joining_a_study_asks_for_the_scan(exporting, qtbot, tmp_path, monkeypatch, small_ct):

@@ -5,11 +5,18 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from colorize_panel_cases import colorize, lit, on_screen
+from mouse import move_mouse
+from qtpy.QtCore import QPoint, Qt
+from qtpy.QtTest import QTest
 
 from tomochrome._napari.colorize.grey_split import FLICKER, OFF, WIPE
 from tomochrome._napari.export.layer_writers import layer_volume
-from tomochrome._napari.layers.volume_layers import volume_layer
-from tomochrome._napari.viewer.wipe_handle import WipeLine
+from tomochrome._napari.kit.events import follower_of
+from tomochrome._napari.layers.volume_layers import source_of, volume_layer
+from tomochrome._napari.viewer.canvas_marks import canvas_point
+from tomochrome._napari.viewer.linked_planes import OFF as CLOSED
+from tomochrome._napari.viewer.linked_planes import PLANES_MODE, LinkedPlanes
+from tomochrome._napari.viewer.wipe_handle import WipeHandles, WipeLine
 
 pytestmark = pytest.mark.gui
 
@@ -89,6 +96,90 @@ def test_the_grey_side_follows_the_light(colored, qtbot):
     )
     qtbot.waitUntil(lambda: np.array_equal(on_screen(layer)[:, 20:], color[:, 20:]), timeout=5000)
     np.testing.assert_array_equal(on_screen(layer)[:, :20], grey[:, :20])
+
+
+@pytest.fixture
+def linked(colored, qtbot):
+    link = follower_of(colored.viewer, LinkedPlanes)
+    link.open(PLANES_MODE)
+    qtbot.waitUntil(lambda: link.settled)
+    yield link
+    link.open(CLOSED)
+
+
+def halves(panel, canvas):
+    """The columns in which a canvas shows grey and those in which it shows color."""
+    (copy,) = [x for x in canvas.model.layers if source_of(x.metadata).role == "color"]
+    axis = canvas.model.dims.order[0]
+    at = canvas.model.dims.current_step[axis]
+    color, grey = (lit(panel, WINDOW, saturation=s).take(at, axis=axis) for s in (1.0, 0.0))
+    shown = on_screen(copy)
+    differ = (color != grey).any(axis=(0, 2))
+    is_grey = (shown == grey).all(axis=(0, 2))
+    assert (is_grey | (shown == color).all(axis=(0, 2))).all()
+    return np.flatnonzero(differ & is_grey), np.flatnonzero(differ & ~is_grey)
+
+
+def test_every_linked_plane_is_divided_and_has_the_line(colored, linked, qtbot):
+    panel = colored
+    panel.view.grey_split.mode.setCurrentText(WIPE)
+    for canvas in linked.canvases:
+        assert len(lines(canvas.model)) == 1
+        columns = canvas.model.layers[0].data.shape[canvas.model.dims.order[2]]
+        qtbot.waitUntil(lambda canvas=canvas: halves(panel, canvas)[0].size > 0)
+        grey, color = halves(panel, canvas)
+        assert grey.max() < columns / 2 <= color.min()
+    panel.view.grey_split.mode.setCurrentText(FLICKER)
+    panel.grey_split.timer.timeout.emit()
+    for canvas in linked.canvases:
+        assert lines(canvas.model) == []
+        qtbot.waitUntil(lambda canvas=canvas: halves(panel, canvas)[1].size == 0)
+    panel.view.grey_split.mode.setCurrentText(OFF)
+    for canvas in linked.canvases:
+        qtbot.waitUntil(lambda canvas=canvas: not halves(panel, canvas)[0].size > 0)
+
+
+def test_the_line_is_dragged_in_a_linked_plane(colored, linked, qtbot):
+    panel, position = colored, linked.position.copy()
+    panel.view.grey_split.mode.setCurrentText(WIPE)
+    (coronal,) = [x for x in linked.canvases if x.model.dims.order[0] == 1]
+    (sagittal,) = [x for x in linked.canvases if x.model.dims.order[0] == 2]
+    (line,) = lines(coronal.model)
+    before = lines(sagittal.model)[0].points
+    start = canvas_point(coronal.model, (line.points[2][0], 0, line.points[2][1])).toPoint()
+    QTest.mousePress(coronal.native, Qt.LeftButton, Qt.NoModifier, start)
+    end = start + QPoint(30, 0)
+    for at in (start + QPoint(15, 0), end):
+        move_mouse(qtbot, coronal.native, at, Qt.MouseButton.LeftButton)
+    QTest.mouseRelease(coronal.native, Qt.LeftButton, Qt.NoModifier, end)
+    moved = canvas_point(coronal.model, (0, 0, lines(coronal.model)[0].points[0][1]))
+    assert moved.x() == pytest.approx(end.x(), abs=1.5)
+    # The axial plane is divided at the same place, the sagittal one where it was.
+    assert lines(panel.viewer)[0].points[0][1] == lines(coronal.model)[0].points[0][1]
+    assert lines(sagittal.model)[0].points == before
+    np.testing.assert_allclose(linked.position, position)  # the crosshair stays
+    edge = lines(coronal.model)[0].points[0][1]
+    layer = panel.coloring.layer
+    column = layer.world_to_data((0, 0, edge))[2]
+
+    def is_divided():
+        grey, color = halves(panel, coronal)
+        return grey.size > 0 and grey.max() < column < color.min()
+
+    qtbot.waitUntil(is_divided)
+
+
+def test_lines_close_with_their_planes(colored, linked):
+    panel, handle_of = colored, follower_of(colored.viewer, WipeHandles)
+    panel.view.grey_split.mode.setCurrentText(WIPE)
+    (handle,) = handle_of.all
+    models = [canvas.model for canvas in linked.canvases]
+    linked.open(CLOSED)
+    assert [lines(model) for model in models] == [[], []]
+    handle.update()
+    assert len(lines(panel.viewer)) == 1
+    panel.view.grey_split.mode.setCurrentText(OFF)
+    assert handle_of.all == []
 
 
 def test_flicker_alternates_at_its_rate_in_2d_only(colored, qtbot):

@@ -27,6 +27,7 @@ from tomochrome._napari.viewer.linked_planes import (
     PLANES_MODE,
     LinkedPlanes,
 )
+from tomochrome._napari.viewer.measure_shapes import Measuring
 from tomochrome._napari.viewer.orientation import Orientation
 from tomochrome._napari.viewer.view_fit import fit_to_body
 from tomochrome._napari.viewer.viewer_setup import prepare_viewer
@@ -104,6 +105,42 @@ def test_content_that_changes_is_drawn_again_but_a_plane_is_not_scrolled(small_c
     assert not draws
     grey.refresh()
     qtbot.waitUntil(lambda: len(draws) == 1)
+    copies.release()
+
+
+def test_the_first_change_of_content_is_drawn_too(small_ct, qtbot):
+    first, _, copies = copied(small_ct, (1, 0, 2))
+    draws = []
+    copies.of[first.layers[0]].events.set_data.connect(lambda event: draws.append(event))
+    first.layers[0].refresh()
+    qtbot.waitUntil(lambda: len(draws) == 1)
+    copies.release()
+
+
+def test_measurements_and_landmarks_are_copied_and_follow(small_ct, qtbot):
+    first, second, copies = copied(small_ct, (1, 0, 2))
+    shapes = follower_of(first, Measuring).chosen()
+    points = first.add_points(np.ones((1, 3)), ndim=3, features={"name": ["1"]}, text="name")
+    measured, landmarks = copies.of[shapes], copies.of[points]
+    assert len(second.layers) == 3
+    line = np.array([(5, 0, 0), (5, 3, 4.0)])
+    shapes.add(line, shape_type="line")
+    shapes.add(np.array([(5, 0, 0), (5, 9, 0), (5, 9, 9.0)]), shape_type="path")
+    points.add((2, 3, 4))
+    points.features = {"name": ["1", "2"]}
+    qtbot.waitUntil(lambda: len(measured.data) == len(landmarks.data) == 2)
+    assert list(measured.shape_type) == ["line", "path"]
+    np.testing.assert_array_equal(measured.data[0], line)
+    assert list(measured.text.values) == list(shapes.text.values) == ["20.0 mm", "90.0°"]
+    np.testing.assert_array_equal(landmarks.data, points.data)
+    assert list(landmarks.text.values) == ["1", "2"]
+    np.testing.assert_allclose(measured.data_to_world(line[1]), shapes.data_to_world(line[1]))
+    shapes.data = []
+    qtbot.waitUntil(lambda: not len(measured.data))
+    shapes.add(line, shape_type="line")
+    qtbot.waitUntil(lambda: len(measured.data) == 1)
+    first.layers.remove(shapes)
+    assert measured not in second.layers
     copies.release()
 
 
@@ -248,6 +285,26 @@ def test_only_the_name_of_a_plane_tells_the_number_of_its_slice(link, qtbot):
         steps = canvas.model.dims.nsteps[axis]
         canvas.model.dims.set_current_step(axis, steps - 1)
         assert canvas.marks.title == f"{PLANES[axis][0]} {steps}/{steps}"
+
+
+@pytest.mark.gui
+def test_a_single_plane_is_named_too_and_its_number_is_told_once(link, qtbot, painted):
+    viewer = link.viewer
+    (slider,) = [x for x in link._own().dims.slider_widgets if x.isVisible()]
+    for order, (name, color) in zip(ORDERS, PLANES, strict=True):
+        viewer.dims.order = order
+        assert (link.marks.title, link.marks.color) == (name, color)
+    viewer.dims.order = ORDERS[0]
+    assert slider.curslice_label.isVisible()
+    viewer.dims.set_current_step(0, 4)
+    open_planes(link, qtbot)
+    assert link.marks.title == "Axial 5/12"
+    assert not slider.curslice_label.isVisible()
+    link.open(OFF)
+    assert link.marks.title == "Axial"
+    assert slider.curslice_label.isVisible()
+    viewer.layers.clear()
+    assert link.marks.title == ""
 
 
 @pytest.mark.gui

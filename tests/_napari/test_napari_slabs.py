@@ -51,9 +51,9 @@ def test_every_plane_shows_the_slab_in_color(panel, qtbot):
     assert link.marks.title.endswith(" · color\nmax 16 mm")
     assert link.canvases[0].marks.title.endswith(" · grayscale")
     link.open(OFF)
-    assert link.marks.title == "color max 16 mm"
+    assert link.marks.title == "Axial\ncolor max 16 mm"
     field.projection.choose("")
-    assert link.marks.title == ""
+    assert link.marks.title == "Axial"
     shown = before[int(viewer.dims.current_step[0])]
     np.testing.assert_array_equal(layer._slice.image.raw, shown)
 

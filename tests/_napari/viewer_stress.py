@@ -104,10 +104,10 @@ class Stress:
             return
         layer = self.random.choice(list(self.viewer.layers))
 
-        def edge() -> tuple[int, float]:
-            return self.viewer.dims.displayed[-1], 3.0
+        def edge(viewer: napari.Viewer) -> tuple[int, float]:
+            return viewer.dims.displayed[-1], 3.0
 
-        self.wipe = WipeHandle(self.viewer, layer, edge, lambda axis, index: None)
+        self.wipe = WipeHandle(self.viewer, layer, edge, lambda viewer, axis, index: None)
 
     def end_wipe(self) -> None:
         if self.wipe is not None:

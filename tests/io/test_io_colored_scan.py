@@ -23,6 +23,7 @@ from tomochrome.color.alpha import ALPHA_PRESETS, AlphaCurve
 from tomochrome.color.codes import FreeColors
 from tomochrome.color.palettes import Palette, palette
 from tomochrome.errors import Cancelled, GeometryError, InputError, OutputError, TomochromeError
+from tomochrome.geometry.measurement import Measurement
 from tomochrome.io import colored_scan, find, is_colored_scan, write
 from tomochrome.notices import Notice
 from tomochrome.runtime import Task, running
@@ -99,6 +100,41 @@ def test_it_names_neither_patient_nor_files(tmp_path) -> None:
         everything = b"".join(archive.read(name) for name in archive.namelist())
     for word in (b"MUSTERMANN", b"1.2.3.4", b".dcm"):
         assert word not in everything
+
+
+MEASURED = (
+    Measurement("line", np.array([[0.1, 0, 0], [1, 2 / 3, 3]]), {"length_mm": 3.7}),
+    Measurement("polygon", np.eye(3), {"area_mm2": 9.0, "mean": -4.5}, "HU"),
+)
+
+
+def test_what_was_measured_comes_back_and_stays_when_it_is_lit_anew(tmp_path, capsys) -> None:
+    saved = replace(scan("axial"), measurements=MEASURED)
+    case = tc.save_colored(saved, tmp_path / "case.tomochrome")
+    assert main(["colorize", str(case), "-o", str(tmp_path / "lung.tomochrome")]) == 0
+    for path in (case, tmp_path / "lung.tomochrome"):
+        opened = tc.open_colored(path).measurements
+        assert len(opened) == 2
+        for found, expected in zip(opened, MEASURED, strict=True):
+            np.testing.assert_array_equal(found.points, expected.points)
+            assert (found.shape, found.values, found.unit) == (
+                expected.shape, expected.values, expected.unit
+            )  # fmt: skip
+    assert tc.open_colored(tc.save_colored(scan(), tmp_path / "b.tomochrome")).measurements == ()
+
+
+def test_more_measurements_than_can_be_opened_are_refused(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(colored_scan, "_MAX_HEADER", 100_000)
+    with pytest.raises(OutputError, match=r"^2000 measurements are too many for one file"):
+        tc.save_colored(replace(scan(), measurements=1000 * MEASURED), tmp_path / "a.tomochrome")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_without_measurements_opens(tmp_path) -> None:
+    case = tc.save_colored(scan("axial"), tmp_path / "new.tomochrome")
+    old = tmp_path / "old.tomochrome"
+    old.write_bytes(repacked(case, with_header(lambda h: h.pop("measurements"))))
+    assert tc.open_colored(old).measurements == ()
 
 
 def test_numpy_opens_it(tmp_path) -> None:
@@ -264,6 +300,14 @@ HOSTILE = {
     "no window": with_header(lambda h: h["settings"].pop("window")),
     "more of a window": with_header(lambda h: h["settings"]["window"].update(more=1)),
     "no tissue": with_header(lambda h: h["settings"]["tissues"].update(hidden=[77])),
+    "no measurements": with_header(lambda h: h.update(measurements=[{"shape": "line"}])),
+    "NaN measured": with_header(
+        lambda h: h.update(
+            measurements=[
+                {"shape": "line", "points": [[1, 2, 3]] * 2, "values": {"a": float("nan")}}
+            ]
+        )
+    ),
     "verdict": with_header(lambda h: h["scan"].update(verdict="fine")),
     "no palette": with_header(lambda h: h["settings"]["palette"].update(lab=[[1, 2]])),
 }

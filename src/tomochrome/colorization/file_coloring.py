@@ -146,7 +146,8 @@ def colorize_file(
         chroma = color_scan(
             volume, saved, request, hints, strokes, reference=reference, force=source.as_hu
         )
-        scan = ColoredScan(volume, chroma, settings)
+        measured = () if saved is None else saved.measurements
+        scan = ColoredScan(volume, chroma, settings, measured)
         page: CasePage | None = None
         skipped: list[Notice] = []
         if pages and request.look == "standard":

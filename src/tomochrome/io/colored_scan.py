@@ -28,10 +28,12 @@ from tomochrome.color.codes import FreeColors, Mixtures
 from tomochrome.color.lighting import Lighting, light
 from tomochrome.color.palettes import Palette, palette, palette_names
 from tomochrome.color.selection import TissueSelection
-from tomochrome.errors import FileError, TomochromeError
+from tomochrome.errors import FileError, OutputError, TomochromeError
 from tomochrome.formats import COLORED_HEADER, COLORED_KIND
+from tomochrome.geometry.measurement import Measurement
 from tomochrome.io.archive import display_path
 from tomochrome.io.image_file import MAX_VOLUME_BYTES, ImageFile, check_claims, damaged
+from tomochrome.io.measurement_file import as_entries, from_entries
 from tomochrome.io.stream import fill
 from tomochrome.notices import Notice
 from tomochrome.runtime import check, check_writable, report, write_whole
@@ -58,11 +60,14 @@ class ColoredScan:
         Its colors, on the same grid.
     settings
         Window, palette and the other settings of the lighting.
+    measurements
+        What was measured on the scan.
     """
 
     volume: Volume
     chroma: Chroma
     settings: Lighting
+    measurements: tuple[Measurement, ...] = ()
 
     @cached_property
     def image(self) -> Volume:
@@ -97,7 +102,7 @@ def save_colored(scan: ColoredScan, path: str | os.PathLike[str], *, force: bool
     Raises
     ------
     OutputError
-        If the file cannot be written.
+        If the file cannot be written, or there are too many measurements for it to be opened again.
     GeometryError
         If the colors are not on the grid of the scan.
     Cancelled
@@ -117,13 +122,15 @@ def save_colored(scan: ColoredScan, path: str | os.PathLike[str], *, force: bool
         **tables,
     }
     present = {name: array for name, array in arrays.items() if array is not None}
-    header = _header(scan, chroma, list(present))
+    text = json.dumps(_header(scan, chroma, list(present)), indent=1, allow_nan=False)
+    if len(text) > _MAX_HEADER:
+        count = len(scan.measurements)
+        raise OutputError(f"{count} measurements are too many for one file; save them as JSON")
     total = sum(len(array) for array in present.values())
     with (
         write_whole(target, force=force) as temporary,
         zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive,
     ):
-        text = json.dumps(header, indent=1, allow_nan=False)
         archive.writestr(COLORED_HEADER, text, zipfile.ZIP_STORED)
         done = 0
         for name, array in present.items():
@@ -178,6 +185,7 @@ def _header(scan: ColoredScan, chroma: Chroma, arrays: list[str]) -> dict[str, A
                 for mode in ("hidden", "dimmed", "greyed")
             },
         },
+        "measurements": as_entries(scan.measurements),
     }
 
 
@@ -226,7 +234,8 @@ def open_colored(path: str | os.PathLike[str]) -> ColoredScan:
             arrays["code"], arrays["confidence"], table, volume.affine, str(colors["model"]),
             Provenance(kind=COLORED_KIND, warnings=_warnings(colors)),
         )  # fmt: skip
-        return ColoredScan(volume, made, _settings(header["settings"]))
+        measured = tuple(from_entries(header.get("measurements", ())))
+        return ColoredScan(volume, made, _settings(header["settings"]), measured)
 
 
 def open_scan_file(path: Path) -> ImageFile:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -51,16 +51,8 @@ def write_measurements(
     OutputError
         If the file exists (without ``force``) or cannot be written.
     """
-    listed = [
-        {
-            "shape": each.shape,
-            "points": each.points.tolist(),
-            "values": dict(each.values),
-            "unit": each.unit,
-        }
-        for each in measurements
-    ]
-    text = json.dumps({**_HEAD, "measurements": listed}, indent=1, allow_nan=False)
+    content = {**_HEAD, "measurements": as_entries(measurements)}
+    text = json.dumps(content, indent=1, allow_nan=False)
     write_text(path, text + "\n", force=force)
 
 
@@ -96,9 +88,54 @@ def read_measurements(path: str | os.PathLike[str]) -> list[Measurement]:
             str(path), "is not a list of measurements", "choose a file saved by Save measurements"
         )
     try:
-        return [_measurement(each) for each in content["measurements"]]
+        return from_entries(content["measurements"])
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise FileError(str(path), "is damaged: a measurement in it is incomplete") from error
+
+
+def as_entries(measurements: Sequence[Measurement]) -> list[dict[str, Any]]:
+    """Return measurements as the entries of a JSON file.
+
+    Parameters
+    ----------
+    measurements
+        The measurements.
+
+    Returns
+    -------
+    list of dict
+        An entry for each, as in the file.
+    """
+    return [
+        {
+            "shape": each.shape,
+            "points": each.points.tolist(),
+            "values": dict(each.values),
+            "unit": each.unit,
+        }
+        for each in measurements
+    ]
+
+
+def from_entries(entries: Sequence[Mapping[str, Any]]) -> list[Measurement]:
+    """Return the measurements of the entries of a JSON file.
+
+    Parameters
+    ----------
+    entries
+        What `as_entries` returned.
+
+    Returns
+    -------
+    list of Measurement
+        The measurements.
+
+    Raises
+    ------
+    KeyError, TypeError, ValueError, AttributeError, OverflowError
+        If an entry is incomplete or implausible.
+    """
+    return [_measurement(each) for each in entries]
 
 
 def _measurement(entry: Any) -> Measurement:

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from panel_cases import choose, compare, register, settle
-from qtpy.QtCore import Qt
+from mouse import move_mouse
+from panel_cases import choose, compare, on_screen, register, settle
+from qtpy.QtCore import QPoint, Qt
+from qtpy.QtTest import QTest
 from register_cases import body
 
-from tomochrome.compare.region import split
+from tomochrome._napari.kit.events import follower_of
+from tomochrome._napari.viewer.canvas_marks import canvas_point
+from tomochrome._napari.viewer.linked_planes import OFF, PLANES_MODE, LinkedPlanes
+from tomochrome._napari.viewer.wipe_handle import WipeLine
+from tomochrome.compare.region import Region, split
 
 pytestmark = pytest.mark.gui
 
@@ -169,3 +176,75 @@ def test_a_wipe_can_be_dragged_when_an_affine_has_the_spacing(panel, qtbot):
 
     assert caught(edge)
     assert not caught(edge + 15)
+
+
+@pytest.fixture
+def linked(panel, qtbot):
+    link = follower_of(panel.viewer, LinkedPlanes)
+    link.open(PLANES_MODE)
+    qtbot.waitUntil(lambda: link.settled)
+    yield link
+    link.open(OFF)
+
+
+def shows(copy, expected):
+    return np.array_equal(on_screen(copy), expected)
+
+
+def of_comparison(canvas, comparison):
+    """The copy of the comparison in a canvas, and its plane computed by the core."""
+    copy = canvas.copies.of[comparison.layer]
+    axis = canvas.model.dims.order[0]
+    index = [slice(None)] * 3
+    index[axis] = canvas.model.dims.current_step[axis]
+    return copy, np.asarray(comparison.view[tuple(index)])
+
+
+@pytest.mark.parametrize("mode", ["checkerboard", "wipe left | right", "wipe above / below"])
+def test_linked_planes_show_the_comparison(panel, linked, qtbot, mode):
+    comparison = compare(panel, qtbot, mode)
+    for canvas in linked.canvases:
+        copy, expected = of_comparison(canvas, comparison)
+        assert copy.visible
+        assert not any(x.visible for x in canvas.model.layers if x is not copy)
+        qtbot.waitUntil(partial(shows, copy, expected))
+        # Of the two bodies, one is shifted: each plane has voxels of both.
+        both = [np.asarray(comparison.pair.read(x, region_of(canvas))) for x in "ab"]
+        assert not any(np.array_equal(np.squeeze(each), expected) for each in both)
+
+
+def region_of(canvas):
+    axis = canvas.model.dims.order[0]
+    at = canvas.model.dims.current_step[axis]
+    shape = canvas.model.layers[0].data.shape
+    axes = [range(n) for n in shape[:3]]
+    axes[axis] = range(at, at + 1)
+    single = [each == axis for each in range(3)]
+    return Region(tuple(axes), tuple(single))
+
+
+@pytest.mark.parametrize("mode", ["wipe left | right", "wipe above / below"])
+def test_the_curtain_is_dragged_in_a_linked_plane(panel, linked, qtbot, mode):
+    comparison = compare(panel, qtbot, mode)
+    (coronal,) = [x for x in linked.canvases if x.model.dims.order[0] == 1]
+    overlays = coronal.model.scene.overlays.values()
+    (line,) = [x for x in overlays if isinstance(x, WipeLine) and x.visible]
+    down = mode == "wipe above / below"
+    move = QPoint(0, 24) if down else QPoint(24, 0)
+    row, column = line.points[2]
+    start = canvas_point(coronal.model, (row, 0, column)).toPoint()
+    QTest.mousePress(coronal.native, Qt.LeftButton, Qt.NoModifier, start)
+    for at in (start + move / 2, start + move):
+        move_mouse(qtbot, coronal.native, at, Qt.MouseButton.LeftButton)
+    QTest.mouseRelease(coronal.native, Qt.LeftButton, Qt.NoModifier, start + move)
+    axial, shown, sagittal = comparison.view.settings.positions
+    assert (axial, sagittal) == (0.5, 0.5)
+    assert shown > 0.52  # more of the first volume, which is left or above
+    copy, expected = of_comparison(coronal, comparison)
+    qtbot.waitUntil(lambda: np.array_equal(on_screen(copy), expected))
+    # On the screen, the first volume is above or on the left of the line in this plane, too.
+    first = np.squeeze(np.asarray(comparison.pair.read("a", region_of(coronal))))
+    above = coronal.model.scene.camera.orientation2d[0]
+    assert str(above) == "up"
+    begin = expected[-1:] if down else expected[:, :1]
+    np.testing.assert_array_equal(begin, first[-1:] if down else first[:, :1])

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from psygnal import Signal
 
-from tomochrome._napari.colorize.grey_split import GreyPart
+from tomochrome._napari.colorize.grey_split import NO_PARTS, GreyParts
 from tomochrome._napari.layers.lazy_picture import RenderedByWorker, Rendering, is_block
 from tomochrome.color import Chroma, Lighting, LitVolume
 from tomochrome.color.alpha import AlphaCurve, alpha_curve, opening_curve
@@ -36,8 +36,8 @@ class ColoredPicture(RenderedByWorker, LitVolume):
     The 3D image shows a preset of `tomochrome.rendering`, as pictures do; or the surfaces of an
     opacity curve, for models that do not recognize tissues.
 
-    Slices can be partly grey in the same window and opacity (see `GreyPart`). Blocks, as read for
-    a file, are always in color.
+    Slices can be partly grey in the same window and opacity (`grey_parts`, see `GreyPart`).
+    Blocks, as read for a file, are always in color.
     """
 
     relit = Signal()  #: emitted when settings are assigned, even if no layer is visible
@@ -45,7 +45,7 @@ class ColoredPicture(RenderedByWorker, LitVolume):
     def __init__(self, volume: Volume, chroma: Chroma, settings: Lighting | None = None) -> None:
         RenderedByWorker.__init__(self)
         LitVolume.__init__(self, volume, chroma, settings)
-        self.grey_side: GreyPart | None = None
+        self.grey_parts: GreyParts = NO_PARTS
         self._grey: tuple[Any, LitVolume] | None = None
         self._preset_in_3d: Preset | None = None
         self._clip: tuple[HalfSpace, ...] = ()
@@ -131,10 +131,11 @@ class ColoredPicture(RenderedByWorker, LitVolume):
             return self.block()
         index = full_index(key, 4)
         spatial, channel = index[:3], index[3]
-        side, state = self.grey_side, self._state
+        state = self._state
         picture = self._relit(spatial, state)
         fixed = [axis for axis, index in enumerate(spatial) if not isinstance(index, slice)]
-        if side is None or len(fixed) != 1 or side.axis == fixed[0]:
+        side = self.grey_parts[fixed[0]] if len(fixed) == 1 else None
+        if side is None or side.axis == fixed[0]:
             return picture[..., channel]
         grey = side.holds(np.arange(self.shape[side.axis])[spatial[side.axis]])
         if grey.any():

@@ -11,7 +11,12 @@ from napari.layers import Layer
 from tomochrome import io
 from tomochrome._napari.colorize.coloring import finished_layer
 from tomochrome._napari.kit.jobs import run_waiting
-from tomochrome._napari.layers.volume_layers import LayerTuple, source_of, volume_layer
+from tomochrome._napari.layers.volume_layers import (
+    MEASUREMENTS,
+    LayerTuple,
+    source_of,
+    volume_layer,
+)
 from tomochrome._napari.viewer.viewer_setup import prepare_viewer
 from tomochrome.errors import Cancelled
 
@@ -37,6 +42,7 @@ def read_layers(path: str) -> list[LayerTuple]:
         assert source is not None
         chroma = scan.chroma.on_grid(source.shown)
         colored = finished_layer(grey, source, chroma, scan.settings)
+        grey.metadata[MEASUREMENTS] = scan.measurements
         return [grey.as_layer_data_tuple(), colored.as_layer_data_tuple()]
 
     viewer = current_viewer()

@@ -30,7 +30,7 @@ _RATE: Final = 2.0  # changes per second
 
 @dataclass(frozen=True)
 class GreyPart:
-    """The part of each plane that is shown in grayscale."""
+    """The part of a plane that is shown in grayscale."""
 
     axis: int  #: axis of the volume (z, y, x) along which the plane is divided
     edge: float  #: voxel index of the boundary; -0.5 is the outer face of the first voxel
@@ -39,6 +39,12 @@ class GreyPart:
     def holds(self, index: NDArray[np.int_]) -> NDArray[np.bool_]:
         """Return whether the voxels at these indices along the axis are grey."""
         return np.asarray((index > self.edge) if self.above else (index < self.edge))
+
+
+#: The grey parts of the planes normal to z, y and x; None for a plane in color.
+GreyParts = tuple[GreyPart | None, GreyPart | None, GreyPart | None]
+NO_PARTS: Final[GreyParts] = (None, None, None)
+_ACROSS: Final = (2, 2, 1)  # horizontal axes of the planes normal to z, y and x
 
 
 class GreySplitPanel(QWidget):
@@ -122,7 +128,7 @@ class GreySplit(QObject):
         self._drop_handle()
         self._of_layer.release()
         if self._layer is not None:
-            self._show(None)
+            self._show(NO_PARTS)
 
     def _drop_handle(self) -> None:
         if self._handle is not None:
@@ -150,26 +156,32 @@ class GreySplit(QObject):
     def _update(self) -> None:
         if self._layer is None:
             return
-        side = self._side()
-        if side is not None and self.panel.mode.currentText() == WIPE:
-            self.panel.place.set_value(100 * self._shares.get(side.axis, 0.5))
-        self._show(side)
+        axis = screen_axis(self.viewer, self._layer, across=True)
+        if axis is not None and self._handle is not None:
+            self.panel.place.set_value(100 * self._shares.get(axis, 0.5))
+        self._show(self._parts(axis))
         if self._handle is not None:
             self._handle.update()
 
-    def _side(self) -> GreyPart | None:
-        axis = screen_axis(self.viewer, self._layer, across=True)
-        if axis is None:
-            return None
-        if self.timer.isActive():
-            return GreyPart(axis, math.inf) if self._grey_turn else None
-        edge = self._edge() if self._handle is not None else None
-        return None if edge is None else GreyPart(*edge, above=self._mirrored(axis))
+    def _parts(self, shown: int | None) -> GreyParts:
+        """Return the grey part of the displayed plane, and of those of linked canvases.
 
-    def _show(self, side: GreyPart | None) -> None:
+        ``shown`` is the horizontal axis of the displayed plane, None in 3D.
+        """
+        if shown is None or not (self.timer.isActive() or self._handle is not None):
+            return NO_PARTS
+        dims, across = self.viewer.dims, list(_ACROSS)
+        across[3 - sum(axis - (dims.ndim - 3) for axis in dims.displayed)] = shown
+        if self.timer.isActive():
+            grey = [GreyPart(axis, math.inf) for axis in across]
+            return (grey[0], grey[1], grey[2]) if self._grey_turn else NO_PARTS
+        parts = [GreyPart(axis, self._index(axis), self._mirrored(axis)) for axis in across]
+        return parts[0], parts[1], parts[2]
+
+    def _show(self, parts: GreyParts) -> None:
         picture = self._layer.data
-        if getattr(picture, "grey_side", side) != side:
-            picture.grey_side = side
+        if getattr(picture, "grey_parts", parts) != parts:
+            picture.grey_parts = parts
             self._layer.refresh(extent=False, highlight=False, thumbnail=False)
 
     def _mirrored(self, axis: int) -> bool:
@@ -178,16 +190,17 @@ class GreySplit(QObject):
 
     # The line
 
-    def _edge(self) -> Edge | None:
-        axis = screen_axis(self.viewer, self._layer, across=True)
-        if axis is None:
-            return None
+    def _edge(self, viewer: Any) -> Edge | None:
+        axis = screen_axis(viewer, self._layer, across=True)
+        return None if axis is None else (axis, self._index(axis))
+
+    def _index(self, axis: int) -> float:
         share = self._shares.get(axis, 0.5)
         if self._mirrored(axis):
             share = 1.0 - share
-        return axis, share * self._layer.data.shape[axis] - 0.5
+        return float(share * self._layer.data.shape[axis] - 0.5)
 
-    def _dragged(self, axis: int, index: float) -> None:
+    def _dragged(self, _: Any, axis: int, index: float) -> None:
         share = (index + 0.5) / self._layer.data.shape[axis]
         self._shares[axis] = 1.0 - share if self._mirrored(axis) else share
         self._update()

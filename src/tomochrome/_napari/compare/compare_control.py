@@ -275,40 +275,44 @@ class CompareControl(QObject):
 
     # Wipe and flicker
 
-    def _edge(self) -> tuple[int, float] | None:
+    def _edge(self, viewer: Any) -> tuple[int, float] | None:
         """Return the axis along which the wipe line moves and its index; None if not a wipe."""
         view: Any = None if self.comparison is None else self.comparison.view
         if view is None or view.mode != "wipe":
             return None
-        plane = self._plane()
+        plane = self._plane(viewer)
         return view.axis(plane), view.edge(plane)
 
-    def _dragged(self, _axis: int, index: float) -> None:
+    def _dragged(self, viewer: Any, _axis: int, index: float) -> None:
         if self.comparison is not None:
             view: Any = self.comparison.view
-            self.wipe_to(view.position(self._plane(), index))
+            plane = self._plane(viewer)
+            self._wipe(plane, view.position(plane, index))
 
     def wipe_to(self, share: float) -> None:
         """Move the wipe line of the displayed plane; in 3D, that of the axial slices."""
+        self._wipe(self._plane(self.viewer), share)
+
+    def _wipe(self, plane: int, share: float) -> None:
         comparison = self.comparison
         if comparison is not None and comparison.view.mode == "wipe":
             curtain: Any = comparison.view.settings
-            comparison.set_settings(curtain.moved(self._plane(), share))
+            comparison.set_settings(curtain.moved(plane, share))
             self._show_edge()
 
     def _show_edge(self) -> None:
         view: Any = None if self.comparison is None else self.comparison.view
         if view is not None and view.mode == "wipe":
-            self.panel.curtain.set_value(100 * view.settings.positions[self._plane()])
+            self.panel.curtain.set_value(100 * view.settings.positions[self._plane(self.viewer)])
         if self.handle is not None:
             self.handle.update()
 
-    def _plane(self) -> int:
-        """Return the axis normal to the displayed plane; 0 in 3D."""
+    def _plane(self, viewer: Any) -> int:
+        """Return the axis normal to the plane that a viewer displays; 0 in 3D."""
         if self.comparison is None:
             return 0
-        extra = self.viewer.dims.ndim - self.comparison.layer.ndim
-        hidden = [axis - extra for axis in self.viewer.dims.not_displayed if axis >= extra]
+        extra = viewer.dims.ndim - self.comparison.layer.ndim
+        hidden = [axis - extra for axis in viewer.dims.not_displayed if axis >= extra]
         return hidden[0] if len(hidden) == 1 else 0
 
     def _time_flicker(self, _: object = None) -> None:

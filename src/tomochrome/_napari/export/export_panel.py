@@ -17,7 +17,12 @@ from tomochrome._napari.kit.controls import form
 from tomochrome._napari.kit.events import Connections
 from tomochrome._napari.kit.narrow_widgets import ElidedComboBox, WrappingRow
 from tomochrome._napari.kit.panel_bases import JobPanel, JobView, caution
-from tomochrome._napari.layers.volume_layers import LayerSource, source_of
+from tomochrome._napari.layers.volume_layers import (
+    MEASUREMENTS,
+    LayerSource,
+    grey_layer,
+    source_of,
+)
 from tomochrome.color.photograph_look import as_photograph
 from tomochrome.errors import ExistsError, OutputError
 from tomochrome.formats import (
@@ -34,6 +39,7 @@ from tomochrome.formats import (
     format_of,
 )
 from tomochrome.geometry import reorient_like
+from tomochrome.geometry.measurement import Measurement
 from tomochrome.io.tissue_segments import only_tissues
 from tomochrome.runtime import write_whole
 from tomochrome.tissue import Tissue
@@ -80,11 +86,11 @@ class Choice:
         has_tissues = chroma is not None and chroma.has_tissues
         return self.part == "layer" and has_tissues and output in LOOK_FORMATS
 
-    def colored(self) -> io.ColoredScan:
-        """Return scan, colors and settings, on the stored grid of the scan."""
+    def colored(self, measured: Sequence[Measurement] = ()) -> io.ColoredScan:
+        """Return scan, colors, settings and measurements, on the stored grid of the scan."""
         assert self.source.chroma is not None
         stored, settings = self.source.stored, self.layer.data.settings
-        return io.ColoredScan(stored, self.source.chroma.on_grid(stored), settings)
+        return io.ColoredScan(stored, self.source.chroma.on_grid(stored), settings, tuple(measured))
 
     def volume(self, output: Format | None = None) -> Volume:
         """Return the volume to write, on the stored grid of the scan.
@@ -119,12 +125,19 @@ def choices(layers: Sequence[Any]) -> list[Choice]:
 
 
 def export(
-    choice: Choice, path: str, *, force: bool = False, scan: str = "", photograph: bool = False
+    choice: Choice,
+    path: str,
+    *,
+    force: bool = False,
+    scan: str = "",
+    photograph: bool = False,
+    measured: Sequence[Measurement] = (),
 ) -> None:
     """Write a choice in the format of ``path``, in a worker. Raises as `tomochrome.write`.
 
     With ``scan``, the folder of the scan, a DICOM output joins its study, with the identity of the
-    patient. With ``photograph``, a picture or page has the look of a photograph.
+    patient. With ``photograph``, a picture or page has the look of a photograph. ``measured`` is
+    saved with a scan and its colors.
     """
     io.check_output(path, force=force)
     if photograph:
@@ -143,7 +156,7 @@ def export(
         save_layer(path, choice.layer.data, meta, force=force)
         return
     if format_of(path) == COLORED_SCAN:
-        io.save_colored(choice.colored(), path, force=force)
+        io.save_colored(choice.colored(measured), path, force=force)
         return
     series = choice.source.stored.provenance.series_uid or None
     study = io.source_study(scan, series) if scan else None
@@ -304,8 +317,12 @@ class ExportPanel(JobPanel):
             if not scan:
                 return
         photograph = self.view.photograph.isChecked() and choice.can_be_photograph(chosen)
+        grey = grey_layer(self.viewer.layers, choice.layer, choice.source) or choice.layer
+        measured = grey.metadata.get(MEASUREMENTS, ())
         self.start(
-            lambda: export(choice, path, force=exists, scan=scan, photograph=photograph),
+            lambda: export(
+                choice, path, force=exists, scan=scan, photograph=photograph, measured=measured
+            ),
             lambda _: self.view.message.say(f"Saved {path}", "good"),
         )
 

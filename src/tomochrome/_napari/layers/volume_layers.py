@@ -41,6 +41,8 @@ from tomochrome.windowing import (
 LayerTuple = tuple[Any, dict[str, Any], str]
 
 METADATA_KEY = "tomochrome"
+#: In the metadata of a scan: what was measured on it, a tuple of `Measurement`.
+MEASUREMENTS = "tomochrome measurements"
 AXIS_LABELS = ("z", "y", "x")
 UNITS = ("mm", "mm", "mm")
 NOT_FOR_DIAGNOSIS = "not for diagnosis"

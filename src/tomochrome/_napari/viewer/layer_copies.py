@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, Final
 
-from napari.layers import Image, Labels, Layer
+from napari.layers import Image, Labels, Layer, Points, Shapes
 from qtpy.QtCore import QTimer
 
 from tomochrome._napari.kit.events import Connections
@@ -17,13 +17,17 @@ _FOLLOWED: Final = (
     *("opacity", "blending", "colormap", "contrast_limits", "gamma", "interpolation2d"),
     *("scale", "translate", "rotate", "shear", "affine", "projection_mode", "contour"),
 )
+#: Attributes of points and of shapes beside their data and texts.
+_OF_POINTS: Final = ("face_color", "border_color", "size", "symbol", "shown")
+_OF_SHAPES: Final = ("edge_color", "face_color", "edge_width")
 
 
 class LayerCopies:
-    """Keeps the images and labels of a viewer model equal to those of a viewer.
+    """Keeps images, labels, points and shapes of a viewer model equal to those of a viewer.
 
     napari's layers store which plane they show, so that two canvases cannot share them. The voxels
-    are not copied.
+    are not copied. Points and shapes, such as landmarks and measurements, are drawn and moved in
+    the viewer only.
 
     Parameters
     ----------
@@ -67,11 +71,12 @@ class LayerCopies:
         layers = [x for x in self.source.layers if _is_copied(x) and self._accepts(x)]
         for layer in [x for x in self.of if x not in layers]:
             self.target.layers.remove(self.of.pop(layer))
-            self._drawn.pop(layer, None)
+            del self._drawn[layer]
         for layer in [x for x in layers if x not in self.of]:
             copied = Layer.create(*layer.as_layer_data_tuple())
             copied._update_thumbnail = _no_thumbnail  # nobody sees it, and each slice made one
             self.of[layer] = self.target.add_layer(copied)
+            self._drawn[layer] = self._plane()
         for index, layer in enumerate(layers):
             place = self.target.layers.index(self.of[layer])
             if place != index:
@@ -84,8 +89,10 @@ class LayerCopies:
                     self._layers.add(partial(self._follow, layer, name), emitter)
             self._layers.add(partial(self._replaced, layer), layer.events.data)
             self._layers.add(partial(self._redrawn, layer), layer.events.set_data)
-            if hasattr(layer.events, "paint"):
-                self._layers.add(partial(self._outdate, layer), layer.events.paint)
+            for name in ("paint", "features", "edge_color", "face_color", "size"):
+                emitter = getattr(layer.events, name, None)
+                if emitter is not None:
+                    self._layers.add(partial(self._outdate, layer), emitter)
         for layer in self.source.layers:
             self._layers.add(self._show, layer.events.visible, last=True)
         self._show()
@@ -102,18 +109,21 @@ class LayerCopies:
     def _replaced(self, layer: Any, _: object) -> None:
         copy = self.of[layer]
         copy.metadata = layer.metadata
-        if copy.data is not layer.data:
+        if not isinstance(layer, Points | Shapes) and copy.data is not layer.data:
             copy.data = layer.data
         else:
             self._outdate(layer)
 
     def _redrawn(self, layer: Any, _: object) -> None:
         """Note that a layer was drawn again: if not for another plane, its content has changed."""
-        dims = self.source.dims
-        plane = tuple(dims.point), tuple(dims.order), dims.ndisplay
-        if self._drawn.get(layer) == plane:
+        plane = self._plane()
+        if self._drawn[layer] == plane:
             self._outdate(layer)
         self._drawn[layer] = plane
+
+    def _plane(self) -> tuple[Any, ...]:
+        dims = self.source.dims
+        return tuple(dims.point), tuple(dims.order), dims.ndisplay
 
     def _outdate(self, layer: Any, _: object = None) -> None:
         self._outdated.add(layer)
@@ -123,12 +133,25 @@ class LayerCopies:
     def _redraw(self) -> None:
         outdated, self._outdated = self._outdated, set()
         for layer in outdated:
-            if layer in self.of:
+            if layer not in self.of:
+                continue
+            if isinstance(layer, Points | Shapes):
+                _copy_marks(layer, self.of[layer])
+            else:
                 self.of[layer].refresh(extent=False, highlight=False, thumbnail=False)
 
 
 def _no_thumbnail() -> None: ...
 
 
+def _copy_marks(layer: Any, copy: Any) -> None:
+    """Make points or shapes, and their texts, equal to those of a layer."""
+    is_shapes = isinstance(layer, Shapes)
+    copy.data = list(zip(layer.data, layer.shape_type, strict=True)) if is_shapes else layer.data
+    copy.features = layer.features
+    for name in _OF_SHAPES if is_shapes else _OF_POINTS:
+        setattr(copy, name, getattr(layer, name))
+
+
 def _is_copied(layer: Any) -> bool:
-    return isinstance(layer, Image | Labels) and layer.ndim == 3
+    return isinstance(layer, Image | Labels | Points | Shapes) and layer.ndim == 3

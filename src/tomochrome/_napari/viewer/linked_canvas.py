@@ -22,14 +22,15 @@ from tomochrome._napari.viewer.orientation import Orientation
 from tomochrome._napari.viewer.slice_wheel import SliceWheel
 from tomochrome._napari.viewer.view_fit import BringIntoView
 from tomochrome._napari.viewer.window_mouse import WindowMouse
+from tomochrome._napari.viewer.wipe_handle import WipeHandle, WipeHandles
 
 
 class LinkedCanvas(QWidget):
     """Shows the scans of a viewer in another plane, or in another way, with its own camera.
 
-    It has orientation letters and a scale bar. The wheel scrolls, dragging with the right button
-    changes the window of the viewer's scan, and the cursor is also that of the viewer, whose
-    readouts thus show the value under it.
+    It has orientation letters, a scale bar, and the lines of wipes. The wheel scrolls, dragging
+    with the right button changes the window of the viewer's scan, and the cursor is also that of
+    the viewer, whose readouts thus show the value under it.
 
     Parameters
     ----------
@@ -71,6 +72,10 @@ class LinkedCanvas(QWidget):
         self._connections.add(self._theme_changed, viewer.events.theme)
         self._connections.add(self._hide_numbers, self.model.dims.events.ndim, last=True)
         self._hide_numbers()
+        self._wipes: dict[WipeHandle, WipeHandle] = {}  # those of the viewer, and their copies
+        self._of_viewer = follower_of(viewer, WipeHandles)
+        self._of_viewer.changed.append(self._wipes_changed)
+        self._wipes_changed()
 
     @property
     def native(self) -> Any:
@@ -80,23 +85,27 @@ class LinkedCanvas(QWidget):
     def release(self) -> None:
         """Stop following the viewer, and close the canvas."""
         self._connections.release()
+        self._of_viewer.changed.remove(self._wipes_changed)
+        for copy in self._wipes.values():
+            copy.release()
         self.overlays.stop()
         self.copies.release()
         self.marks.release()
         with suppress(RuntimeError):  # the window may be closed already
             self.qt_viewer.close()
 
+    def _wipes_changed(self) -> None:
+        handles = [x for x in self._of_viewer.all if x.layer in self.copies.of]
+        for handle in [x for x in self._wipes if x not in handles]:
+            self._wipes.pop(handle).release()
+        for handle in [x for x in handles if x not in self._wipes]:
+            self._wipes[handle] = handle.copied(self.model, self.copies.of[handle.layer])
+
     def _theme_changed(self, _: object = None) -> None:
         self.model.theme = self.viewer.theme
 
     def _hide_numbers(self, _: object = None) -> None:
-        """Hide the numbers beside the sliders, which napari cuts off here and counts from 0.
-
-        The name of the plane has the number of the slice.
-        """
-        for slider in self.qt_viewer.dims.slider_widgets:
-            for label in slider.findChildren(QWidget, QRegularExpression("^slice_label")):
-                label.hide()
+        show_numbers(self.qt_viewer, False)
 
     def _pointed(self, _: object = None) -> None:
         position = self.model.cursor.position
@@ -105,6 +114,16 @@ class LinkedCanvas(QWidget):
 
     def _drag_window(self, _: Any, event: Any) -> Iterator[None]:
         yield from follower_of(self.viewer, WindowMouse).drag(self.viewer, event)
+
+
+def show_numbers(canvas: QtViewer, shown: bool) -> None:
+    """Show or hide the numbers beside a canvas's sliders, which napari counts from 0.
+
+    The name of a linked plane has the number of the slice, which napari would also cut off.
+    """
+    for slider in canvas.dims.slider_widgets:
+        for label in slider.findChildren(QWidget, QRegularExpression("^slice_label")):
+            label.setVisible(shown)
 
 
 def drag_view(viewer: Any, event: Any) -> Iterator[None]:

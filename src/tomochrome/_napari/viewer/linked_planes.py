@@ -19,7 +19,7 @@ from tomochrome._napari.kit.panel_bases import DockedPanel
 from tomochrome._napari.layers.volume_layers import colored_layers, source_of
 from tomochrome._napari.viewer.canvas_marks import PLANES, CanvasMarks
 from tomochrome._napari.viewer.color_slabs import ColorSlabs
-from tomochrome._napari.viewer.linked_canvas import LinkedCanvas, drag_view
+from tomochrome._napari.viewer.linked_canvas import LinkedCanvas, drag_view, show_numbers
 from tomochrome._napari.viewer.orientation import is_scan
 from tomochrome._napari.viewer.readout import main_window, tissue_at
 from tomochrome._napari.viewer.view_fit import fit_to_body
@@ -78,6 +78,10 @@ class LinkedPlanes(ViewerFollower):
             viewer.bind_key(key, _toggle(mode), overwrite=True)
         viewer.bind_key(FIT_KEY, _fit, overwrite=True)
         viewer.cursor.events.position.connect(self._show_value)
+        dims, layers = viewer.dims.events, viewer.layers.events
+        for emitter in (dims.order, dims.ndisplay, dims.ndim, layers.inserted, layers.removed):
+            emitter.connect(self._name_plane, position="last")
+        self._name_plane()
 
     @property
     def is_enlarged(self) -> bool:
@@ -130,6 +134,7 @@ class LinkedPlanes(ViewerFollower):
         for _ in range(count):
             self._column.splitter.addWidget(QWidget())
         self._arrange(own, count)
+        show_numbers(own, False)
         self._link(viewer, planes)
         self._napari = _without_zoom(viewer)
         scene = viewer.scene.camera.events
@@ -207,6 +212,9 @@ class LinkedPlanes(ViewerFollower):
             canvas.release()
         self.canvases = []
         self._show_marks()
+        own = self._own()
+        if own is not None:
+            show_numbers(own, True)
         column.setParent(None)
         column.deleteLater()
 
@@ -328,6 +336,18 @@ class LinkedPlanes(ViewerFollower):
         self._own()
         self._show_marks()
 
+    def _name_plane(self, _: object = None) -> None:
+        """Name the plane that the viewer shows, without linked planes too."""
+        if self.mode == OFF and (self.marks is not None or self._holds_scan):
+            self._own()
+            if self.marks is not None:
+                self.marks.title = ""  # `_show_marks` leaves out a viewer with a time axis
+            self._show_marks()
+
+    @property
+    def _holds_scan(self) -> bool:
+        return any(map(is_scan, self.viewer.layers))
+
     def _show_marks(self, _: object = None) -> None:
         slab = self._slabs.slab
         for canvas, marks in self._each():
@@ -336,12 +356,14 @@ class LinkedPlanes(ViewerFollower):
             dims = canvas.dims
             axis, *shown = dims.order[-3:]
             name, marks.color = PLANES[axis]
-            parts = [f"{name} {dims.current_step[axis] + 1}/{dims.nsteps[axis]}"]
+            # napari's own numbers are beside the slider of a single plane, and count from 0.
+            number = f" {dims.current_step[axis] + 1}/{dims.nsteps[axis]}"
+            parts = [f"{name}{number if self.mode != OFF else ''}"]
             if self.mode == GREY_MODE:
                 parts.append("color" if canvas is self.viewer else "grayscale")
             elif self.mode == PLANES_MODE:
                 marks.position = self.position
-            else:
+            elif not self._holds_scan:
                 parts = []
             lines = [" · ".join(parts)] if parts else []
             if slab is not None and parts[1:] != ["grayscale"]:  # short, beside a letter on top

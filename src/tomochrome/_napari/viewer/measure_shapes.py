@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final, Generic, TypeVar
 from weakref import WeakKeyDictionary
@@ -10,12 +10,18 @@ from weakref import WeakKeyDictionary
 import napari
 import numpy as np
 from napari.layers import Layer, Shapes
+from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QFileDialog
 
 from tomochrome._napari.kit.events import ViewerFollower, follower_of, weakly
 from tomochrome._napari.kit.notifications import show_message
 from tomochrome._napari.layers.layer_volumes import Placed, check_volume_layer, place
-from tomochrome._napari.layers.volume_layers import grey_layer, layer_transform, source_of
+from tomochrome._napari.layers.volume_layers import (
+    MEASUREMENTS,
+    grey_layer,
+    layer_transform,
+    source_of,
+)
 from tomochrome._napari.viewer.orientation import is_scan
 from tomochrome.errors import InputError, TomochromeError
 from tomochrome.geometry.affine import apply
@@ -46,7 +52,10 @@ class MeasuresScans(ViewerFollower, Generic[_Measured]):
         """Forget a removed scan, whose voxels would stay in memory; its readouts stay."""
         for layer in [x for x, scan in self._scans.items() if event.value in (x, scan)]:
             self._kept.pop(layer, None)
-            self._scans.pop(layer, None)
+            self._forget(self._scans.pop(layer, None))
+
+    def _forget(self, scan: Any) -> None:
+        """Called with the scan of a layer that is measured no longer."""
 
 
 class Measuring(MeasuresScans[Placed]):
@@ -54,7 +63,27 @@ class Measuring(MeasuresScans[Placed]):
 
     def __init__(self, viewer: Any) -> None:
         super().__init__(viewer)
-        self._texts: WeakKeyDictionary[Layer, dict[tuple[str, bytes], str]] = WeakKeyDictionary()
+        self._measured: WeakKeyDictionary[Layer, dict[tuple[str, bytes], Measurement | None]]
+        self._measured = WeakKeyDictionary()
+        self.each_layer(self._opened)
+
+    def _opened(self, scan: Any) -> None:
+        """Show what was saved with a scan, once its other layers are there, below the shapes."""
+        saved = scan.metadata.get(MEASUREMENTS, ())
+        if saved and scan not in self._scans.values():
+            show = weakly(self._show_saved)
+            QTimer.singleShot(0, lambda: show(scan, saved))
+
+    def _show_saved(self, scan: Any, saved: Sequence[Measurement]) -> None:
+        layers = self.viewer.layers
+        if scan in layers and scan not in self._scans.values():
+            active = layers.selection.active
+            self.add(saved, self.layer_of(scan))
+            layers.selection.active = active
+
+    def _forget(self, scan: Any) -> None:
+        if scan is not None:
+            scan.metadata.pop(MEASUREMENTS, None)
 
     def layer_of(self, scan: Layer) -> Any:
         """Return the Shapes layer of a scan, which is added at first."""
@@ -111,16 +140,15 @@ class Measuring(MeasuresScans[Placed]):
         """Show the readouts of the shapes, measuring only those that have changed."""
         if layer not in self._kept:
             return
-        before = self._texts.get(layer, {})
-        texts, readouts = {}, []
+        before, measured = self._measured.get(layer, {}), []
         for data, kind in zip(layer.data, layer.shape_type, strict=True):
             key = (kind, np.asarray(data).tobytes())
             if key not in before:
-                measured = self._measure(layer, data, kind)
-                before[key] = NOT_MEASURABLE if measured is None else describe_measurement(measured)
-            texts[key] = before[key]
-            readouts.append(texts[key])
-        self._texts[layer] = texts
+                before[key] = self._measure(layer, data, kind)
+            measured.append((key, before[key]))
+        self._measured[layer] = dict(measured)
+        self._scans[layer].metadata[MEASUREMENTS] = tuple(x for _, x in measured if x is not None)
+        readouts = [NOT_MEASURABLE if x is None else describe_measurement(x) for _, x in measured]
         if list(layer.features.get(COLUMN, ())) != readouts:
             layer.features = {COLUMN: np.array(readouts, dtype=object)}
 
@@ -138,7 +166,10 @@ class Measuring(MeasuresScans[Placed]):
     def open(self, path: str) -> None:
         """Add the measurements of a file to the chosen layer; their values are measured anew."""
         saved = read_measurements(path)
-        layer = self.chosen()
+        self.add(saved, self.chosen())
+
+    def add(self, saved: Sequence[Measurement], layer: Any) -> None:
+        """Add saved measurements to a layer of shapes; their values are measured anew."""
         placed, before = self._kept[layer], len(layer.data)
         # Rounded, because napari shows a shape in the slice on which all its points lie.
         data = [np.round(placed.layer_points(layer, each.points), 6) for each in saved]

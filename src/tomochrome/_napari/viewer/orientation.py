@@ -144,6 +144,8 @@ def screen_of(viewer: Any, layer: Any) -> Screen:
         shown, viewer.scene.camera.orientation2d, ("down", "right"), strict=True
     ):
         mirrored[axis] ^= str(runs) != usual
+    if 0 not in shown:
+        mirrored[0] ^= True  # upwards in linked planes
     return Screen(shown[0] > shown[1], (mirrored[0], mirrored[1], mirrored[2]))
 
 

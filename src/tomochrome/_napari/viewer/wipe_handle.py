@@ -12,7 +12,7 @@ from napari.components.overlays import SceneOverlay
 from numpy.typing import NDArray
 from vispy.scene.visuals import Compound, Markers, Mesh
 
-from tomochrome._napari.kit.events import Connections
+from tomochrome._napari.kit.events import Connections, ViewerFollower, follower_of
 from tomochrome._napari.layers.volume_layers import layer_position
 
 #: Amber, visible on grey and on anatomical colors, with a dark outline.
@@ -109,11 +109,11 @@ class WipeHandle:
 
         where = {"index": layer.data.shape[2] / 2}
 
-        def edge():
+        def edge(viewer):
             axis = screen_axis(viewer, layer, across=True)
             return None if axis is None else (axis, where["index"])
 
-        def moved(axis, index):
+        def moved(viewer, axis, index):
             where["index"] = index
             ...  # show the two images divided there; the line is moved automatically
 
@@ -123,7 +123,7 @@ class WipeHandle:
         handle.release()  # removes the line
 
     The line is updated automatically when the axes, the zoom, or the layer's position or
-    visibility change.
+    visibility change. Linked canvases show it on their copies of the layer (see `copied`).
 
     Parameters
     ----------
@@ -132,22 +132,24 @@ class WipeHandle:
     layer
         A layer with three dimensions (z, y, x).
     edge
-        Returns the axis of the layer along which the line moves and the voxel index of the line
-        on it (-0.5 is the outer face of the first voxel), or None to hide the line.
+        Returns for a viewer the axis of the layer along which the line moves and the voxel index
+        of the line on it (-0.5 is the outer face of the first voxel), or None to hide the line.
     moved
-        Called with axis and index when the user drags the line; the index is clipped to the
-        layer.
+        Called with viewer, axis and index when the user drags the line; the index is clipped to
+        the layer.
     """
 
     def __init__(
         self,
         viewer: Any,
         layer: Any,
-        edge: Callable[[], Edge | None],
-        moved: Callable[[int, float], None],
+        edge: Callable[[Any], Edge | None],
+        moved: Callable[[Any, int, float], None],
     ) -> None:
         self._viewer, self._layer = viewer, layer
         self._edge, self._moved = edge, moved
+        self._copies: list[WipeHandle] = []
+        self._original: WipeHandle | None = None
         self.line = WipeLine()
         self._key = f"tomochrome wipe {id(self)}"
         viewer.scene.overlays[self._key] = self.line
@@ -161,17 +163,38 @@ class WipeHandle:
             *(getattr(layer.events, name) for name in _LAYER_EVENTS),
         )
         self.update()
+        self._registered = follower_of(viewer, WipeHandles)
+        self._registered.add(self)
+
+    @property
+    def layer(self) -> Any:
+        """The layer."""
+        return self._layer
+
+    def copied(self, viewer: Any, layer: Any) -> WipeHandle:
+        """Return a handle on a copy of the layer in another viewer, which moves with this one."""
+        copy = WipeHandle(viewer, layer, self._edge, self._moved)
+        self._copies.append(copy)
+        copy._original = self
+        return copy
 
     def release(self) -> None:
-        """Remove the line and disconnect from the viewer."""
+        """Remove the line, here and where it was copied to, and disconnect from the viewer."""
+        for copy in list(self._copies):
+            copy.release()
+        if self._original is not None and self in self._original._copies:
+            self._original._copies.remove(self)
         self._connections.release()
+        self._registered.remove(self)
         self.line.visible = False
         self._viewer.scene.overlays.pop(self._key, None)
         if self._drag in self._viewer.mouse_drag_callbacks:
             self._viewer.mouse_drag_callbacks.remove(self._drag)
 
     def update(self, _: object = None) -> None:
-        """Redraw the line at its current position."""
+        """Redraw the line at its current position, and its copies."""
+        for copy in self._copies:
+            copy.update()
         ends = self._ends() if self._layer.visible else None
         if ends is None:
             self.line.visible = False
@@ -185,7 +208,7 @@ class WipeHandle:
     # Position in displayed world coordinates (row, column)
 
     def _ends(self) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
-        viewer, layer, edge = self._viewer, self._layer, self._edge()
+        viewer, layer, edge = self._viewer, self._layer, self._edge(self._viewer)
         shown = _displayed(viewer, layer)
         if edge is None or shown is None or edge[0] not in shown:
             return None
@@ -244,12 +267,38 @@ class WipeHandle:
         return distance * self.line.zoom <= _REACH_PX
 
     def _follow(self, position: Any) -> None:
-        edge = self._edge()
+        edge = self._edge(self._viewer)
         if edge is not None:
             axis = edge[0]
             index = float(self._index(position)[axis])
-            self._moved(axis, min(max(index, -0.5), self._layer.data.shape[axis] - 0.5))
+            self._moved(
+                self._viewer, axis, min(max(index, -0.5), self._layer.data.shape[axis] - 0.5)
+            )
             self.update()
+
+
+class WipeHandles(ViewerFollower):
+    """The wipe handles of a viewer."""
+
+    def __init__(self, viewer: Any) -> None:
+        super().__init__(viewer)
+        self.all: list[WipeHandle] = []
+        self.changed: list[Callable[[], None]] = []  #: called when one was added or removed
+
+    def add(self, handle: WipeHandle) -> None:
+        """Add a handle."""
+        self.all.append(handle)
+        self._tell()
+
+    def remove(self, handle: WipeHandle) -> None:
+        """Remove a handle."""
+        if handle in self.all:
+            self.all.remove(handle)
+            self._tell()
+
+    def _tell(self) -> None:
+        for call in list(self.changed):
+            call()
 
 
 def screen_axis(viewer: Any, layer: Any, *, across: bool) -> int | None:
