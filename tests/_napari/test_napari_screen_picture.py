@@ -32,6 +32,11 @@ def colored(panel, qtbot, monkeypatch):
     panel.viewer.dims.ndisplay = 2
 
 
+def middle(pixels):
+    down, right = (side // 2 - 20 for side in pixels.shape[:2])
+    return pixels[down : down + 40, right : right + 40]
+
+
 def test_the_button_writes_what_3d_shows(colored, qtbot, tmp_path, monkeypatch):
     target = tmp_path / "skin"
     monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *_: (str(target), ""))
@@ -42,9 +47,15 @@ def test_the_button_writes_what_3d_shows(colored, qtbot, tmp_path, monkeypatch):
     with Image.open(tmp_path / "skin.png") as picture:
         pixels = np.asarray(picture)
         assert "lightness not from the scanner" in picture.text["Comment"]
-    middle = pixels[pixels.shape[0] // 2 - 20 :][:40, pixels.shape[1] // 2 - 20 :][:, :40]
-    assert middle.mean() > 60  # the body, at the center of the canvas as in 3D
+    assert middle(pixels).mean() > 60  # the body, at the center of the canvas as in 3D
     assert "Saved" in colored.view.message.text()
+    target = tmp_path / "photograph"
+    colored.view.color.photograph_in_3d.click()
+    colored.view.picture.click()
+    qtbot.waitUntil(lambda: not colored.running, timeout=60_000)
+    with Image.open(tmp_path / "photograph.png") as picture:
+        lighter = middle(np.asarray(picture)).mean() - middle(pixels).mean()
+    assert lighter > 3  # the skin
 
 
 @pytest.mark.parametrize(("order", "plane"), [((0, 1, 2), "axial"), ((1, 0, 2), "coronal")])

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from colorize_panel_cases import colorize
 
 from tomochrome._napari.colorize import colorize_view as settings
 from tomochrome._napari.colorize.colorize_widget import ColorizeWidget
 from tomochrome._napari.kit.choice_boxes import Offer
+from tomochrome._napari.kit.events import follower_of
+from tomochrome._napari.viewer.canvas_overlays import CanvasOverlays
 from tomochrome.color import ALPHA_PRESETS
+from tomochrome.color.palettes import palette
+from tomochrome.color.photograph_look import photograph_palette
 from tomochrome.rendering import RENDER_PRESETS
+from tomochrome.tissue import Tissue
 
 pytestmark = pytest.mark.gui
 
@@ -87,3 +93,63 @@ def test_show_stands_before_tissues_window_and_color(colored, qtbot):
 
     for later in (view.tissues, view.window, view.color):
         assert top(view.color.alpha_box) < top(later)
+
+
+def rendered(data, qtbot):
+    qtbot.waitUntil(lambda: data.is_rendered)
+    return data.drawn.rgba.copy()
+
+
+def test_the_look_of_a_photograph_changes_lightness_alone_and_comes_back(colored, qtbot):
+    viewer, box = colored.viewer, colored.view.color.photograph_in_3d
+    data = colored.coloring.layer.data
+    assert not box.isVisibleTo(colored)
+    viewer.dims.ndisplay = 3
+    colored.view.color.alpha_box.choose("bone")
+    assert box.isVisibleTo(colored)
+    plain = rendered(data, qtbot)
+    box.click()
+    photograph = rendered(data, qtbot)
+    np.testing.assert_array_equal(photograph[..., 3], plain[..., 3])
+    seen, natural = plain[..., 3] > 0, palette("natural")
+    bone = Tissue.CORTICAL_BONE
+    change = photograph_palette(natural).lab[bone, 0] - natural.lab[bone, 0]
+    brighter = photograph[seen][:, :3].mean() - plain[seen][:, :3].mean()
+    assert abs(change) > 1
+    assert np.sign(brighter) == np.sign(change)
+    viewer.dims.ndisplay = 2
+    colorize(colored, qtbot)  # another run of the same scan
+    viewer.dims.ndisplay = 3
+    assert box.isChecked()
+    assert colored.coloring.layer.data.photograph_in_3d
+
+
+def test_3d_says_that_lightness_is_not_the_scanners(colored, qtbot, painted):
+    viewer, box = colored.viewer, colored.view.color.alpha_box
+    note = viewer.canvas.overlays["orientation_note"]
+
+    def settled():
+        return follower_of(viewer, CanvasOverlays).settled
+
+    assert not note.visible
+    viewer.dims.ndisplay = 3
+    qtbot.waitUntil(settled)
+    assert (note.visible, note.text) == (True, "lightness not from the scanner")
+    shown = viewer.screenshot(canvas_only=True, flash=False)
+    note.visible = False
+    without = viewer.screenshot(canvas_only=True, flash=False)
+    changed = np.argwhere((shown != without).any(axis=-1))
+    height, width = shown.shape[:2]
+    assert len(changed) > 100  # drawn, in the corner below
+    assert changed[:, 0].min() > 0.8 * height
+    assert changed[:, 1].max() < 0.5 * width
+    note.visible = True
+    box.choose("opaque")  # by Hounsfield units
+    qtbot.waitUntil(settled)
+    assert not note.visible
+    box.choose("organs")
+    qtbot.waitUntil(settled)
+    assert note.visible
+    viewer.dims.ndisplay = 2
+    qtbot.waitUntil(settled)
+    assert not note.visible

@@ -17,6 +17,7 @@ from qtpy.QtWidgets import (
     QToolButton,
     QWidget,
 )
+from superqt.utils import signals_blocked
 
 from tomochrome import colorization
 from tomochrome._napari.colorize.grey_split import GreySplitPanel
@@ -223,6 +224,10 @@ class ColorPanel(QWidget):
         )
         self.palette_box = NamedChoice(parent=self)
         self.alpha_box = NamedChoice(parent=self)
+        self.photograph_in_3d = QCheckBox("Look of a photograph", self)
+        self.photograph_in_3d.setToolTip(
+            "3D with the lightness of the tissues to the eye, for teaching"
+        )
         self.saturation_row = ValueSlider(0, 100, suffix=" %", value=100, parent=self)
         self.saturation_row.setToolTip("Color saturation; 0 % is grey")
         self.confidence_row = ValueSlider(0, 100, suffix=" %", value=0, parent=self)
@@ -286,11 +291,15 @@ class ColorPanel(QWidget):
         else:
             self.changed.emit()
 
-    def show_in_3d(self, name: str, *, by_tissue: bool = True) -> None:
+    def show_in_3d(self, name: str, *, by_tissue: bool = True, photograph: bool = False) -> None:
         """Let the choice "Show" be for 3D and show a name, or for slices if it is empty.
 
-        In 3D, it offers the presets of pictures, or opacity curves if there are no tissues.
+        In 3D, it offers the presets of pictures, or opacity curves if there are no tissues; and
+        whether it has the look of a photograph can be chosen.
         """
+        with signals_blocked(self.photograph_in_3d):
+            self.photograph_in_3d.setChecked(photograph)
+        self.photograph_in_3d.setVisible(bool(name) and by_tissue)
         slices = self.alpha
         self.alpha_box.offer(choices_in_3d(by_tissue) if name else self._for_slices)
         self.alpha_box.show_name(name or slices)
@@ -433,7 +442,7 @@ class ColorizeView(JobView):
         self.legend = Legend(self)
         self.grey_split = GreySplitPanel(self)
         self.shown = QWidget(self)
-        form(("Show", self.color.alpha_box), parent=self.shown)
+        form(("Show", self.color.alpha_box), self.color.photograph_in_3d, parent=self.shown)
         self.view_controls = ViewControls(viewer, self)
         self.clip_controls = ClipControls(viewer, self)
         self.clipping = Section("Clipping (3D)", self.clip_controls, self)

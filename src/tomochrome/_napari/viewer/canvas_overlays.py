@@ -1,6 +1,6 @@
-"""Orientation letters at the edges of the canvas, and a scale bar in millimeters.
+"""Orientation letters at the edges of the canvas, a scale bar, and a note in 3D.
 
-The letters are napari text overlays, so they appear in every screenshot and exported figure.
+The texts are napari text overlays, so they appear in every screenshot and exported figure.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from qtpy.QtCore import QTimer
 from tomochrome._napari.kit.events import ViewerFollower
 from tomochrome._napari.layers.volume_layers import source_of, world_affine
 from tomochrome._napari.viewer.orientation import is_scan, scan_axes, screen_directions
+from tomochrome.color.photograph_look import NOT_FROM_SCANNER
 from tomochrome.geometry import edge_letters
 
 #: napari's position of the overlay at each edge.
@@ -34,6 +35,8 @@ POSITIONS: Final = {
 PREFIX: Final = "orientation_"
 _GLYPHS: Final = "RLAPHF 0123456789m"
 _FONT_SIZE: Final = 15
+_NOTE: Final = NOT_FROM_SCANNER
+_NOTE_SIZE: Final = 9
 _PAUSE_MS: Final = 10
 _NARROW: Final = 390  # pixels; narrower, the scale bar covers the letter at the top
 #: Positions of the scale bar: napari's own, ours (notifications cover the corner below), and ours
@@ -110,6 +113,8 @@ class RenderedGlyphs:
 class CanvasOverlays(ViewerFollower):
     """The letters and the scale bar of a viewer while it holds a scan of this plugin.
 
+    In 3D, a note says so if lightness is not the scanner's.
+
     The scale bar is turned on with the first scan and off with the last, unless the user has
     turned it on or off, and is at the top, where no notification covers it.
 
@@ -124,6 +129,8 @@ class CanvasOverlays(ViewerFollower):
     def __init__(self, viewer: Any, canvas: Any = None) -> None:
         super().__init__(viewer)
         self._overlays = {edge: _overlay(place) for edge, place in POSITIONS.items()}
+        self._note = _overlay("bottom_left", _NOTE_SIZE)
+        self._canvas = canvas
         self._bar = viewer.canvas.overlays.scale_bar
         self._holds = False
         self._switching_bar = False
@@ -138,7 +145,8 @@ class CanvasOverlays(ViewerFollower):
             self._timer.timeout.connect(self._next_step)
         for edge, overlay in self._overlays.items():
             viewer.canvas.overlays[PREFIX + edge] = overlay
-        self._load_glyphs(viewer, canvas)
+        viewer.canvas.overlays[PREFIX + "note"] = self._note
+        self._load_glyphs(_GLYPHS)
         for overlay in self._overlays.values():
             self._soon(partial(setattr, overlay, "visible", True))
             self._soon(partial(setattr, overlay, "box", True))
@@ -147,15 +155,16 @@ class CanvasOverlays(ViewerFollower):
         self._follow(viewer)
         self.update()
 
-    def _load_glyphs(self, viewer: Any, canvas: Any) -> None:
+    def _load_glyphs(self, glyphs: str) -> None:
         """Render the glyphs one by one: in the first canvas each takes 60 ms."""
         # napari has no public name for its canvas, and renders each glyph when it is first drawn.
         with suppress(AttributeError):  # no window, or another version of napari
-            canvas = viewer.window._qt_viewer.canvas if canvas is None else canvas
+            canvas = self._canvas or self.viewer.window._qt_viewer.canvas
             info = canvas.font_info()
             font = info.font_manager.get_font(info.face)
-            font._renderer = RenderedGlyphs(font._renderer)
-            for glyph in _GLYPHS:
+            if not isinstance(font._renderer, RenderedGlyphs):
+                font._renderer = RenderedGlyphs(font._renderer)
+            for glyph in glyphs:
                 self._soon(partial(font.__getitem__, glyph))
 
     @property
@@ -217,6 +226,19 @@ class CanvasOverlays(ViewerFollower):
             if text != overlay.text:
                 overlay.text = text
                 overlay.box_color = _CLEAR if text == _BLANK else None
+        self._show_note()
+
+    def _show_note(self) -> None:
+        in_3d = self.viewer.dims.ndisplay == 3
+        shown = in_3d and any(
+            layer.visible and getattr(layer.data, "has_own_lightness_in_3d", False)
+            for layer in self.viewer.layers
+        )
+        if shown and self._note.text != _NOTE:
+            self._load_glyphs("".join(sorted(set(_NOTE))))
+            self._note.text = _NOTE
+        if shown != self._note.visible:
+            self._soon(partial(setattr, self._note, "visible", shown))
 
     def _letters(self, viewer: Any, layer: Any) -> dict[str, str]:
         axes, camera = scan_axes(viewer.dims.order, viewer.dims.ndisplay), viewer.scene.camera
@@ -278,11 +300,11 @@ class CanvasOverlays(ViewerFollower):
             self._timer.stop()
 
 
-def _overlay(position: str) -> TextOverlay:
+def _overlay(position: str, size: float = _FONT_SIZE) -> TextOverlay:
     return TextOverlay(
         text=_BLANK,
         position=position,
-        font_size=_FONT_SIZE,
+        font_size=size,
         box=False,
         box_color=_CLEAR,
         gridded=True,
