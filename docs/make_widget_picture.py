@@ -1,6 +1,7 @@
 """Draw docs/pictures/widget.png, "Colorize volume" beside a sample patient, and two more.
 
-planes.png has three linked planes, clipping.png a 3D view with a clipping plane and a crop box.
+planes.png has three linked planes, planes-light.png the same with a wipe on the light theme,
+clipping.png a 3D view with a clipping plane and a crop box.
 
 Run it on a screen or under Xvfb::
 
@@ -17,6 +18,7 @@ import napari
 import numpy as np
 from drawing import FOLDER, PLUGIN, rest, wait_until
 
+from tomochrome._napari.colorize.grey_split import OFF, WIPE
 from tomochrome._napari.kit.events import follower_of
 from tomochrome._napari.viewer.clipping_3d import Clipping3D
 from tomochrome._napari.viewer.linked_planes import LinkedPlanes, toggle_planes
@@ -47,6 +49,12 @@ def draw(out: Path, sample: str, model: str, spacing: tuple[float, float, float]
     wait_until(lambda: planes.settled, 60)
     rest(1.0)
     window.grab().save(str(out.with_name("planes.png")))
+    viewer.theme = "light"
+    panel.view.grey_split.mode.setCurrentText(WIPE)
+    rest(1.0)
+    window.grab().save(str(out.with_name("planes-light.png")))
+    panel.view.grey_split.mode.setCurrentText(OFF)
+    viewer.theme = "dark"
     toggle_planes(viewer)
     clip(viewer, panel)
     window.grab().save(str(out.with_name("clipping.png")))
