@@ -8,10 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
+import nibabel as nib
 import numpy as np
 import pytest
 import SimpleITK
-from registration_cases import BODY, blobs, labels_of, scans
+from registration_cases import BODY, blobs, labels_of, scans, shifted
 from transform_cases import smooth_field
 
 import tomochrome as tc
@@ -22,6 +23,7 @@ from tomochrome.transform import Transform
 from tomochrome.volume import Volume
 
 pytest.importorskip("torch")
+from tomochrome.registration import opponents
 from tomochrome.registration.opponents import compare_methods, register_with
 from tomochrome.registration.validation import make_synthetic
 from tomochrome.registration.working_pair import make_pair
@@ -112,6 +114,43 @@ def test_a_cancelled_method_stops(method: str) -> None:
         register_with(method, pair)
 
 
+def test_labels_of_one_volume_are_refused_before_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(opponents, "register", lambda *_, **__: pytest.fail("registered"))
+    for wrong in ({"fixed_labels": labels_of(BODY)}, {"moving_points": [[0, 0, 0]]}):
+        with pytest.raises(OptionError, match=r"both|none for the fixed"):
+            compare_methods(BODY, BODY, ["lncc"], **wrong)
+
+
+def test_a_comparison_heeds_the_options_of_the_command(
+    tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    """The second of two volumes in a file, a mask, and the noise of the deformed copy."""
+    moving = shifted(BODY, 5.0)
+    both = np.stack([np.full(BODY.shape, -900, np.int16), np.asarray(BODY.voxels)])
+    affine = np.diag([-1.0, -1, 1, 1]) @ BODY.affine[:, [2, 1, 0, 3]]
+    nib.save(nib.Nifti1Image(both.T, affine), tmp_path / "two.nii.gz")
+    tc.write(moving, tmp_path / "moving.nii.gz")
+    half = np.zeros(BODY.shape, np.uint8)
+    half[: BODY.shape[0] // 2] = 1
+    tc.write(replace(BODY, voxels=half, unit="tissue"), tmp_path / "half.nii.gz")
+    two = tmp_path / "two.nii.gz"
+    command, quick = ["evaluate", "registration"], ["--model", "none", "--refine", "0"]
+
+    def table(*words: str) -> dict:
+        assert main([*command, *words, *quick, "--against", "demons", "--json"]) == 0
+        return json.loads(capsys.readouterr().out)
+
+    pair = [str(two), str(tmp_path / "moving.nii.gz"), "--series", f"{two}#2", "--init", "none"]
+    whole, part = (
+        table(*pair, *more)["methods"] for more in ([], ["--mask", str(tmp_path / "half.nii.gz")])
+    )
+    assert whole[0]["ncc"] > 0.5  # the first volume is constant
+    assert whole[0]["ncc"] != part[0]["ncc"]
+    made = ["--synthetic", str(tmp_path / "moving.nii.gz"), "--noise", "77", "--smooth-mm", "50"]
+    facts = table(*made)["deformation"]
+    assert facts["noise"] == 77 and facts["smooth_mm"] == 50
+
+
 def test_the_commands_print_a_table(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     path = tmp_path / "a.nii.gz"
     tc.write(BODY, path)
@@ -129,5 +168,11 @@ def test_the_commands_print_a_table(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert len(json.loads((tmp_path / "table.json").read_text())["methods"]) == 2
     assert main([*features, "--backbones", "vgg19"]) == 2
     assert "unknown backbone 'vgg19': choose from tissue" in capsys.readouterr().err
+    assert main([*features, "-o", str(path), "--force"]) == 2
+    assert "is an input" in capsys.readouterr().err
+    assert main([*features, "--fixed-labels", str(path)]) == 2
+    assert "--fixed-labels has no effect with --synthetic" in capsys.readouterr().err
+    assert main(["evaluate", "features", str(path), str(path), "--mean-mm", "4"]) == 2
+    assert "--mean-mm has no effect without --synthetic" in capsys.readouterr().err
     assert main(["evaluate", "features", str(path)]) == 2
     assert "give two volumes, FIXED and MOVING, or --synthetic VOLUME" in capsys.readouterr().err

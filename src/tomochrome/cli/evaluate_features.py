@@ -24,6 +24,10 @@ _COLUMNS = {
     "method": "", "seconds": "s", "ncc": "NCC", "dice_mean": "Dice", "tre_mm": "TRE mm",
     "error_mm": "error mm", "folded_percent": "folds %",
 }  # fmt: skip
+_OF_PAIR = (
+    "fixed", "fixed_labels", "moving_labels", "fixed_points", "moving_points", "series_moving",
+)  # fmt: skip
+_OF_SYNTHETIC = ("labels", "mean_mm", "seed")
 _FILES = (
     "fixed", "moving", "synthetic", "labels", "fixed_labels", "moving_labels", "fixed_points",
     "moving_points",
@@ -55,6 +59,11 @@ def add_parser(kinds: Any) -> None:
     )
     options.add_pair(parser, "labels", "label map of the {} CT")
     options.add_pair(parser, "points", "landmarks in the {} CT: .fcsv, .mrk.json, .csv in LPS mm")
+    options.add_values(
+        parser,
+        ("--series", "UID", str, "series of the first CT to read, if there are several"),
+        ("--series-moving", "UID", str, "series of MOVING"),
+    )
     parser.add_argument(
         "--init", choices=options.STARTS, help="initial alignment (default: affine; none for a "
         "known deformation)",
@@ -73,7 +82,11 @@ def run(args: argparse.Namespace, session: Session) -> Outcome:
     """Compare the backbones after checking the input."""
     if (args.synthetic is None) == (args.moving is None):
         raise OptionError("give two volumes, FIXED and MOVING, or --synthetic VOLUME")
-    check_inputs(given(args, *_FILES).values())
+    for name in given(args, *(_OF_SYNTHETIC if args.synthetic is None else _OF_PAIR)):
+        option = "FIXED" if name == "fixed" else f"--{name.replace('_', '-')}"
+        way = "without" if args.synthetic is None else "with"
+        raise OptionError(f"{option} has no effect {way} --synthetic")
+    check_inputs(given(args, *_FILES).values(), args.output)
     if args.output is not None:
         check_writable(args.output, force=args.force)
     names = (args.backbones or ",".join(options.FEATURE_BACKBONES)).split(",")
@@ -94,15 +107,20 @@ def compare(args: argparse.Namespace, methods: Sequence[str]) -> dict[str, Any]:
     check_network(args)
     how = given(args, "init", "model", "refine", "device", "threads")
     if args.synthetic is not None:
-        deformation = given(args, "mean_mm", "seed")
-        labels = read_or_none(args.labels)
-        case = make_synthetic(read(args.synthetic), labels=labels, **deformation)
+        names = ("mean_mm", "smooth_mm", "noise", "contrast", "seed")
+        deformation = given(args, *(name for name in names if name in args))
+        volume = read(args.synthetic, series=args.series)
+        case = make_synthetic(volume, labels=read_or_none(args.labels), **deformation)
         how |= {"case": case, "init": how.get("init", "none")}
         how |= {"fixed_labels": case.fixed_labels, "moving_labels": case.moving_labels}
         pair = case.fixed, case.moving
         named = {"synthetic": str(args.synthetic), "deformation": case.facts}
     else:
-        pair = read(args.fixed), read(args.moving)
+        pair = (
+            read(args.fixed, series=args.series),
+            read(args.moving, series=args.series_moving),
+        )
+        how["fixed_mask"] = read_or_none(getattr(args, "mask", None))
         for role in ("fixed", "moving"):
             how[f"{role}_labels"] = read_or_none(getattr(args, f"{role}_labels"))
             how[f"{role}_points"] = read_landmarks(getattr(args, f"{role}_points"))

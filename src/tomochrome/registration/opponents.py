@@ -53,6 +53,7 @@ def compare_methods(
     moving_labels: Volume | None = None,
     fixed_points: ArrayLike | None = None,
     moving_points: ArrayLike | None = None,
+    fixed_mask: Volume | None = None,
     init: str = "affine",
     model: str = "symnet",
     refine: int | None = None,
@@ -71,7 +72,9 @@ def compare_methods(
     case
         The known deformation, if the volumes are those of `make_synthetic`.
     fixed_labels, moving_labels, fixed_points, moving_points
-        For evaluation, as for `register`.
+        For evaluation, as for `register`; each for both volumes.
+    fixed_mask
+        Nonzero where similarity and folds are measured, on any grid.
     init, model, refine, device, threads
         As for `register`; ``init`` is also the start of the opponents.
 
@@ -85,7 +88,7 @@ def compare_methods(
     Raises
     ------
     OptionError
-        If a method is unknown, or ANTs is not installed.
+        If a method is unknown, or ANTs is not installed; labels or points are of one volume only.
     TomochromeError
         As `register` does.
     """
@@ -95,14 +98,17 @@ def compare_methods(
             raise OptionError(f"unknown method '{name}': choose from {', '.join(names)}")
     if "syn" in methods:
         _ants()
-    scans = checked_pair(fixed, moving)
+    extras: dict[str, Any] = {
+        "fixed_labels": fixed_labels, "moving_labels": moving_labels,
+        "fixed_points": fixed_points, "moving_points": moving_points, "fixed_mask": fixed_mask,
+    }  # fmt: skip
+    checked_pair(fixed, moving, **extras)
+    if (fixed_labels is None) != (moving_labels is None):
+        raise OptionError("labels are needed for both images, the fixed and the moving one")
+    scans = checked_pair(fixed, moving)  # what evaluates does not drive
     for name in methods:
         if name in FEATURE_BACKBONES:
             check_modality(scans, name)
-    extras: dict[str, Any] = {
-        "fixed_labels": fixed_labels, "moving_labels": moving_labels,
-        "fixed_points": fixed_points, "moving_points": moving_points,
-    }  # fmt: skip
     rows, pair = [], None
     for number, name in enumerate(methods):
         check()
