@@ -19,6 +19,7 @@ Code = Literal[
     "header",  # header values used without verification
     "no-number",  # NaN voxels that were filled
     "restored",  # voxels whose values were restored, not measured
+    "not-restored",  # defects that were left, or that there are none
     "refused",  # the reason why this cannot be read
     "unit",  # the unit of the values, or that it is unknown
     "nothing-colored",

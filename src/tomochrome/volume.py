@@ -15,6 +15,8 @@ from tomochrome.notices import Notice
 Unit = Literal["HU", "unknown", "RGBA", "tissue", "fraction"]
 RESTORED: Final = "restored, not measured"
 """In the description of a file with restored voxels, and of the file with their mask."""
+OF_RESTORED: Final = "partly from restored HU"
+"""In the description of colors and tissues of a scan with restored voxels."""
 MAX_MM: Final = 1e9  # larger coordinates overflow and mean a damaged header
 Verdict = Literal["regular", "irregular", "tilted", "incomplete", "unreadable", "not-ct"]
 
@@ -49,6 +51,11 @@ class Provenance:
     def add(self, step: str, *warnings: Notice) -> Provenance:
         """Return a copy with one more line of history and any further warnings."""
         return replace(self, history=(*self.history, step), warnings=(*self.warnings, *warnings))
+
+    @property
+    def of_restored(self) -> bool:
+        """Whether some voxels of the scan were restored, not measured, as a warning says."""
+        return any(notice.code == "restored" for notice in self.warnings)
 
 
 @dataclass(frozen=True, eq=False)

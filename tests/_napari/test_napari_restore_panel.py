@@ -9,7 +9,8 @@ import pytest
 from napari.layers import Labels, Layer
 from quick_colorize import simple_colorize
 
-from tomochrome._napari.export.layer_writers import write_nifti, write_nrrd
+from tomochrome._napari.export.export_panel import choices
+from tomochrome._napari.export.layer_writers import layer_volume, write_nifti, write_nrrd
 from tomochrome._napari.kit.choice_boxes import Offer
 from tomochrome._napari.layers.volume_layers import source_of, volume_layer, world_affine
 from tomochrome._napari.restore import restore_panel
@@ -17,9 +18,11 @@ from tomochrome._napari.restore.restore_panel import RestorePanel
 from tomochrome._napari.restore.restore_work import MEASURED_LIGHTNESS
 from tomochrome._napari.viewer.restored_hatching import OVERLAY, is_hatching
 from tomochrome.io import read
+from tomochrome.io.slice_pictures import caption
 from tomochrome.restoration import scan_restoration
 from tomochrome.restoration.defects import KINDS, DefectMap
 from tomochrome.runtime import check
+from tomochrome.volume import OF_RESTORED
 
 pytestmark = pytest.mark.gui
 
@@ -171,6 +174,18 @@ def test_the_result_is_colored_in_its_own_or_the_scanner_s_lightness(
     shown = window.layers["scan"] if measured else restored(window)
     np.testing.assert_array_equal(colored.data.volume.voxels, shown.data)
     assert ("lightness measured" in colored.name) == measured
+    meta = colored.as_layer_data_tuple()[1]
+    image = layer_volume(colored.data, meta)
+    said = caption(image), image.provenance.extra["description"]
+    assert all((OF_RESTORED in text) == measured for text in said)
+    assert (image.restored is None) == measured  # the mask says where, if lightness is restored
+    told = [n.text for n in image.provenance.warnings if n.code == "restored"]
+    assert len(told) == 1 and ("the lightness is measured" in told[0]) == measured
+    maps = [choice.volume() for choice in choices(window.layers) if choice.part != "layer"]
+    assert [one.unit for one in maps] == ["tissue", "fraction"]
+    for one in maps:
+        assert OF_RESTORED in one.provenance.extra["description"]
+        assert (one.restored is None) == measured
     order = [layer.name for layer in window.layers]
     assert order.index(colored.name) > order.index("scan · restored")
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import pydicom
 import pytest
 from cli_cases import Run, small_ct
 from PIL import Image
 
 from tomochrome.io import read, write
+from tomochrome.volume import OF_RESTORED
 
 
 @pytest.fixture
@@ -35,6 +37,29 @@ def test_coloring_keeps_the_mask_and_hatches_the_sheet(restored, tmp_path, capfd
     with Image.open(tmp_path / "c.png") as sheet:
         assert "hatched" in sheet.info["Comment"]
     assert (tmp_path / "c" / "restored.dcm").exists()
+
+
+def test_maps_of_tissues_and_confidence_and_surfaces_are_marked(restored, tmp_path, capfd):
+    _, scan, mask = restored
+    pytest.importorskip("vtkmodules")
+    names = ("t.nii.gz k.nrrd s.stl", "t.seg.nrrd k.nii.gz s.ply", "t.dcm k.nii s.stl")
+    for number, (tissues, confidence, surfaces) in enumerate(map(str.split, names)):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        run = Run(
+            capfd, "colorize", scan, "-o", folder / "c.png", "--model", "transfer-function",
+            "--tissue-map", folder / tissues, "--confidence-map", folder / confidence,
+            "--surfaces", folder / surfaces,
+        )  # fmt: skip
+        assert run.status == 0, run.err
+        np.testing.assert_array_equal(read(folder / confidence).restored, mask)
+        if tissues != "t.dcm":
+            np.testing.assert_array_equal(read(folder / tissues).restored, mask)
+        else:
+            segmentation = pydicom.dcmread(folder / tissues)
+            for text in (segmentation.ContentDescription, segmentation.SeriesDescription):
+                assert OF_RESTORED in text and "not for diagnosis" in text and len(text) <= 64
+        assert OF_RESTORED.encode() in (folder / surfaces).read_bytes()[:300]
 
 
 @pytest.mark.parametrize("exists", [False, True])

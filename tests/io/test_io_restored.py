@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import nibabel as nib
 import numpy as np
@@ -12,11 +13,27 @@ import SimpleITK
 from io_cases import ORIENTATIONS, ct
 from PIL import Image
 
+from tomochrome.color import Chroma, Lighting
+from tomochrome.formats import (
+    COLORED_SCAN,
+    FORMATS,
+    GIF,
+    PAGE,
+    PLY,
+    SEGMENTATION,
+    SHEET,
+    STL,
+    TISSUE_FORMATS,
+    VIDEO,
+    ZARR,
+    Format,
+)
 from tomochrome.geometry import closest_axial
-from tomochrome.io import find, read, write
+from tomochrome.io import ColoredScan, find, read, save_colored, write
 from tomochrome.io.restored_mask import mask_path
 from tomochrome.io.writing import companions
-from tomochrome.volume import RESTORED, Provenance, Volume
+from tomochrome.tissue import Tissue
+from tomochrome.volume import OF_RESTORED, RESTORED, Provenance, Volume
 
 
 def damaged(orientation="axial", shape=(7, 24, 20)) -> tuple[Volume, Volume]:
@@ -181,6 +198,80 @@ def test_cines_say_what_is_hatched(tmp_path, ending, monkeypatch):
     write(image, tmp_path / f"c.{ending}")
     assert len(drawn) == 7
     assert f"hatched: {RESTORED}" in slice_pictures.caption(image)
+
+
+ALL = (*FORMATS, *TISSUE_FORMATS, COLORED_SCAN)
+
+
+def tissues(volume: Volume) -> Volume:
+    """A tissue map with a large piece of liver."""
+    labels = np.zeros(volume.shape, np.uint8)
+    labels[1:6, 4:20, 4:16] = Tissue.LIVER
+    origin = replace(volume.provenance, extra={"palette": "natural", "model": "tissue"})
+    return replace(volume, voxels=labels, unit="tissue", provenance=origin)
+
+
+def written(volume: Volume, output: Format, folder: Path) -> Path:
+    """Write a volume as a format can store it."""
+    folder.mkdir()
+    path = folder / ("out" + output.ending.rstrip("/"))
+    if output == COLORED_SCAN:
+        codes = np.zeros(volume.shape, np.uint16)
+        chroma = Chroma(codes, codes.astype(np.uint8), np.zeros((1, 2), np.float32), volume.affine)
+        return save_colored(ColoredScan(volume, chroma, Lighting()), path)
+    if output in TISSUE_FORMATS:
+        volume = tissues(volume)
+    elif output.only_color:
+        volume = colored(volume)
+    write(volume, f"{path}/" if output.is_folder else path)
+    return path
+
+
+def frames(path: Path) -> np.ndarray:
+    """The pictures of a cine, from head to feet."""
+    if path.suffix == ".gif":
+        with Image.open(path) as film:
+            return np.stack([
+                np.asarray(film.seek(k) or film.convert("RGB")) for k in range(film.n_frames)
+            ])  # fmt: skip
+    import av
+
+    with av.open(str(path)) as film:
+        return np.stack([frame.to_ndarray(format="rgb24") for frame in film.decode(video=0)])
+
+
+@pytest.mark.parametrize("output", ALL, ids=[entry.ending for entry in ALL])
+def test_every_format_marks_restored_voxels(tmp_path, output):
+    """Judged by what is written for the same values without a mask."""
+    if output.package:
+        pytest.importorskip(output.package)
+    _, restored = damaged(shape=(7, 40, 40))
+    path = written(restored, output, tmp_path / "marked")
+    plain = written(replace(restored, restored=None), output, tmp_path / "plain")
+    note = OF_RESTORED.encode()
+    if output in (SEGMENTATION, STL, PLY):
+        told = [p.read_bytes().count(note) for p in (path, plain)]
+        assert told[0] > 0 and told[1] == 0
+    elif output == ZARR:
+        zarr = pytest.importorskip("zarr")
+        labels = zarr.open_group(str(path), mode="r")["labels/restored/0"]
+        np.testing.assert_array_equal(labels[:] == 1, restored.restored)
+    elif output in (GIF, VIDEO):
+        marked = restored.restored.any(axis=(1, 2))[::-1]  # one slice is not
+        for film, expected in ((path, marked), (plain, marked & False)):
+            shown = frames(film).astype(int)[:, :300]  # above the captions
+            differs = (np.abs(shown - shown[~marked]).max(axis=-1) > 40).sum(axis=(1, 2))
+            np.testing.assert_array_equal(differs > 500, expected)
+    elif output == SHEET:
+        with Image.open(path) as marked, Image.open(plain) as clean:
+            assert RESTORED in marked.info["Comment"] and RESTORED not in clean.info["Comment"]
+    elif output == PAGE:
+        assert f"ed: {RESTORED}" in path.read_text("utf-8")
+        assert f"ed: {RESTORED}" not in plain.read_text("utf-8")
+    else:
+        back = read(path)
+        np.testing.assert_array_equal(back.restored, closest_axial(restored).restored)
+        assert read(plain).restored is None
 
 
 def test_a_lost_mask_is_told(tmp_path):

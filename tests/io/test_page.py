@@ -151,6 +151,19 @@ def test_restored_and_unmeasured_voxels_are_marked(tmp_path: Path) -> None:
     assert "Hatched: restored, not measured" in parts.text
 
 
+def test_colors_of_another_scan_s_tissues_are_told_once(tmp_path: Path) -> None:
+    """Lightness measured, tissues of the restored scan, as the panel *Restore* colors."""
+    text = "the tissues were recognized in a partly restored scan"
+    told = Provenance(warnings=(Notice("restored", "warning", text),))
+    page = CasePage(VOLUME)
+    for title in ("one", "two"):
+        page.add(replace(CHROMA, provenance=told), title)
+    page.write(tmp_path / "a.html")
+    said = Parts(tmp_path / "a.html").text
+    assert said.count("The tissues were recognized in a partly restored scan.") == 1
+    assert "partly restored" not in Parts(written(tmp_path / "b.html", VOLUME, CHROMA)).text
+
+
 def test_a_page_is_small_enough_for_mail(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """First the steps of HU become coarser, then slices are left out, which the page says."""
     whole = written(tmp_path / "a.html", VOLUME, CHROMA)

@@ -12,12 +12,13 @@ from marker_cases import OFFSETS, STORED, stored_as
 from tomochrome.color import Chroma
 from tomochrome.color.codes import FreeColors
 from tomochrome.errors import Cancelled, InputError, OptionError
+from tomochrome.notices import Notice
 from tomochrome.rendering import RENDER_PRESETS, RenderRequest, render, render_preset, turntable
 from tomochrome.rendering.camera import VIEWS, Camera
 from tomochrome.rendering.cinematic import Stage, turn
 from tomochrome.runtime import Task, running
 from tomochrome.tissue import Tissue
-from tomochrome.volume import Volume
+from tomochrome.volume import Provenance, Volume
 
 ONLY = tuple(tissue.label for tissue in MARKERS.values())
 
@@ -111,6 +112,9 @@ def test_a_picture_of_a_restored_scan_says_so() -> None:
     assert not any("restored" in part for part in render(volume, chroma, **DRAFT).caption)
     mask[2, 3, 4] = True
     picture = render(replace(volume, restored=mask), chroma, **DRAFT)
+    assert "partly restored, not measured" in picture.caption
+    told = Provenance(warnings=(Notice("restored", "warning", "tissues of a restored scan"),))
+    picture = render(volume, replace(chroma, provenance=told), **DRAFT)
     assert "partly restored, not measured" in picture.caption
 
 

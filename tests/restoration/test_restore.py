@@ -117,7 +117,7 @@ def test_a_scan_without_defects_stays_as_it_is(monkeypatch):
     volume = scan(ramp())
     result = classical(volume)
     assert result.volume is volume
-    assert [n.code for n in result.warnings] == ["restored"]
+    assert [n.code for n in result.warnings] == ["not-restored"]
     assert "no defects" in result.warnings[0].text
 
 

@@ -15,7 +15,7 @@ from tomochrome.errors import GeometryError, ModelError, OptionError
 from tomochrome.geometry.affine import corners
 from tomochrome.geometry.orient import reoriented_affine
 from tomochrome.tissue import N_TISSUES, Tissue
-from tomochrome.volume import Provenance, Volume, default_affine
+from tomochrome.volume import OF_RESTORED, Provenance, Volume, default_affine
 
 #: Chroma C* from which a voxel is considered colored.
 COLORED = 1.0
@@ -195,7 +195,8 @@ class Chroma:
     def _described(self, what: str) -> Provenance:
         """Return the provenance of a map derived from this one, with the model's name."""
         model = self.model or "an unnamed model"
-        text = f"{what} by model {model}, not for diagnosis"
+        scan = f", {OF_RESTORED}" if self.provenance.of_restored else ""
+        text = f"{what} by model {model}{scan}, not for diagnosis"
         extra = {**self.provenance.extra, "model": model, "description": text}
         return replace(self.provenance.add(text), extra=extra)
 

@@ -20,7 +20,7 @@ from tomochrome.color.table import TABLE
 from tomochrome.errors import InputError, OptionError
 from tomochrome.notices import Notice
 from tomochrome.runtime import check, report
-from tomochrome.volume import Volume
+from tomochrome.volume import OF_RESTORED, Volume
 from tomochrome.windowing import DEFAULT, Window, describe_window, parse_window
 
 #: Voxels between two calls of `check` (a few milliseconds), but at least one slice.
@@ -286,12 +286,16 @@ def lit_provenance(volume: Volume, chroma: Chroma, settings: Lighting) -> Any:
         )
         added.append(Notice("option-unused", "info", text))
     provenance = volume.provenance.add(step, *added)
+    notes = [f"Color by model {model}"]
+    if chroma.provenance.of_restored and volume.restored is None:  # otherwise the mask says it
+        notes.append(OF_RESTORED)
     extra = {
         **provenance.extra,
         "model": model,
         "palette": settings.palette.name,
         "window": describe_window(settings.window),
-        "description": f"Color by model {model}, not for diagnosis",
+        **({"colors": OF_RESTORED} if notes[1:] else {}),
+        "description": ", ".join([*notes, "not for diagnosis"]),
         "saturation": settings.saturation,
         "opacity": settings.alpha.name,
         "tissues": str(settings.tissues),

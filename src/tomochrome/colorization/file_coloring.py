@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -316,10 +316,11 @@ def _write_all(
 ) -> None:
     """Write all outputs; all move to their paths once all are complete."""
     from tomochrome.io import save_colored, write, write_segmentation, write_slice, write_surfaces
+    from tomochrome.io.restored_mask import mask_path
     from tomochrome.io.tissue_segments import names_path
     from tomochrome.io.writing import companions
 
-    chroma = scan.chroma
+    chroma, restored = scan.chroma, scan.volume.restored
     palette = scan.settings.palette.name
 
     def write_color(place: str) -> None:
@@ -337,7 +338,10 @@ def _write_all(
             kind = outputs.segmentation
             write_segmentation(chroma, place, kind=kind, palette=palette, study=study)
         else:
-            write(chroma.tissue_volume(palette), place)
+            write(replace(chroma.tissue_volume(palette), restored=restored), place)
+
+    def write_confidence(place: str) -> None:
+        write(replace(chroma.confidence_volume(), restored=restored), place)
 
     def write_shown(place: str) -> None:
         shown = set(Tissue) - scan.settings.tissues.hidden
@@ -346,7 +350,7 @@ def _write_all(
     writers: list[tuple[str | None, Callable[[str], object]]] = [
         *((name, write_color) for name in outputs.colored),
         (outputs.tissue, write_tissue),
-        (outputs.confidence, lambda place: write(chroma.confidence_volume(), place)),
+        (outputs.confidence, write_confidence),
         (outputs.surfaces, write_shown),
     ]
     used = [(name, writer) for name, writer in writers if name is not None]
@@ -358,6 +362,9 @@ def _write_all(
     ]
     if outputs.tissue is not None and (names := names_path(Path(outputs.tissue))) is not None:
         beside.append(names)
+    if restored is not None:
+        maps = filter(None, (outputs.tissue, outputs.confidence))
+        beside += [mask for name in maps if (mask := mask_path(name)) is not None]
     with write_group([*(name for name, _ in used), *beside], force=outputs.force) as places:
         for (name, writer), place in zip(used, places, strict=False):
             writer(f"{place}/" if name.endswith(("/", os.sep)) else str(place))

@@ -17,7 +17,7 @@ from tomochrome.errors import OutputError
 from tomochrome.geometry.affine import to_nifti_affine
 from tomochrome.geometry.displacement import DisplacementField
 from tomochrome.runtime import check, check_writable, report
-from tomochrome.volume import RESTORED, Volume, default_affine
+from tomochrome.volume import OF_RESTORED, RESTORED, Volume, default_affine
 
 _VECTOR: Final = 1007  # NIFTI_INTENT_VECTOR
 _RGB: Final = np.dtype([("R", "u1"), ("G", "u1"), ("B", "u1")])
@@ -76,7 +76,9 @@ def write_nifti(volume: Volume, path: Path) -> None:
 def described(volume: Volume) -> str:
     """Return the description of a volume, which says whether some of its voxels were restored."""
     note = str(volume.provenance.extra.get("description", "not for diagnosis"))
-    return note if volume.restored is None else f"{RESTORED}; {note}"
+    if volume.restored is None:
+        return note
+    return f"{RESTORED}; {note.replace(f', {OF_RESTORED}', '')}"  # NIfTI has 80 characters
 
 
 def write_nifti_field(field: DisplacementField, path: Path) -> None:

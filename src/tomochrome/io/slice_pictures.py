@@ -210,6 +210,8 @@ def caption(volume: Volume) -> str:
         parts.append(f"slabs: {extra['slab']}")
     if extra.get("look"):
         parts.append(f"look of a {extra['look']}: lightness not from the scanner")
+    if extra.get("colors"):
+        parts.append(f"colors {extra['colors']}")
     if volume.restored is not None:
         parts.append(LEGEND)
     return "  ·  ".join([*parts, "not for diagnosis"])

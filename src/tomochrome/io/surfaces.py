@@ -19,7 +19,7 @@ from tomochrome.formats import PLY, format_of
 from tomochrome.io.tissue_segments import Segment, only_tissues, segments_of
 from tomochrome.runtime import check, check_writable, report, write_whole
 from tomochrome.tissue import Tissue
-from tomochrome.volume import Volume
+from tomochrome.volume import OF_RESTORED, Volume
 
 _NOTE: Final = "SPACE=LPS mm, Tomochrome, not for diagnosis"
 _BLUR: Final = 0.7  # voxels: removes the steps of the labels, keeps vessels of three voxels
@@ -156,14 +156,16 @@ def write_surfaces(
         filled = inner if segment.value == Tissue.CORTICAL_BONE else set()
         meshes.append((segment, surface(volume, {segment.value, *filled})))
     report(len(segments), len(segments), "surfaces")
+    restored = volume.restored is not None or volume.provenance.of_restored
+    note = f"{_NOTE}, {OF_RESTORED}" if restored else _NOTE
     with write_whole(target, force=force) as temporary, temporary.open("wb") as file:
-        (_write_ply if format_of(path) == PLY else _write_stl)(file, meshes)
+        (_write_ply if format_of(path) == PLY else _write_stl)(file, meshes, note)
     return target
 
 
-def _write_stl(file: BinaryIO, meshes: list[tuple[Segment, Mesh]]) -> None:
+def _write_stl(file: BinaryIO, meshes: list[tuple[Segment, Mesh]], note: str) -> None:
     count = sum(len(faces) for _, (_, faces) in meshes)
-    file.write(_NOTE.encode().ljust(80) + np.uint32(count).astype("<u4").tobytes())
+    file.write(note.encode().ljust(80) + np.uint32(count).astype("<u4").tobytes())
     for _, (places, faces) in meshes:
         check()
         triangles: NDArray[Any] = np.zeros(len(faces), _TRIANGLE)
@@ -174,14 +176,14 @@ def _write_stl(file: BinaryIO, meshes: list[tuple[Segment, Mesh]]) -> None:
         file.write(triangles.tobytes())
 
 
-def _write_ply(file: BinaryIO, meshes: list[tuple[Segment, Mesh]]) -> None:
+def _write_ply(file: BinaryIO, meshes: list[tuple[Segment, Mesh]], note: str) -> None:
     """Write binary PLY with a color for each point."""
     points, faces = (sum(len(mesh[i]) for _, mesh in meshes) for i in (0, 1))
     names = ", ".join(segment.name for segment, _ in meshes)
     properties = [f"property float {axis}" for axis in "xyz"]
     properties += [f"property uchar {color}" for color in ("red", "green", "blue")]
     lines = [
-        "ply", "format binary_little_endian 1.0", f"comment {_NOTE}", f"comment {names}",
+        "ply", "format binary_little_endian 1.0", f"comment {note}", f"comment {names}",
         f"element vertex {points}", *properties, f"element face {faces}",
         "property list uchar int vertex_indices", "end_header",
     ]  # fmt: skip

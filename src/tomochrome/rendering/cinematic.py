@@ -184,7 +184,8 @@ class Stage:
         self.preset = _preset_of(chroma, request)
         self._effort = _EFFORTS[request.quality]
         self._model = chroma.model or "an unnamed model"
-        self._restored = volume.restored is not None and bool(volume.restored.any())
+        marked = volume.restored is not None and bool(volume.restored.any())
+        self._restored = marked or chroma.provenance.of_restored
         colors: Palette = palette(request.palette)
         texture = None
         if request.look == "photograph":

@@ -81,7 +81,7 @@ def restore(
     marked = find_defects(volume, defects=defects, mask=mask, device=device)
     if not marked.mask.any():
         text = "no defects were found; nothing was restored"
-        notice = Notice("restored", "info", text)
+        notice = Notice("not-restored", "info", text)
         return Restoration(volume, volume, marked, model, time.perf_counter() - start, (notice,))
     result = _filled(volume, marked, model, device)
     notices = tuple(n for n in result.provenance.warnings if n not in volume.provenance.warnings)
@@ -228,7 +228,7 @@ def _filled(volume: Volume, marked: DefectMap, model: str, device: str) -> Volum
     for defect in marked.defects:
         if code_of(defect.kind) not in kinds:
             left = f"a defect of the kind '{defect.kind}' is left: '{model}' does not restore it"
-            notices.append(Notice("restored", "warning", left))
+            notices.append(Notice("not-restored", "warning", left))
     step = f"{text} ({', '.join(d.kind for d in marked.defects)}, model {model}); not for diagnosis"
     outside = None if upright.outside is None else upright.outside & ~changed
     whole = replace(

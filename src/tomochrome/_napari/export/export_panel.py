@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -103,9 +103,12 @@ class Choice:
         chroma = self.source.chroma
         assert chroma is not None
         if self.part == "confidence map":
-            return reorient_like(chroma.confidence_volume(), self.source.stored)
+            made = replace(chroma.confidence_volume(), restored=self.source.shown.restored)
+            return reorient_like(made, self.source.stored)
         settings = self.layer.data.settings
-        made = chroma.tissue_volume(settings.palette.name)
+        made = replace(
+            chroma.tissue_volume(settings.palette.name), restored=self.source.shown.restored
+        )
         if output in (STL, PLY):
             made = only_tissues(made, set(Tissue) - set(settings.tissues.hidden))
         return reorient_like(made, self.source.stored)

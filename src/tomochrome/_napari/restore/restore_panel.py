@@ -202,7 +202,7 @@ class RestorePanel(JobPanel):
 
     def _restored(self, layer: Any, repaired: Repaired) -> None:
         result = repaired.result
-        told = [sentence(n) for n in result.warnings if RESTORED not in n.text]
+        told = [sentence(n) for n in result.warnings if n.code != "restored"]
         if layer not in self.viewer.layers:
             self.say("The scan was closed meanwhile; nothing was changed.")
             return

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
@@ -25,8 +25,10 @@ from tomochrome._napari.layers.volume_layers import (
 from tomochrome.colorization.cards import DEFAULT_MODEL
 from tomochrome.errors import InputError
 from tomochrome.geometry import reorient_like
+from tomochrome.notices import Notice
 from tomochrome.restoration.defects import KINDS, DefectKind, DefectMap, Restoration
 from tomochrome.runtime import check, report
+from tomochrome.volume import Provenance
 
 AUTO: Final = "auto"
 RESTORED_VALUES: Final = "restored"
@@ -129,8 +131,16 @@ def color_restored(original: Any, restored: Any, lightness: str, device: str) ->
     measured, filled = ct_source(original), ct_source(restored)
     chroma: color.Chroma = colorization.colorize(filled.shown, DEFAULT_MODEL, device=device)
     check()
+    chroma = replace(chroma, provenance=_of_restored_tissues(chroma.provenance))
     settings = lighting(fields, chroma)
     return finished_layer(original, measured, chroma.on_grid(measured.shown), settings, _NOTE)
+
+
+def _of_restored_tissues(origin: Provenance) -> Provenance:
+    """Return a provenance of colors that says what is restored: the tissues, not the lightness."""
+    others = [notice for notice in origin.warnings if notice.code != "restored"]
+    text = "the tissues were recognized in a partly restored scan; the lightness is measured"
+    return replace(origin, warnings=(*others, Notice("restored", "warning", text)))
 
 
 def defect_labels(code: NDArray[np.uint8], layer: Any) -> dict[str, Any]:

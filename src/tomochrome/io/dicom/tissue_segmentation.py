@@ -29,7 +29,7 @@ from tomochrome.io.dicom.warning_capture import captured_warnings
 from tomochrome.io.tissue_segments import Segment, segments_of
 from tomochrome.runtime import check, check_writable, report, write_whole
 from tomochrome.tissue import Tissue
-from tomochrome.volume import Volume
+from tomochrome.volume import OF_RESTORED, Volume
 
 SegmentationKind = Literal["binary", "labelmap", "fractional"]
 SEGMENTATION_KINDS: Final = ("binary", "labelmap", "fractional")
@@ -202,6 +202,8 @@ def _dataset(
         for one in slices:
             one.SeriesInstanceUID = study.series_uid
     number = 2 if study is None else study.series_number + _SERIES_STEP
+    restored = volume.restored is not None or volume.provenance.of_restored
+    scan = f", {OF_RESTORED}" if restored else ""
     with captured_warnings(), _as_output_error():
         made = hd.seg.Segmentation(
             source_images=slices,
@@ -221,10 +223,10 @@ def _dataset(
             software_versions=_VERSION,
             device_serial_number="0",
             content_label="TISSUES",
-            content_description="Tissues by a model, not for diagnosis",
+            content_description=f"Tissues by a model{scan}, not for diagnosis",
             # not RLE: GDCM's encoder ends the process on frames with an odd number of bytes
             transfer_syntax_uid=ExplicitVRLittleEndian,
-            series_description="Tomochrome tissues, not for diagnosis",
+            series_description=f"Tomochrome tissues{scan}, not for diagnosis",
         )
     _set_references(made, study, per_frame=placed is not None)
     return made

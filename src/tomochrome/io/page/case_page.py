@@ -97,6 +97,7 @@ class CasePage:
         self.step = 2 if max(self.volume.shape[1:]) > MAX_FULL_SIDE else 1
         self.colorings: list[PageColoring] = []
         self._lightness: Volume | None = None
+        self._notices = list(self.volume.provenance.warnings)
         self._body = np.zeros(self.volume.shape[1:], bool)
         if volume.is_rgba:
             self._add_colors()
@@ -124,6 +125,8 @@ class CasePage:
         chroma = chroma.on_grid(self.volume)
         planes = ColorPlanes.of_chroma(chroma, self.settings, self.step)
         self._body |= (chroma.code > 0).any(axis=0)
+        marks = [notice for notice in chroma.provenance.warnings if notice.code == "restored"]
+        self._notices += [notice for notice in marks if notice not in self._notices]
         self.colorings.append(PageColoring(title, planes, card, chroma.has_tissues))
 
     def take_lightness(self, image: Volume) -> None:
@@ -351,7 +354,7 @@ class CasePage:
             "hatching": "" if volume.restored is None else LEGEND,
             "has_outside": volume.outside is not None,
             "verdict": volume.provenance.verdict,
-            "notices": [sentence(notice.without_names()) for notice in volume.provenance.warnings],
+            "notices": [sentence(notice.without_names()) for notice in self._notices],
         }
 
     def _position(self, k: int) -> float:
