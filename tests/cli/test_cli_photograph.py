@@ -6,10 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from tomochrome.cli.app import main
 from tomochrome.color.convert import srgb_to_lab
 from tomochrome.training.config import CONFIGS
+from tomochrome.volume import RESTORED
 
 FAT, MUSCLE = (190, 160, 110), (110, 50, 40)
 
@@ -56,6 +58,19 @@ def run(capsys, *argv):
     status = main(["photograph", *map(str, argv), "--device", "cpu", "--json"])
     out, err = capsys.readouterr()
     return status, json.loads(out) if status == 0 else None, err
+
+
+@pytest.mark.parametrize("restored", [False, True])
+def test_a_restored_photograph_stays_marked(photograph, bundle, tmp_path, capsys, restored):
+    note = PngInfo()
+    note.add_text("Comment", f"{RESTORED if restored else 'scanned'}; not for diagnosis")
+    with Image.open(photograph) as image:
+        image.save(tmp_path / "r.png", pnginfo=note)
+    assert run(capsys, tmp_path / "r.png", "-o", tmp_path / "c.png", "--model", bundle)[0] == 0
+    with Image.open(tmp_path / "c.png") as image:
+        comment = image.info["Comment"]
+    assert (f"partly {RESTORED}" in comment) == restored
+    assert "model photo" in comment and "not for diagnosis" in comment
 
 
 def test_one_photograph(photograph, bundle, tmp_path, capsys):

@@ -9,6 +9,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from tomochrome.cli import options
 from tomochrome.cli.files import check_folder, check_inputs, write_together
@@ -18,9 +19,10 @@ from tomochrome.colorization.photograph_coloring import DEFAULT_MODEL, colorize_
 from tomochrome.colorization.reference_photograph import foreground
 from tomochrome.errors import OptionError
 from tomochrome.evaluate.photograph_figures import photograph_figures
-from tomochrome.io.picture_files import read_label_picture, read_photograph
+from tomochrome.io.picture_files import is_restored, read_label_picture, read_photograph
 from tomochrome.io.section_photograph import clean_section
 from tomochrome.runtime import check, check_writable, report, write_whole
+from tomochrome.volume import RESTORED
 
 _MEANS: Final = ("ciede2000", "grey_ciede2000", "curve_ciede2000")
 _FIGURES: Final = (
@@ -86,7 +88,10 @@ def run(args: argparse.Namespace, session: Session) -> Outcome:
                 session.warn(f"'{path}' is a grey photograph: it has no colors to compare with")
             else:
                 figures |= photograph_figures(image, photograph, mask).rounded()
-        colored.append(image)
+        note = PngInfo()
+        restored = f"partly {RESTORED}; " if is_restored(path) else ""
+        note.add_text("Comment", f"{restored}color by model {Path(model).name}; not for diagnosis")
+        colored.append((image, note))
         rows.append({"path": str(path), "output": str(names[done]), **figures})
     folder, place = names[0].parent, [name.name for name in names]
     single = not args.output.endswith("/")
@@ -95,8 +100,9 @@ def run(args: argparse.Namespace, session: Session) -> Outcome:
         if single
         else write_together(folder, place, force=args.force)
     ) as temporary:
-        for name, image in zip(place, colored, strict=True):
-            Image.fromarray(image).save(temporary if single else temporary / name, format="PNG")
+        for name, (image, note) in zip(place, colored, strict=True):
+            file = temporary if single else temporary / name
+            Image.fromarray(image).save(file, format="PNG", pnginfo=note)
     data = {
         "model": str(model),
         "images": rows,

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from tomochrome.errors import InputError
 from tomochrome.runtime.sandbox import SandboxError, call
+from tomochrome.volume import RESTORED
 
 ENDINGS: Final = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
 MAX_PIXELS: Final = 64_000_000
@@ -66,6 +67,19 @@ def read_label_picture(path: str | os.PathLike[str]) -> NDArray[np.uint8]:
         If it cannot be read, is too large, or has color channels.
     """
     return _read(path, "label picture")
+
+
+def is_restored(path: str | os.PathLike[str]) -> bool:
+    """Return whether a picture that `read_photograph` reads says that pixels were restored."""
+    return RESTORED in str(call(_comment, str(Path(path).absolute()), subject=f"'{path}'"))
+
+
+def _comment(path: str) -> str:
+    """Return the comment of a picture; runs in the sandbox."""
+    from PIL import Image
+
+    with Image.open(path, formats=("PNG", "JPEG", "TIFF")) as image:
+        return str(image.info.get("Comment", ""))
 
 
 def _read(path: str | os.PathLike[str], kind: str) -> NDArray[np.uint8]:
