@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Final, Literal, get_args
 
@@ -126,6 +127,22 @@ def format_of(path: str | os.PathLike[str]) -> Format:
         f"'{text}' does not end in a supported extension: use {', '.join(files)}, "
         "or a folder ending in / (DICOM)"
     )
+
+
+def check_package(target: Format) -> None:
+    """Check that the package that a format needs is installed.
+
+    Raises
+    ------
+    OutputError
+        If it is not.
+    """
+    if target.package and find_spec(target.package) is None:
+        what = f'"napari-tomochrome[{target.extra}]"' if target.extra else target.package
+        raise OutputError(
+            f"{target.ending} needs the package {target.package}; install it with "
+            f"pip install {what}, or choose another format"
+        )
 
 
 def extensions_help(*, color: bool = False) -> str:

@@ -114,6 +114,6 @@ def test_a_grey_volume_is_refused(ending: str, tmp_path) -> None:
 
 
 def test_a_missing_package_is_named_before_the_work(tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr("tomochrome.io.writing.find_spec", lambda _: None)
+    monkeypatch.setattr("tomochrome.formats.find_spec", lambda _: None)
     with pytest.raises(OutputError, match=r"\.mp4 needs the package av; install it with"):
         check_output(tmp_path / "a.mp4")

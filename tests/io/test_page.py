@@ -239,7 +239,7 @@ def test_it_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.M
     write(marked(), tmp_path / "a.htm")
     with pytest.raises(OutputError, match="already exists"):
         write(marked(), tmp_path / "a.htm")
-    monkeypatch.setattr("tomochrome.io.writing.find_spec", lambda _: None)
+    monkeypatch.setattr("tomochrome.formats.find_spec", lambda _: None)
     with pytest.raises(OutputError, match=r"\.html needs the package jinja2; install it with"):
         check_output(tmp_path / "b.html")
 

@@ -14,9 +14,8 @@ from tomochrome.cli.files import check_inputs
 from tomochrome.cli.session import Outcome, Session
 from tomochrome.colorization.coloring_request import NO_MODEL, Outputs, Source
 from tomochrome.errors import InputError, OptionError, OutputError, TomochromeError
-from tomochrome.formats import FORMATS, NIFTI, Format
+from tomochrome.formats import FORMATS, NIFTI, Format, check_package
 from tomochrome.io import Item, Skipped, find
-from tomochrome.io.writing import check_package
 
 _FORMATS: Final = {
     ("dicom" if output_format.is_folder else ending.strip(".")): (output_format, ending)

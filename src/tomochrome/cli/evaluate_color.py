@@ -15,9 +15,8 @@ from tomochrome.colorization.side_by_side import models_to_compare
 from tomochrome.errors import Cancelled, OptionError, TomochromeError
 from tomochrome.evaluate.color_page import ColorPage
 from tomochrome.evaluate.model_evaluation import Coloring, Truth, TruthFiles
-from tomochrome.formats import PAGE
+from tomochrome.formats import PAGE, check_package
 from tomochrome.io import read
-from tomochrome.io.writing import check_package
 from tomochrome.runtime import check_writable, write_whole
 
 

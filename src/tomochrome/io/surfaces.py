@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from tomochrome.formats import PLY, format_of
+from tomochrome.formats import PLY, check_package, format_of
 from tomochrome.io.tissue_segments import Segment, only_tissues, segments_of
 from tomochrome.runtime import check, check_writable, report, write_whole
 from tomochrome.tissue import Tissue
@@ -141,10 +141,12 @@ def write_surfaces(
     Raises
     ------
     OutputError
-        If it is not a tissue map, has none of the tissues, or the file cannot be written.
+        If VTK is not installed, it is not a tissue map, it has none of the tissues, or the file
+        cannot be written.
     Cancelled
         If the task was cancelled.
     """
+    check_package(format_of(path))
     target = check_writable(path, force=force)
     segments = segments_of(volume if only is None else only_tissues(volume, only))
     values = {segment.value for segment in segments}

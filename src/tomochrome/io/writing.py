@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from importlib.util import find_spec
 from pathlib import Path
 
 from tomochrome.errors import OutputError
@@ -23,6 +22,7 @@ from tomochrome.formats import (
     VIDEO,
     ZARR,
     Format,
+    check_package,
     format_of,
 )
 from tomochrome.geometry.planes import parse_position
@@ -94,22 +94,6 @@ def check_output(path: str | os.PathLike[str], *, force: bool = False) -> Path:
     if output.is_dir():
         raise OutputError(f"'{output}' is a folder; end the path in / or name a file in it")
     return output
-
-
-def check_package(target: Format) -> None:
-    """Check that the package that a format needs is installed.
-
-    Raises
-    ------
-    OutputError
-        If it is not.
-    """
-    if target.package and find_spec(target.package) is None:
-        what = f'"napari-tomochrome[{target.extra}]"' if target.extra else target.package
-        raise OutputError(
-            f"{target.ending} needs the package {target.package}; install it with "
-            f"pip install {what}, or choose another format"
-        )
 
 
 def check_fits(volume: Volume, path: str | os.PathLike[str]) -> None:

@@ -21,6 +21,7 @@ from tomochrome.color.lighting import Lighting
 from tomochrome.color.photograph_look import NOT_FROM_SCANNER
 from tomochrome.color.space import GREY_L
 from tomochrome.color.table import GREY_EDGES
+from tomochrome.formats import PAGE, check_package
 from tomochrome.geometry.orient import closest_axial, edge_letters
 from tomochrome.io.dicom.dicom_write import over_black
 from tomochrome.io.page.page_planes import (
@@ -286,9 +287,12 @@ class CasePage:
 
         Raises
         ------
+        OutputError
+            If Jinja2 is not installed.
         Cancelled
             If the user cancelled.
         """
+        check_package(PAGE)
         field = self.field
         scale, order = self.choose(field)
         if start is None:
