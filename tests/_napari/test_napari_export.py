@@ -165,6 +165,44 @@ def test_joining_a_study_asks_for_the_scan(exporting, qtbot, tmp_path, monkeypat
     assert made.FrameOfReferenceUID == own.FrameOfReferenceUID
 
 
+def test_a_page_names_the_patient_only_where_the_box_says_so(
+    exporting, qtbot, tmp_path, monkeypatch, small_ct
+):
+    source = tmp_path / "ct"
+    write_series(small_ct, source)
+    for file in source.iterdir():
+        dataset = pydicom.dcmread(file)
+        dataset.PatientName, dataset.PatientID, dataset.StudyDate = "Doe^Jane", "4711", "20190314"
+        dataset.save_as(file)
+    origin = replace(
+        small_ct.provenance, kind="dicom-series", series_uid=str(dataset.SeriesInstanceUID)
+    )
+    kept = exporting.choice.source.stored
+    object.__setattr__(kept, "provenance", origin)
+    monkeypatch.setattr(QFileDialog, "getExistingDirectory", lambda *_: str(source))
+    box = exporting.view.join
+    choose(exporting, "layer", DICOM)
+    box.click()
+    choose(exporting, "layer", PAGE)  # what was ticked for an archive does not hold for a page
+    assert box.isVisibleTo(exporting) and not box.isChecked()
+    assert box.text() == "With the patient's name, ID and study date"
+    exporting.view.path.setText(str(tmp_path / "nobody"))
+    assert run(exporting, qtbot) == f"Saved {tmp_path / 'nobody.html'}"
+    assert "Jane" not in (tmp_path / "nobody.html").read_text("utf-8")
+    for name, photograph in (("plain", False), ("look", True)):
+        exporting.view.photograph.setChecked(photograph)
+        box.setChecked(True)
+        exporting.view.path.setText(str(tmp_path / name))
+        assert run(exporting, qtbot) == f"Saved {tmp_path / name}.html"
+        text = (tmp_path / f"{name}.html").read_text("utf-8")
+        for part in ("Doe, Jane", "4711", "2019-03-14"):
+            assert f"<b>{part}</b>" in text
+    choose(exporting, "layer", DICOM)
+    assert not box.isChecked() and box.text().startswith("Join the scan's study")
+    choose(exporting, "layer", NIFTI)
+    assert not box.isVisibleTo(exporting)
+
+
 def test_the_grey_scan_as_a_ct_series(exporting, panel, qtbot, tmp_path, small_ct):
     exporting.choose(panel.coloring.ct_layer)
     assert exporting.view.format.findData(SHEET) == -1

@@ -21,7 +21,10 @@ from tomochrome.cli import main
 from tomochrome.cli.slicer_modules import slicer_modules
 from tomochrome.cli.slicer_run import run_module
 from tomochrome.color.palettes import palette
+from tomochrome.geometry.displacement import DisplacementField
+from tomochrome.phantom import make_patient
 from tomochrome.tissue import Tissue
+from tomochrome.transform import Transform
 
 NAMES = ["TomochromeColorize", "TomochromeRegister", "TomochromeTransform", "TomochromeRestore"]
 SCHEMA = """
@@ -264,6 +267,46 @@ def test_register_returns_transforms_that_transform_applies(folder, tmp_path) ->
     assert np.abs(np.asarray(first, float)[inner] - again[inner]).mean() < 2
     difference = np.abs(again[inner] - fixed.voxels[inner].astype(float)).mean()
     assert difference < 0.5 * np.abs(moved[inner] - fixed.voxels[inner].astype(float)).mean()
+
+
+def test_register_with_the_shipped_network_finds_a_known_motion(folder, tmp_path) -> None:
+    """The middle of the body shifts against the rest, which nothing affine describes."""
+    fixed = make_patient(3, "abdomen", (8.0, 8.0, 8.0)).ct
+    middle = np.array(fixed.shape) / 2
+    far = np.stack(np.indices(fixed.shape), axis=-1) / middle - 1
+    motion = np.array([14.0, 0.0, 9.0])  # mm to the left and to the head
+    shift = np.exp(-4 * (far**2).sum(axis=-1))[..., None] * motion
+    known = Transform.from_fields(DisplacementField(shift, fixed.affine))
+    tc.write(fixed, tmp_path / "fixed.nrrd")
+    tc.write(known.apply(fixed, fixed), tmp_path / "moving.nrrd")
+    done, _ = run(
+        folder, "TomochromeRegister", fixedVolume=tmp_path / "fixed.nrrd",
+        movingVolume=tmp_path / "moving.nrrd", refine=0, init="none", device="cpu",
+        movedVolume=tmp_path / "moved.nii.gz",
+        forwardTransform=tmp_path / "f.h5", inverseTransform=tmp_path / "i.h5",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert max(progress(done.stdout)) == 1
+    # what 3D Slicer reads: there, back again, and to where the body has moved from
+    forward, inverse = (SimpleITK.ReadTransform(str(tmp_path / n)) for n in ("f.h5", "i.h5"))
+    center = fixed.affine[:3, :3] @ middle + fixed.affine[:3, 3]
+    near = center + np.random.default_rng(1).uniform(-25, 25, (40, 3))
+    there = np.array([forward.TransformPoint(p) for p in near])
+    back = np.array([inverse.TransformPoint(p) for p in there])
+    assert np.linalg.norm(back - near, axis=1).max() < 2
+    before = np.linalg.norm(known.points(near) - near, axis=1).mean()
+    after = np.linalg.norm(known.points(there) - near, axis=1).mean()
+    assert before > 10
+    assert after < 0.5 * before
+    moved = tc.read(tmp_path / "moved.nii.gz")
+    by_itk = SimpleITK.Resample(
+        SimpleITK.ReadImage(str(tmp_path / "moving.nrrd")),
+        SimpleITK.ReadImage(str(tmp_path / "fixed.nrrd")),
+        forward, SimpleITK.sitkLinear, -1000,
+    )  # fmt: skip
+    inner = np.s_[4:-4, 4:-4, 4:-4]
+    off = np.abs(SimpleITK.GetArrayFromImage(by_itk)[inner].astype(float) - moved.voxels[inner])
+    assert np.percentile(off, 99) <= 2
 
 
 def test_restore_returns_the_scan_even_if_nothing_is_wrong(folder, ct, tmp_path) -> None:

@@ -57,6 +57,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "an archive shows them beside it (default: anonymous, a study of their own)",
     )
     parser.add_argument(
+        "--with-identity",
+        action="store_true",
+        help="a page (.html) names the patient: name, ID and study date of the DICOM series "
+        "(default: no identity)",
+    )
+    parser.add_argument(
         "--confidence-map", metavar="FILE.nii.gz", help="also write the model's confidence, 0 to 1"
     )
     parser.add_argument(
@@ -87,6 +93,7 @@ def run(args: argparse.Namespace, session: Session) -> Outcome:
         surfaces=args.surfaces,
         segmentation=args.segmentation,
         join_study=args.join_study,
+        with_identity=args.with_identity,
     )
     outputs.check(args.path)
     reference = read_reference(args)

@@ -14,6 +14,7 @@ from tomochrome.errors import OptionError, OutputError
 from tomochrome.formats import (
     DICOM,
     LOOK_FORMATS,
+    PAGE,
     PICTURES,
     PLY,
     SEGMENTATION,
@@ -92,6 +93,7 @@ class Outputs:
     surfaces: str | None = None  #: of the tissues that are shown, STL or PLY
     segmentation: SegmentationKind = "binary"  #: of a tissue map in DICOM
     join_study: bool = False  #: DICOM outputs keep the identity and the study of the input
+    with_identity: bool = False  #: pages name the patient
 
     @property
     def colored(self) -> tuple[str, ...]:
@@ -128,6 +130,8 @@ class Outputs:
         in_dicom = any(format_of(name) in (DICOM, SEGMENTATION) for name in names)
         if self.join_study and not in_dicom:
             raise OptionError("--join-study is for DICOM outputs: a folder ending in / or .dcm")
+        if self.with_identity and not any(format_of(name) == PAGE for name in self.colored):
+            raise OptionError("--with-identity is for pages: an output that ends in .html")
 
     def _maps(self) -> list[str]:
         """Return the outputs without colors.

@@ -112,7 +112,7 @@ def colorize_file(
     """
     from tomochrome.color.lighting import mean_chroma
     from tomochrome.colorization.case_coloring import photograph_page
-    from tomochrome.io import ColoredScan, read, source_study
+    from tomochrome.io import ColoredScan, read, source_identity, source_study
     from tomochrome.io.dicom.dicom_write import check_slices
 
     source = source if isinstance(source, Source) else Source(Path(source))
@@ -137,6 +137,7 @@ def colorize_file(
     clock = Clock()
     with clock.stage("read"):
         study = source_study(source.path, source.series) if outputs.join_study else None
+        identity = source_identity(source.path, source.series) if outputs.with_identity else None
         volume, saved = open_source(source, request.model)
         if any(format_of(name).is_folder for name in outputs.colored):
             check_slices(volume)
@@ -157,6 +158,8 @@ def colorize_file(
         mean = mean_chroma(image, chroma)
         if pages and page is None:
             page = photograph_page(volume, chroma, settings, image)
+    if page is not None and identity is not None:
+        page.name_patient(identity)
     with clock.stage("write"):
         _write_all(outputs, scan, image, study, page, request.slice)
     return ColoringReport(

@@ -1,5 +1,5 @@
 from .colored_scan import ColoredScan, open_colored, save_colored
-from .dicom.source_study import SourceStudy, source_study
+from .dicom.source_study import SourceStudy, source_identity, source_study
 from .dicom.tissue_segmentation import write_segmentation
 from .image_formats import is_colored_scan
 from .listing import find
@@ -24,6 +24,7 @@ __all__ = [
     "read",
     "read_measurements",
     "save_colored",
+    "source_identity",
     "source_study",
     "surface",
     "write",

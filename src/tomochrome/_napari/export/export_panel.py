@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Final, Literal
 
 from napari.layers import Image
 from qtpy.QtWidgets import QCheckBox, QFileDialog, QLineEdit, QPushButton, QWidget
@@ -45,6 +45,16 @@ from tomochrome.runtime import write_whole
 from tomochrome.tissue import Tissue
 from tomochrome.volume import Volume
 
+_JOINING: Final = (DICOM, SEGMENTATION)
+_JOIN: Final = (
+    "Join the scan's study, with the patient's name",
+    "An archive then shows the result beside the scan. Otherwise it is anonymous.",
+)
+_NAME: Final = (
+    "With the patient's name, ID and study date",
+    "The page then names the patient. Otherwise it is anonymous.",
+)
+
 Part = Literal["layer", "tissue map", "confidence map"]
 
 
@@ -74,11 +84,13 @@ class Choice:
         plain = tuple(f for f in FORMATS if not f.only_color and (hounsfield or not f.is_folder))
         return (*plain, *TISSUE_FORMATS) if self.part == "tissue map" else plain
 
-    def can_join(self, output: Format | None) -> bool:
-        """Whether the output can join the study of the scan."""
-        colored = self.part == "tissue map" or self.layer.rgb
-        is_dicom = self.source.stored.provenance.kind.startswith("dicom")
-        return colored and is_dicom and output in (DICOM, SEGMENTATION)
+    def can_name(self, output: Format | None) -> bool:
+        """Whether the output can have the identity of the patient: join the study, or a page."""
+        if not self.source.stored.provenance.kind.startswith("dicom"):
+            return False
+        if output == PAGE:
+            return self.part == "layer" and self.source.chroma is not None
+        return output in _JOINING and (self.part == "tissue map" or bool(self.layer.rgb))
 
     def can_be_photograph(self, output: Format | None) -> bool:
         """Whether the output can have the look of a photograph."""
@@ -139,10 +151,12 @@ def export(
     """Write a choice in the format of ``path``, in a worker. Raises as `tomochrome.write`.
 
     With ``scan``, the folder of the scan, a DICOM output joins its study, with the identity of the
-    patient. With ``photograph``, a picture or page has the look of a photograph. ``measured`` is
-    saved with a scan and its colors.
+    patient, and a page names the patient. With ``photograph``, a picture or page has the look of a
+    photograph. ``measured`` is saved with a scan and its colors.
     """
     io.check_output(path, force=force)
+    series = choice.source.stored.provenance.series_uid or None
+    identity = io.source_identity(scan, series) if scan and format_of(path) == PAGE else {}
     if photograph:
         colored = choice.colored()
         parts = colored.volume, colored.chroma, colored.settings
@@ -151,17 +165,18 @@ def export(
             return
         from tomochrome.colorization.case_coloring import photograph_page  # imports pydicom
 
+        page = photograph_page(*parts)
+        page.name_patient(identity)
         with write_whole(path, force=force) as place:
-            photograph_page(*parts).write(place)
+            page.write(place)
         return
     if format_of(path) == PAGE:
         meta = {"name": choice.layer.name, "metadata": choice.layer.metadata}
-        save_layer(path, choice.layer.data, meta, force=force)
+        save_layer(path, choice.layer.data, meta, identity=identity, force=force)
         return
     if format_of(path) == COLORED_SCAN:
         io.save_colored(choice.colored(measured), path, force=force)
         return
-    series = choice.source.stored.provenance.series_uid or None
     study = io.source_study(scan, series) if scan else None
     io.write(choice.volume(format_of(path)), path, study=study, force=force)
 
@@ -178,10 +193,7 @@ class ExportView(JobView):
         self.path = QLineEdit(self)
         self.path.setPlaceholderText("File, or folder for DICOM")
         self.browse = QPushButton("Browse…", self)
-        self.join = QCheckBox("Join the scan's study, with the patient's name", self)
-        self.join.setToolTip(
-            "An archive then shows the result beside the scan. Otherwise it is anonymous."
-        )
+        self.join = QCheckBox(_JOIN[0], self)
         self.photograph = QCheckBox("Look of a photograph, for teaching", self)
         self.photograph.setToolTip(
             "Lightness of the tissues to the eye, not from the scanner; the picture says so"
@@ -271,10 +283,19 @@ class ExportPanel(JobPanel):
     def _format_changed(self, _: object = None) -> None:
         """Replace the extension of the destination by that of the format."""
         text, chosen, choice = self.view.path.text().strip(), self.chosen_format, self.choice
-        self.view.join.setVisible(choice is not None and choice.can_join(chosen))
+        self._offer_identity(choice is not None and choice.can_name(chosen), chosen)
         self.view.photograph.setVisible(choice is not None and choice.can_be_photograph(chosen))
         if text and chosen is not None:
             self.view.path.setText(chosen.complete(_without_ending(text)))
+
+    def _offer_identity(self, offered: bool, chosen: Format | None) -> None:
+        """Show the box for the identity; what was ticked for archives does not hold for a page."""
+        box, (text, tip) = self.view.join, _NAME if chosen == PAGE else _JOIN
+        if box.text() != text:
+            box.setChecked(False)
+        box.setText(text)
+        box.setToolTip(tip)
+        box.setVisible(offered)
 
     # Destination
 
@@ -314,7 +335,7 @@ class ExportPanel(JobPanel):
         if exists and not may_replace(path):
             return
         scan = ""
-        if self.view.join.isChecked() and choice.can_join(chosen):
+        if self.view.join.isChecked() and choice.can_name(chosen):
             # layers do not keep the path of a scan, which can contain the patient's name
             scan = QFileDialog.getExistingDirectory(self, "The scan's DICOM folder")
             if not scan:

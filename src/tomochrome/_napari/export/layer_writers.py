@@ -144,11 +144,13 @@ def save_layer(
     meta: Mapping[str, Any],
     grids: Sequence[tuple[Any, LayerSource]] = (),
     *,
+    identity: Mapping[str, str] | None = None,
     force: bool = False,
 ) -> None:
     """Write what a layer shows in the format of ``path``; a page of a coloring has its HU, too.
 
-    ``grids`` is as for `layer_volume`. Raises as that and as `tomochrome.write`.
+    ``grids`` is as for `layer_volume`; a page shows ``identity``. Raises as that and as
+    `tomochrome.write`.
     """
     source = source_of(meta.get("metadata", {}))
     if format_of(path) != PAGE or source is None or not isinstance(data, color.LitVolume):
@@ -156,8 +158,10 @@ def save_layer(
         return
     from tomochrome.colorization.case_coloring import case_page  # imports pydicom
 
+    page = case_page(source.shown, data.chroma, data.settings)
+    page.name_patient(identity or {})
     with write_whole(path, force=force) as place:
-        case_page(source.shown, data.chroma, data.settings).write(place)
+        page.write(place)
 
 
 def layer_volume(

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tomochrome._napari.layers.volume_layers import untitled_series
+from tomochrome.io.dicom.patient import date_in_words, name_in_words
 from tomochrome.notices import Notice, sentence, texts
 from tomochrome.volume import Unit, Verdict
 
@@ -145,19 +146,11 @@ def describe_identity(
     ``study`` are placeholders such as ``"Patient 1"`` for missing values. The study description,
     ``title``, may be empty.
     """
-    name = ", ".join(identity.get("PatientName", "").partition("=")[0].replace("^", " ").split())
+    name = name_in_words(identity.get("PatientName", ""))
     values = {key: value.strip() for key, value in identity.items()}
-    born, number = _date(values.get("PatientBirthDate", "")), values.get("PatientID", "")
+    born, number = date_in_words(values.get("PatientBirthDate", "")), values.get("PatientID", "")
     accession = values.get("AccessionNumber", "")
     who = [name or patient, f"born {born}" if born else "", f"ID {number}" if number else ""]
-    which = " · ".join(filter(None, [_date(values.get("StudyDate", "")), title])) or study
+    which = " · ".join(filter(None, [date_in_words(values.get("StudyDate", "")), title])) or study
     lines = (" · ".join(filter(None, who)), which)
     return (*lines, f"Accession number {accession}") if accession else lines
-
-
-def _date(value: str) -> str:
-    """Format a DICOM date (YYYYMMDD) as 2019-03-14; return anything else unchanged."""
-    digits = value.strip()
-    if len(digits) == 8 and digits.isdecimal():
-        return f"{digits[:4]}-{digits[4:6]}-{digits[6:]}"
-    return digits

@@ -34,6 +34,20 @@ _NOBODY: Final = frozenset(
 _UMLAUTS: Final = str.maketrans({"ä": "ae", "ö": "oe", "ü": "ue", "å": "aa", "ø": "oe", "æ": "ae"})
 
 
+def name_in_words(name: str) -> str:
+    """Return a DICOM person name such as ``Doe^Jane=...`` as "Doe, Jane"."""
+    parts = (" ".join(part.split()) for part in name.partition("=")[0].split("^"))
+    return ", ".join(filter(None, parts))
+
+
+def date_in_words(date: str) -> str:
+    """Return a DICOM date (YYYYMMDD) as 2019-03-14, and anything else unchanged."""
+    digits = date.strip()
+    if len(digits) == 8 and digits.isdecimal():
+        return f"{digits[:4]}-{digits[4:6]}-{digits[6:]}"
+    return digits
+
+
 def study_key(study_uid: str) -> str:
     """Return a key that is the same for all images of a study."""
     return _key("study", study_uid)

@@ -1,5 +1,7 @@
 """The study of a DICOM series, for results that are to lie beside it in an archive (PACS).
 
+For pages, only who the patient is.
+
 Only who asks for it gets it: everything else that is written is anonymous, in a study of its own.
 """
 
@@ -15,6 +17,8 @@ from pydicom import Dataset, dcmread
 from pydicom.uid import UID
 
 from tomochrome.errors import InputError, OutputError
+from tomochrome.io.dicom.header_reader import identity_of
+from tomochrome.io.dicom.patient import date_in_words, name_in_words
 from tomochrome.io.dicom.warning_capture import captured_warnings
 from tomochrome.io.listing import find
 from tomochrome.io.reading import choose
@@ -113,6 +117,39 @@ def source_study(path: str | os.PathLike[str], series: str | None = None) -> Sou
         headers[0].series_number or 0,
         tuple((h.sop_class, h.sop_uid, None if h.is_multiframe else h.position) for h in headers),
     )
+
+
+def source_identity(path: str | os.PathLike[str], series: str | None = None) -> dict[str, str]:
+    """Read name and ID of the patient of a DICOM series, and the date of the study.
+
+    Parameters
+    ----------
+    path, series
+        As for `tomochrome.io.read`.
+
+    Returns
+    -------
+    dict
+        "Patient", "ID" and "Study date" in words, without those that the series lacks; for
+        `tomochrome.io.page.CasePage.name_patient`.
+
+    Raises
+    ------
+    OutputError
+        If the path is not a DICOM series, or the series names nobody.
+    InputError
+        If it cannot be read.
+    """
+    item = choose(find(path), Path(path), series)
+    identity = identity_of(item)
+    words = {
+        "Patient": name_in_words(identity.get("PatientName", "")),
+        "ID": identity.get("PatientID", "").strip(),
+        "Study date": date_in_words(identity.get("StudyDate", "")),
+    }
+    if not words["Patient"] and not words["ID"]:
+        raise OutputError(f"'{path}' names no patient, so there is no identity to show")
+    return {title: text for title, text in words.items() if text}
 
 
 def _elements(first: Dataset) -> Dataset:

@@ -97,6 +97,7 @@ class CasePage:
         self.settings = settings or (Lighting() if volume.is_rgba else Lighting.of(volume))
         self.step = 2 if max(self.volume.shape[1:]) > MAX_FULL_SIDE else 1
         self.colorings: list[PageColoring] = []
+        self.identity: Mapping[str, str] = {}
         self._lightness: Volume | None = None
         self._notices = list(self.volume.provenance.warnings)
         self._body = np.zeros(self.volume.shape[1:], bool)
@@ -140,6 +141,16 @@ class CasePage:
             that lightness is not from the scanner.
         """
         self._lightness = closest_axial(image)
+
+    def name_patient(self, identity: Mapping[str, str]) -> None:
+        """Show whose scan it is, which no page does that is not asked to.
+
+        Parameters
+        ----------
+        identity
+            Text by title, as from `tomochrome.io.source_identity`.
+        """
+        self.identity = identity
 
     def _add_colors(self) -> None:
         """Add the colors of an RGBA volume."""
@@ -353,6 +364,7 @@ class CasePage:
             "left_out": volume.shape[0] - len(order),
             "count": volume.shape[0],
             "colorings": self.colorings,
+            "identity": self.identity,
             "models": [(c.title, model_facts(c.card)) for c in self.colorings if c.card],
             "look": self.look and f"look of a {self.look}: {NOT_FROM_SCANNER}",
             "hatching": "" if volume.restored is None else LEGEND,

@@ -6,7 +6,7 @@
   const find = (selector) => document.querySelector(selector);
   const panes = find("#panes"), slider = find("#slice"), wiper = find("#wipe"), readout = find("#readout");
   const state = {
-    slice: data.first, wipe: 0.5, window: 0, model: 0, only: -1, kept: -1, probe: null,
+    slice: data.first, wipe: 0.5, window: 0, model: 0, only: -1, kept: -1, pointed: -1, probe: null,
     view: colorings.length > 1 ? "sides" : "wipe",
   };
   const RESTORED = 2, LIGHT = 3, DARK = 4, NO_TISSUE = 255, STRENGTH = 0.45;
@@ -117,6 +117,7 @@
 
   // Pictures: one with a wipe, or grey and every coloring.
 
+  const hint = readout.textContent;
   let shown = []; // {frame, canvas, caption, model}, model -1 for grey
   function arrange() {
     panes.replaceChildren();
@@ -179,8 +180,12 @@
       dot.hidden = !at;
       if (at) Object.assign(dot.style, { left: `${(100 * (at.x + 0.5)) / columns}%`, top: `${(100 * (at.y + 0.5)) / rows}%` });
     }
-    readout.classList.toggle("screen", !at); // an instruction is not printed
-    if (!at) return;
+    const named = state.pointed >= 0 ? state.pointed : at ? -1 : state.kept;
+    readout.classList.toggle("screen", !at && named < 0); // an instruction is not printed
+    if (named >= 0 || !at) {
+      readout.textContent = named >= 0 ? summary(slice, named) : hint;
+      return;
+    }
     const i = at.y * columns + at.x, mark = slice.marks ? slice.marks[i] : 0;
     const parts = [];
     if (values && mark !== 1) parts.push(`${number(values[slice.value[i]])} HU`);
@@ -199,8 +204,27 @@
     readout.textContent = parts.join(" · ");
   }
 
+  const legendModel = () => (state.view === "wipe" ? state.model : Math.max(0, colorings.findIndex((c) => c.tissues)));
+
+  function summary(slice, t) {
+    const model = legendModel(), { table } = colorings[model], { index, confidence } = slice.colors[model];
+    let count = 0, value = 0, sure = 0;
+    for (let y = 0, i = 0; y < rows; y++) {
+      for (let x = 0; x < columns; x++, i++) {
+        const at = ((y / step) | 0) * slice.across + ((x / step) | 0);
+        if (table[3 * index[at]] !== t || (slice.marks && slice.marks[i] === 1)) continue;
+        count++;
+        value += values[slice.value[i]];
+        sure += confidence[at];
+      }
+    }
+    if (!count) return `${tissues[t].title}: not in this slice`;
+    const percent = Math.round((100 * sure) / count / data.confidences);
+    return `${tissues[t].title} in this slice: mean ${number(value / count)} HU, mean confidence ${percent} %`;
+  }
+
   function listTissues(slice) {
-    const model = state.view === "wipe" ? state.model : Math.max(0, colorings.findIndex((c) => c.tissues));
+    const model = legendModel();
     const coloring = colorings[model], list = find("#legend ul");
     find("#legend .none").hidden = coloring.tissues || !values;
     find("#legend h2").hidden = !coloring.tissues && !values;
@@ -227,8 +251,10 @@
     swatch.style.background = tissue.color;
     Object.assign(button, { type: "button", value: t });
     button.append(swatch, tissue.title);
-    button.addEventListener("pointerenter", (event) => event.pointerType === "mouse" && set({ only: t }));
-    button.addEventListener("pointerleave", (event) => event.pointerType === "mouse" && set({ only: state.kept }));
+    button.addEventListener("pointerenter", (event) => event.pointerType === "mouse" && set({ only: t, pointed: t }));
+    button.addEventListener("pointerleave", (event) => event.pointerType === "mouse" && set({ only: state.kept, pointed: -1 }));
+    button.addEventListener("focus", () => button.matches(":focus-visible") && set({ pointed: t }));
+    button.addEventListener("blur", () => set({ pointed: -1 }));
     button.addEventListener("click", () => {
       const kept = state.kept === t ? -1 : t;
       set({ kept, only: kept });
@@ -280,11 +306,11 @@
       if (event.button || !event.isPrimary) return;
       frame.setPointerCapture(event.pointerId);
       start = { x: event.clientX, y: event.clientY, slice: state.slice, drag: "" };
-      if (event.pointerType === "touch") set({ probe: pixel(frame, event) });
+      if (event.pointerType === "touch") set({ probe: pixel(frame, event), pointed: -1 });
     });
     frame.addEventListener("pointermove", (event) => {
       if (!event.isPrimary) return;
-      if (event.pointerType === "mouse") set({ probe: pixel(frame, event) });
+      if (event.pointerType === "mouse") set({ probe: pixel(frame, event), pointed: -1 });
       if (!start) return;
       const dx = event.clientX - start.x, dy = event.clientY - start.y;
       if (!start.drag && Math.hypot(dx, dy) > 6) {
