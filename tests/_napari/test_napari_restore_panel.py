@@ -6,7 +6,10 @@ from importlib import import_module
 
 import numpy as np
 import pytest
+from mouse import move_mouse
 from napari.layers import Labels, Layer
+from qtpy.QtCore import Qt
+from qtpy.QtTest import QTest
 from quick_colorize import simple_colorize
 
 from tomochrome._napari.export.export_panel import choices
@@ -16,6 +19,7 @@ from tomochrome._napari.layers.volume_layers import source_of, volume_layer, wor
 from tomochrome._napari.restore import restore_panel
 from tomochrome._napari.restore.restore_panel import RestorePanel
 from tomochrome._napari.restore.restore_work import MEASURED_LIGHTNESS
+from tomochrome._napari.viewer.canvas_marks import canvas_point
 from tomochrome._napari.viewer.restored_hatching import OVERLAY, is_hatching
 from tomochrome.io import read
 from tomochrome.io.slice_pictures import caption
@@ -129,6 +133,40 @@ def test_a_painted_mask_is_restored(panel, window, qtbot):
     assert (restored(window).data != window.layers["scan"].data).sum() > 10
     labels.data[0, 0, 0] = 9
     assert "label 9 means no kind" in press(panel, qtbot, panel.view.run)
+
+
+def test_what_the_mouse_paints_and_erases_is_restored(panel, window, qtbot, painted):
+    """By Qt's events on the canvas, with napari's own brush and eraser."""
+    scan = window.layers["scan"]
+    window.dims.set_point(0, scan.data_to_world((8, 0, 0))[0])
+    window.reset_view()
+    canvas = window.window._qt_window._qt_viewer.canvas.native
+    qtbot.waitUntil(lambda: canvas.isVisible() and canvas.width() > 100)
+    panel.view.new.click()
+    labels = window.layers["Defects of scan"]
+    panel.view.paint.choose("lines")
+
+    def stroke(row):
+        ends = [canvas_point(window, scan.data_to_world((8, row, x))).toPoint() for x in (6, 30)]
+        move_mouse(qtbot, canvas, ends[0])
+        QTest.mousePress(canvas, Qt.MouseButton.LeftButton, pos=ends[0])
+        for share in (0.25, 0.5, 0.75, 1):
+            point = ends[0] + (ends[1] - ends[0]) * share
+            move_mouse(qtbot, canvas, point, Qt.MouseButton.LeftButton)
+        QTest.mouseRelease(canvas, Qt.MouseButton.LeftButton, pos=ends[1])
+
+    labels.brush_size = 3
+    stroke(21)
+    stroke(10)
+    qtbot.waitUntil(lambda: labels.data[8, 21].any() and labels.data[8, 10].any())
+    labels.mode = "erase"
+    stroke(10)
+    qtbot.waitUntil(lambda: not labels.data[8, 10, 8:28].any())
+    mask = np.asarray(labels.data) > 0
+    assert mask[8, 20:23, 8:28].all() and not mask[8, 26:].any() and not mask[:8].any()
+    press(panel, qtbot, panel.view.run)
+    changed = restored(window).data != scan.data
+    assert changed[8, 20:22, 8:28].any() and not changed[~mask].any()
 
 
 def test_labels_of_another_grid_are_refused(panel, window, qtbot):
