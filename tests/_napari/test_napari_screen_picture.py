@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import av
 import numpy as np
 import pytest
 from colorize_panel_cases import colorize
-from PIL import Image
+from PIL import Image, ImageSequence
+from qtpy.QtCore import Qt
+from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QFileDialog
 
 from tomochrome._napari.colorize.screen_picture import picture_of_screen
@@ -17,7 +20,7 @@ from tomochrome.color.alpha import AlphaCurve
 from tomochrome.geometry.planes import PLANES
 from tomochrome.io import slice_pictures
 from tomochrome.io.slice_pictures import slice_picture as draw
-from tomochrome.rendering import cinematic
+from tomochrome.rendering import annotated, cinematic, render, render_files
 
 pytestmark = pytest.mark.gui
 
@@ -56,6 +59,87 @@ def test_the_button_writes_what_3d_shows(colored, qtbot, tmp_path, monkeypatch):
     with Image.open(tmp_path / "photograph.png") as picture:
         lighter = middle(np.asarray(picture)).mean() - middle(pixels).mean()
     assert lighter > 3  # the skin
+
+
+@pytest.fixture
+def in_3d(colored, painted, window, tmp_path, monkeypatch):
+    """The panel with skin in 3D in a window that is drawn; and a way to answer the dialog."""
+    window.window.resize(900, 560)
+    colored.viewer.dims.ndisplay = 3
+    colored.view.color.alpha_box.choose("skin")
+
+    def answer(name, title=""):
+        asked = []
+
+        def get(*arguments):
+            asked.append(arguments)
+            return str(tmp_path / name), title
+
+        monkeypatch.setattr(QFileDialog, "getSaveFileName", get)
+        return asked
+
+    colored.answer = answer
+    return colored
+
+
+def click(button):
+    assert button.isEnabled() and button.visibleRegion().contains(button.rect().center())
+    QTest.mouseClick(button, Qt.MouseButton.LeftButton)
+
+
+@pytest.mark.parametrize(
+    ("name", "title", "written"),
+    [("turn", "GIF (*.gif)", "turn.gif"), ("turn.mp4", "PNG (*.png)", "turn.mp4")],
+)
+def test_in_3d_a_turn_can_be_filmed(in_3d, qtbot, tmp_path, monkeypatch, name, title, written):
+    monkeypatch.setattr(render_files.save_film, "__defaults__", (4,))  # frames
+    camera = in_3d.viewer.scene.camera
+    camera.set_view_direction((0, 0, -1), (1, 0, 0))  # from the patient's left (z, y, x)
+    asked = in_3d.answer(name, title)
+    click(in_3d.view.picture)
+    ((*_, filters),) = asked
+    assert filters == "PNG (*.png);;MP4 (*.mp4);;GIF (*.gif)"
+    qtbot.waitUntil(lambda: not in_3d.running, timeout=60_000)
+    assert "a turn" in in_3d.view.message.text()
+    assert [path.name for path in tmp_path.iterdir()] == [written]
+    frames = frames_of(tmp_path / written)
+    assert len(frames) == 4
+    data = in_3d.coloring.layer.data
+    size, settings = frames[0].shape[1::-1], {"preset": "skin", "quality": "draft"}
+    sides = {
+        side: annotated(render(data.volume, data.chroma, view=side, size=size, **settings))
+        for side in ("left", "right")
+    }
+    for frame, side in ((frames[0], "left"), (frames[2], "right")):
+        apart = {x: np.abs(np.asarray(seen, float) - frame).mean() for x, seen in sides.items()}
+        assert min(apart, key=apart.get) == side  # also by its letters: the body is symmetrical
+        assert apart[side] < 2
+
+
+def frames_of(path):
+    """The frames of a film, as floats (y, x, RGB)."""
+    if path.suffix == ".gif":
+        with Image.open(path) as film:
+            return [
+                np.asarray(frame.convert("RGB"), float) for frame in ImageSequence.Iterator(film)
+            ]
+    with av.open(str(path)) as film:
+        return [frame.to_ndarray(format="rgb24").astype(float) for frame in film.decode(video=0)]
+
+
+@pytest.mark.parametrize("name", ["turn.gif", "turn.mp4"])
+def test_a_film_that_is_cancelled_leaves_no_file(in_3d, qtbot, tmp_path, name):
+    view = in_3d.view
+    in_3d.answer(name)
+    click(view.picture)
+    qtbot.waitUntil(lambda: view.progress.maximum() == 60 and view.progress.value() >= 2)
+    assert in_3d.running and not view.picture.isEnabled()
+    click(view.cancel)
+    qtbot.waitUntil(lambda: not in_3d.running, timeout=60_000)
+    assert view.message.text().startswith("Cancelled")
+    assert not list(tmp_path.iterdir())
+    assert view.picture.isEnabled() and not view.progress.isVisible()
+    assert view.run.visibleRegion().contains(view.run.rect().center())  # nothing was scrolled
 
 
 @pytest.mark.parametrize(("order", "plane"), [((0, 1, 2), "axial"), ((1, 0, 2), "coronal")])

@@ -31,6 +31,11 @@ def test_letters_are_those_of_a_viewer_who_stands_there(view: str, left: str, to
     assert letters["top"] == top
 
 
+@given(st.floats(-179, 179), st.floats(-89, 89))
+def test_the_view_of_a_camera_is_that_from_which_it_looks(azimuth: float, elevation: float) -> None:
+    assert Camera.looking((azimuth, elevation)).view == pytest.approx((azimuth, elevation))
+
+
 @given(AZIMUTHS, ELEVATIONS)
 def test_no_camera_mirrors(azimuth: float, elevation: float) -> None:
     camera = Camera.looking((azimuth, elevation))

@@ -119,6 +119,12 @@ class Camera:
         up = np.array([-sin_a * sin_e, cos_a * sin_e, cos_e])
         return cls(np.zeros(3), -towards, up)
 
+    @property
+    def view(self) -> tuple[float, float]:
+        """Azimuth and elevation in degrees of the side from which it looks; see `looking`."""
+        x, y, z = -self.forward
+        return math.degrees(math.atan2(x, -y)), math.degrees(math.asin(max(-1.0, min(1.0, z))))
+
     def distance(self, points: ArrayLike, aspect: float) -> float:
         """Return the distance from the origin at which points are in the picture.
 

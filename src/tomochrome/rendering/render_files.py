@@ -115,6 +115,37 @@ def save_picture(picture: Picture3D, path: str | os.PathLike[str], *, force: boo
         _save_png(picture, place)
 
 
+def save_film(
+    stage: Stage, path: str | os.PathLike[str], frames: int = FRAMES, *, force: bool = False
+) -> None:
+    """Write a turn around the patient, with letters and caption, as MP4 or GIF.
+
+    Parameters
+    ----------
+    stage
+        The scan with the view in which the turn begins.
+    path
+        A file that ends in ``.mp4`` or ``.gif``.
+    frames
+        Number of pictures, at least 2.
+    force
+        Replace an existing file.
+
+    Raises
+    ------
+    OptionError
+        If the number of frames is out of range.
+    OutputError
+        If the file exists (without ``force``) or cannot be written.
+    Cancelled
+        If the user cancelled; no file is left.
+    """
+    check_frames(frames)
+    check_render_output(path, force=force)
+    with write_whole(path, force=force) as place:
+        _save_film(stage, place, frames)
+
+
 def _save_png(picture: Picture3D, path: Path) -> None:
     info = PngInfo()
     info.add_text("Comment", _SEPARATOR.join(picture.caption))

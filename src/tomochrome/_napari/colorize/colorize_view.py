@@ -426,7 +426,7 @@ class ColorizeView(JobView):
         self.picture = QPushButton("Picture…", self)
         self.picture.setToolTip(
             "Save the slice on screen as a picture with a caption; in 3D, draw the view with light "
-            "and soft shadows"
+            "and soft shadows, or film a turn around the patient"
         )
         self.keep = QCheckBox("Keep earlier results", self)
         self.keep.setToolTip(

@@ -35,7 +35,7 @@ from tomochrome._napari.viewer.renderer_3d import renderer_of
 from tomochrome._napari.viewer.viewer_setup import prepare_viewer
 from tomochrome.colorization.cards import model_title
 from tomochrome.errors import InputError, TomochromeError
-from tomochrome.formats import SHEET
+from tomochrome.formats import GIF, SHEET, VIDEO
 
 _REDRAW_INTERVAL_MS = 15  # keeps the event loop responsive
 # In 3D the entire volume is relit, so the update waits until the slider stops.
@@ -185,16 +185,20 @@ class ColorizeWidget(JobPanel):
         if self.running or coloring is None:
             self.say("Color a scan first; a picture shows its colors.")
             return
-        name, _ = QFileDialog.getSaveFileName(self, "Picture", "picture.png", "PNG (*.png)")
+        kinds = (SHEET, VIDEO, GIF) if self.viewer.dims.ndisplay == 3 else (SHEET,)
+        titles = {f"{kind.ending[1:].upper()} (*{kind.ending})": kind for kind in kinds}
+        name, title = QFileDialog.getSaveFileName(self, "Picture", "picture.png", ";;".join(titles))
         if not name:
             return
+        if not name.lower().endswith(tuple(kind.ending for kind in kinds)):
+            name = titles.get(title, SHEET).complete(name)
         try:
             draw = picture_of_screen(self.viewer, coloring.layer)
         except TomochromeError as error:
             self.show_error(error)
             return
         self._target = coloring.ct_layer
-        self.start(lambda: draw(SHEET.complete(name)), self.say)
+        self.start(lambda: draw(name), self.say)
 
     def _finished(self, colored: Any) -> None:
         layer, self._target = self._target, None

@@ -1,4 +1,7 @@
-"""A picture of what the viewer shows: the slice, or in 3D the same view with soft shadows."""
+"""A picture of what the viewer shows: the slice, or in 3D the same view with soft shadows.
+
+In 3D it can also be a film of a turn around the patient.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,7 @@ from tomochrome._napari.viewer.canvas_overlays import patient_from_world
 from tomochrome._napari.viewer.clipping_3d import Clipping3D, patient_half
 from tomochrome._napari.viewer.orientation import Axes, scan_axes, screen_directions
 from tomochrome.errors import InputError
+from tomochrome.formats import SHEET, format_of
 from tomochrome.geometry.affine import apply
 from tomochrome.geometry.planes import PLANES, plane_map
 from tomochrome.runtime import write_whole
@@ -37,7 +41,8 @@ def picture_of_screen(viewer: Any, layer: Any) -> Callable[[str], str]:
     Returns
     -------
     Callable
-        Writes a picture to a path and returns a message. Raises as `tomochrome.render`.
+        Writes a picture, or in 3D a film, to a path and returns a message. Raises as
+        `tomochrome.render`.
 
     Raises
     ------
@@ -85,7 +90,14 @@ def _picture_of_slice(viewer: Any, layer: Any, axis: int) -> Callable[[str], str
 
 def _picture_in_3d(viewer: Any, layer: Any, axes: Axes) -> Callable[[str], str]:
     """Return the work that draws the view in 3D."""
-    from tomochrome.rendering import Camera, RenderRequest, Stage, save_picture, selected_preset
+    from tomochrome.rendering import (
+        Camera,
+        RenderRequest,
+        Stage,
+        save_film,
+        save_picture,
+        selected_preset,
+    )
 
     data = layer.data
     settings, clipping = data.settings_in_3d, follower_of(viewer, Clipping3D)
@@ -111,9 +123,14 @@ def _picture_in_3d(viewer: Any, layer: Any, axes: Axes) -> Callable[[str], str]:
     placed = aimed.at(center, viewer.canvas.size[0] / camera.zoom / 2 / aimed.slope, raised=False)
 
     def draw(path: str) -> str:
-        stage = Stage(data.volume, data.chroma, request)
-        save_picture(stage.seen_by(placed), path, force=True)
-        return f"Saved {path}: {stage.preset.about}."
+        if format_of(path) == SHEET:
+            stage = Stage(data.volume, data.chroma, request)
+            save_picture(stage.seen_by(placed), path, force=True)
+            return f"Saved {path}: {stage.preset.about}."
+        film = replace(request, view=aimed.view, quality="draft")
+        stage = Stage(data.volume, data.chroma, film)
+        save_film(stage, path, force=True)
+        return f"Saved {path}: a film of a turn; {stage.preset.about}."
 
     return draw
 

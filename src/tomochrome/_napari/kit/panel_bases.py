@@ -195,10 +195,20 @@ class JobView(QFrame):
         stacked(parent, ScrollColumn(self, parent), margins=0)
 
     def show_running(self, running: bool) -> None:
-        """Enable or disable the fields for a running job."""
-        self.cancel.setEnabled(running)
-        for field in (self.run, *self.locked):
+        """Enable or disable the fields for a running job.
+
+        The focus of a field that is disabled goes to Cancel, and back to Run: Qt would give it to
+        the next field that is enabled, and the panel would scroll there, away from both.
+        """
+        fields, focus = (self.run, *self.locked), QWidget.window(self).focusWidget()
+        self.cancel.setEnabled(True)
+        if running and any(x is focus or (focus and x.isAncestorOf(focus)) for x in fields):
+            self.cancel.setFocus()
+        for field in fields:
             field.setEnabled(not running)
+        if not running and focus is self.cancel:
+            self.run.setFocus()
+        self.cancel.setEnabled(running)
         self.progress.setVisible(running)
         if running:
             self.message.say("", "plain")

@@ -52,6 +52,7 @@ class Clipping3D(ViewerFollower):
         self.box: NDArray[np.float64] | None = None  #: lowest and highest corner, shape (2, 3)
         self.changed: list[Callable[[], None]] = []  #: called when plane, box or scans change
         self._own: list[NDArray[np.float64]] = []  #: position and normal of the planes of layers
+        self._left_nothing = False  # when there was something that could be removed
         self._frame = viewer.scene.overlays["tomochrome clipping"] = ClipFrame(visible=False)
         self._refine = qdebounced(self._crop_pictures, timeout=_DELAY_MS)
         dims, camera, layers = viewer.dims.events, viewer.scene.camera.events, viewer.layers.events
@@ -139,11 +140,13 @@ class Clipping3D(ViewerFollower):
             and layer.data.drawn is not None
         ]  # fmt: skip
         seen = [_seen_points(layer, drawn) for layer, drawn in pictures]
-        points = np.concatenate([np.empty((0, 3)), *seen])
+        points, halves = np.concatenate([np.empty((0, 3)), *seen]), self.halves
         left = np.ones(len(points), bool)
-        for half in self.halves:
+        for half in halves:
             left &= points @ half.normal >= half.at
-        return len(points) > 0 and not left.any()
+        if len(points):  # none are left either when a layer has been computed for the box only
+            self._left_nothing = not left.any()
+        return self._left_nothing and bool(halves)
 
     # Showing it
 
