@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
+from mouse import move_mouse
 from napari.components import ViewerModel
 from napari.layers import Layer
+from qtpy.QtCore import QPoint, Qt
+from qtpy.QtTest import QTest
 
 from tomochrome._napari.kit.events import follower_of
 from tomochrome._napari.layers.volume_layers import volume_layer
@@ -112,3 +116,53 @@ def test_what_cannot_be_measured_is_said(viewer, small_ct, said, empty):
     measure_labels(viewer)
     (text,) = said
     assert ("no scan to measure" if empty else "not on the same voxel grid as 'head'") in text
+
+
+@pytest.mark.gui
+@pytest.mark.parametrize("order", [(0, 1, 2), (1, 0, 2)], ids=["axial", "coronal"])
+def test_what_is_painted_with_the_mouse_is_measured_at_once(
+    painted, window, small_ct, qtbot, order
+):
+    z, y, x = np.indices(small_ct.shape)
+    scan = small_ct.with_voxels((small_ct.voxels + 7 * x + 3 * y + z).astype(np.int16))
+    window.add_layer(Layer.create(*volume_layer(scan, "head")))
+    window.dims.order = order
+    measure_labels(window)
+    layer = window.layers.selection.active
+    native = window.window._qt_window._qt_viewer.canvas.native
+    middle = native.rect().center()
+    for label, offset in ((1, QPoint(-50, 10)), (2, QPoint(30, -20))):
+        layer.selected_label = label
+        check = partial(check_readout, layer, scan, label, qtbot)
+        paint(qtbot, native, [middle + offset + QPoint(6 * k, 2 * k) for k in range(4)], check)
+        check()
+    layer.mode = "erase"
+    paint(qtbot, native, [middle + QPoint(30, -20), middle + QPoint(34, -20)])
+    check_readout(layer, scan, 2, qtbot)
+    assert label_at(window.layers, window.cursor.position) == ""  # erased at the cursor
+    layer.mode = "paint"
+    layer.undo()
+    check_readout(layer, scan, 2, qtbot)
+    assert label_at(window.layers, window.cursor.position) == f"2: {readouts(layer)[2]}"
+    window.layers.clear()
+    window.dims.order = (0, 1, 2)
+
+
+def paint(qtbot, native, points, held=None):
+    """Drag with the left button; ``held`` is called before it is released."""
+    move_mouse(qtbot, native, points[0])
+    QTest.mousePress(native, Qt.MouseButton.LeftButton, pos=points[0])
+    for point in points[1:]:
+        move_mouse(qtbot, native, point, Qt.MouseButton.LeftButton)
+    if held is not None:
+        held()
+    QTest.mouseRelease(native, Qt.MouseButton.LeftButton, pos=points[-1])
+
+
+def check_readout(layer, volume, label, qtbot):
+    """Volume, mean and sd are those of NumPy; a voxel has 5 x 4 x 4 mm."""
+    values = np.asarray(volume.voxels)[np.asarray(layer.data) == label].astype(float)
+    assert len(values) > 3
+    ml = 0.08 * len(values)
+    text = f"{ml:.{2 if ml < 1 else 1}f} mL, mean {values.mean():.0f} HU, sd {values.std():.0f}"
+    qtbot.waitUntil(lambda: readouts(layer).get(label) == text, timeout=5000)
