@@ -6,12 +6,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from render_cases import body
+from render_cases import body, with_tissues
 
 from tomochrome.color import TissueSelection
 from tomochrome.color.palettes import palette
 from tomochrome.errors import OptionError
 from tomochrome.geometry.affine import apply
+from tomochrome.phantom import make_patient
 from tomochrome.rendering import (
     RENDER_PRESETS,
     BodyField,
@@ -190,6 +191,20 @@ def test_vessels_with_contrast_agent_are_drawn(blood: int, filled: float) -> Non
     plain = body_field(*scan, always, COLORS)
     np.testing.assert_array_equal(field.opacity, plain.opacity)
     np.testing.assert_array_equal(field.color, plain.color)
+
+
+@pytest.mark.parametrize("region", ["chest", "abdomen"])
+@pytest.mark.parametrize("phase", ["native", "arterial", "portal"])
+def test_phantoms_show_vessels_in_the_phases_with_contrast_agent(region: str, phase: str) -> None:
+    patient = make_patient(2, region, (5.0, 4.0, 4.0), phase=phase)
+    scan = with_tissues(patient.ct, np.asarray(patient.tissue.voxels))
+    vessels = RENDER_PRESETS["bone-vessels"].without(["cortical-bone", "marrow", "foreign-body"])
+    if phase == "native":
+        with pytest.raises(OptionError, match="the scan shows nothing"):
+            body_field(*scan, vessels, COLORS)
+    else:
+        field = body_field(*scan, vessels, COLORS)
+        assert (field.opacity > 0.5).sum() * field.spacing**3 > 10_000  # mm³
 
 
 def test_where_no_vessel_tells_nothing_is_changed() -> None:
