@@ -21,6 +21,7 @@ from tomochrome._napari.restore.restore_panel import RestorePanel
 from tomochrome._napari.restore.restore_work import MEASURED_LIGHTNESS
 from tomochrome._napari.viewer.canvas_marks import canvas_point
 from tomochrome._napari.viewer.restored_hatching import OVERLAY, is_hatching
+from tomochrome.bundles import RESTORATION, find_card
 from tomochrome.io import read
 from tomochrome.io.slice_pictures import caption
 from tomochrome.restoration import scan_restoration
@@ -70,6 +71,16 @@ def press(panel, qtbot, button):
 
 def restored(window):
     return window.layers["scan · restored"]
+
+
+def test_each_model_shows_its_card(panel):
+    panel.view.offer(Offer(models=scan_restoration.MODELS, devices=("cpu",)))
+    panel.view.model.choose("restoration")
+    card = find_card("restoration", RESTORATION)
+    assert card.description in panel.view.model.toolTip()
+    assert card.trained_on in panel.view.model.toolTip()
+    panel.view.model.choose("classical")
+    assert "interpolates" in panel.view.model.toolTip()
 
 
 def test_found_defects_are_labels_on_the_scan(panel, window, qtbot, code):

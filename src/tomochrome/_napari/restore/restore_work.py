@@ -22,8 +22,9 @@ from tomochrome._napari.layers.volume_layers import (
     layer_transform,
     volume_layer,
 )
+from tomochrome.bundles import RESTORATION, find_card
 from tomochrome.colorization.cards import DEFAULT_MODEL
-from tomochrome.errors import InputError
+from tomochrome.errors import InputError, ModelError
 from tomochrome.geometry import reorient_like
 from tomochrome.notices import Notice
 from tomochrome.restoration.defects import KINDS, DefectKind, DefectMap, Restoration
@@ -51,9 +52,10 @@ _TITLES: Final[Mapping[str, str]] = {
     "field": "Outside the field of view",
 }
 _COLORS: Final = ("#ff9d2e", "#4dc3ff", "#ff5ea8", "#f4e04d", "#8ee06f", "#b48cff")
+_CLASSICAL: Final = "classical"
 _MODEL_TITLES: Final[Mapping[str, str]] = {
     "restoration": "Network (default)",
-    "classical": "Interpolation, no network",
+    _CLASSICAL: "Interpolation, no network",
 }
 
 
@@ -64,8 +66,18 @@ def kind_choices(*, every: bool = False) -> list[Named]:
 
 
 def model_choices(names: tuple[str, ...]) -> list[Named]:
-    """Return the models as choices."""
-    return [Named(name, _MODEL_TITLES.get(name, name)) for name in names]
+    """Return the models as choices, with what their cards say."""
+    return [Named(name, _MODEL_TITLES.get(name, name), _about(name)) for name in names]
+
+
+def _about(model: str) -> str:
+    if model == _CLASSICAL:
+        return "interpolates sinograms, slices and rows; non-local means against noise"
+    try:
+        card = find_card(model, RESTORATION)
+    except ModelError as error:  # shown in full when it is used
+        return str(error)
+    return f"{card.description}; trained on {card.trained_on}"
 
 
 def restore_offer() -> Offer:
