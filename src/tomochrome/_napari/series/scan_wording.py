@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tomochrome._napari.layers.volume_layers import untitled_series
-from tomochrome.io.dicom.patient import date_in_words, name_in_words
 from tomochrome.notices import Notice, sentence, texts
 from tomochrome.volume import Unit, Verdict
 
@@ -146,6 +145,8 @@ def describe_identity(
     ``study`` are placeholders such as ``"Patient 1"`` for missing values. The study description,
     ``title``, may be empty.
     """
+    from tomochrome.io.dicom.patient import date_in_words, name_in_words  # imports pydicom
+
     name = name_in_words(identity.get("PatientName", ""))
     values = {key: value.strip() for key, value in identity.items()}
     born, number = date_in_words(values.get("PatientBirthDate", "")), values.get("PatientID", "")
