@@ -9,13 +9,17 @@ import pytest
 from napari._qt.dialogs.qt_notification import NapariQtNotification
 from napari.utils.notifications import notification_manager
 from qtpy.QtCore import QMimeData, QPointF, QPropertyAnimation, QSettings, Qt, QTimer, QUrl
-from qtpy.QtGui import QDropEvent
+from qtpy.QtGui import QDragEnterEvent, QDropEvent
+from qtpy.QtTest import QTest
+from qtpy.QtWidgets import QApplication
 
 from tomochrome import io
 from tomochrome._napari.kit import notifications
+from tomochrome._napari.kit.events import follower_of
 from tomochrome._napari.kit.notifications import show_message
 from tomochrome._napari.series import opening, recent_scans
 from tomochrome._napari.series.series_picker import SeriesPicker
+from tomochrome._napari.viewer.linked_planes import OFF, PLANES_MODE, LinkedPlanes
 from tomochrome._napari.viewer.view_fit import is_seen
 from tomochrome.runtime import check
 from tomochrome.volume import Provenance, Volume
@@ -142,6 +146,29 @@ def test_files_and_folders_with_a_choice(drop, window, scans, cd, folder_first):
     assert names(window) == ["scan 0"]
 
 
+def drag_and_drop(canvas, *paths):
+    """Drag files over a canvas and drop them, as Qt delivers it: to what accepts the drag."""
+    mime, point = QMimeData(), canvas.rect().center()
+    mime.setUrls([QUrl.fromLocalFile(str(path)) for path in paths])
+    held = Qt.DropAction.CopyAction, mime, Qt.MouseButton.LeftButton, Qt.KeyboardModifier.NoModifier
+    entering = QDragEnterEvent(point, *held)
+    QApplication.sendEvent(canvas, entering)
+    assert entering.isAccepted()
+    QApplication.sendEvent(canvas, QDropEvent(QPointF(point), *held))
+
+
+def test_items_dropped_with_the_mouse_on_any_canvas(drop, main, window, scans, qtbot):
+    drag_and_drop(main._qt_viewer.canvas.native, scans[0])
+    assert names(window) == ["scan 0"]
+    link = follower_of(window, LinkedPlanes)
+    link.open(PLANES_MODE)
+    qtbot.waitUntil(lambda: len(link.canvases) == 2 and link.settled)
+    drag_and_drop(link.canvases[1].native, scans[2], scans[3])  # they belong to the viewer
+    assert names(window) == ["scan 0", "scan 2", "scan 3"]
+    qtbot.waitUntil(lambda: is_seen(window, window.layers[-1]))
+    link.open(OFF)
+
+
 # Messages
 
 
@@ -209,6 +236,36 @@ def test_what_was_opened_last_is_first_and_can_be_opened_again(drop, window, sca
     actions[0].trigger()
     qtbot.waitUntil(lambda: names(window) == ["scan 0"])
     assert recent_scans.recent_paths() == [scans[0], cd, scans[2]]
+
+
+def choose_in_menu(qapp, button, text):
+    """Open the menu of a button with the mouse, and click on the entry that begins with a text."""
+    left = Qt.MouseButton.LeftButton
+
+    def choose():
+        menu = qapp.activePopupWidget()
+        if menu is None:
+            QTimer.singleShot(10, choose)
+            return
+        entry = next(action for action in menu.actions() if action.text().startswith(text))
+        QTest.mouseClick(menu, left, pos=menu.actionGeometry(entry).center())
+
+    QTimer.singleShot(10, choose)
+    QTest.mouseClick(button, left)
+
+
+def test_a_recent_scan_is_opened_again_with_the_mouse(drop, window, scans, cd, qapp, qtbot):
+    drop(scans[0], scans[2])
+    drop(cd)
+    (picker,) = window.window.dock_widgets.values()
+    window.layers.clear()
+    button = picker.view.recent
+    assert button.visibleRegion().contains(button.rect().center())
+    choose_in_menu(qapp, button, scans[0].name)
+    qtbot.waitUntil(lambda: names(window) == ["scan 0"])
+    qtbot.waitUntil(button.isEnabled)
+    choose_in_menu(qapp, button, "Clear the list")
+    qtbot.waitUntil(lambda: recent_scans.recent_paths() == [])
 
 
 def test_the_list_can_be_cleared_and_turned_off(drop, window, scans, cd):

@@ -10,8 +10,12 @@ import pytest
 from endings import wait_until_freed
 from napari.layers import Layer
 from panel_cases import choose, names, register, settle
+from qtpy.QtCore import Qt
+from qtpy.QtTest import QTest
+from qtpy.QtWidgets import QApplication
 from register_cases import SHIFT, body
 
+from tomochrome._napari.kit.controls import Section
 from tomochrome._napari.layers.volume_layers import (
     color_layer,
     layer_transform,
@@ -280,6 +284,49 @@ def test_a_copy_lies_above_the_comparison(panel, qtbot, engine, kind):
         settle(panel, qtbot)
         assert copy.visible
         assert names(panel).index("own · moved") > names(panel).index("Comparison")
+
+
+def test_what_apply_makes_is_seen_over_the_comparison(panel, qtbot, engine, painted):
+    viewer, use = panel.viewer, panel.view.use
+    scan = viewer.layers["follow-up"]
+    labels = np.zeros(scan.data.shape, np.uint8)
+    labels[:, 12:28, 10:26] = 1
+    layer = viewer.add_labels(
+        labels, scale=scan.scale, translate=scan.translate, units=scan.units, name="own", opacity=1,
+        colormap={1: (1, 0, 1), None: (0, 0, 0, 0)},
+    )  # fmt: skip
+    viewer.layers.move(viewer.layers.index(layer), 0)
+    register(panel, qtbot)
+
+    def share():
+        picture = viewer.screenshot(flash=False, canvas_only=True)[..., :3].astype(int)
+        return (np.abs(picture - (255, 0, 255)).max(axis=-1) < 12).mean()
+
+    assert share() < 0.001  # the layer itself is below
+    use.layer.choose(layer)
+    show(use.apply)
+    QTest.mouseClick(use.apply, Qt.MouseButton.LeftButton)
+    settle(panel, qtbot)
+    assert share() > 0.02
+    first = share()
+    panel.comparing.start()
+    settle(panel, qtbot)
+    assert share() == pytest.approx(first, rel=0.1)
+
+
+def show(button):
+    """Open the section of a button, and scroll to it."""
+    section = scrolled = button.parentWidget()
+    while not isinstance(section, Section):
+        section = section.parentWidget()
+    while not hasattr(scrolled, "ensureWidgetVisible"):
+        scrolled = scrolled.parentWidget()
+    scrolled.ensureWidgetVisible(section.heading)
+    if not section.heading.isChecked():
+        QTest.mouseClick(section.heading, Qt.MouseButton.LeftButton)
+    QApplication.processEvents()
+    scrolled.ensureWidgetVisible(button)
+    assert button.isEnabled() and button.visibleRegion().contains(button.rect().center())
 
 
 def test_apply_never_starts_with_an_unrelated_image(panel, qtbot, engine):
