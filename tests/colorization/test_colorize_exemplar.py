@@ -13,13 +13,15 @@ from colorize_cases import SIMPLE, likelihood
 from skimage.color import lab2rgb, rgb2lab
 
 import tomochrome as tc
+from tomochrome.bundles import load_arrays
+from tomochrome.color.palettes import palette
 from tomochrome.colorization import find_model
 from tomochrome.colorization.kinds import exemplar
 from tomochrome.colorization.predictor import needs_reference
 from tomochrome.colorization.reference_photograph import Reference, TissueColors, foreground
 from tomochrome.errors import Cancelled, InputError, ModelError, OptionError
 from tomochrome.runtime import Task, running
-from tomochrome.tissue import NO_TISSUE, Tissue
+from tomochrome.tissue import N_TISSUES, NO_TISSUE, Tissue
 from tomochrome.volume import Volume, default_affine
 from tomochrome.windowing import luminance, parse_window
 
@@ -306,3 +308,14 @@ def test_a_damaged_bundle(
     file.write_text(json.dumps({**json.loads(file.read_text()), **change}))
     with pytest.raises(ModelError):
         tc.colorize(ct, bundle, reference=photograph)
+
+
+def test_the_shipped_expected_colors_are_those_that_the_card_names() -> None:
+    """The palette's, but for the brain: sections are frozen, and their brain is yellow-brown."""
+    card = find_model("exemplar")
+    expected = load_arrays(card)["colors"]
+    living = palette("natural").lab
+    rest = np.arange(N_TISSUES) != Tissue.BRAIN
+    np.testing.assert_allclose(expected[rest], living[rest], atol=1e-4)
+    assert expected[Tissue.BRAIN][2] > living[Tissue.BRAIN][2] + 15
+    assert "but for the brain" in (card.path / "docs" / "README.md").read_text(encoding="utf-8")
