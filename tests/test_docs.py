@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import re
 import shlex
 from collections.abc import Iterator
@@ -17,6 +18,8 @@ ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"]
 PAGES += sorted((ROOT / "docs").rglob("*.md"))
 MAX_README_BYTES = 12_000
+COLOR_NETWORKS = sorted(path.parents[1] for path in ROOT.glob("weights/*/configs/metadata.json")
+                        if json.loads(path.read_text())["kind"] == "color-network")  # fmt: skip
 
 
 def name_of(path: Path) -> str:
@@ -98,6 +101,39 @@ def test_every_model_has_its_card_and_its_row() -> None:
         assert f"../weights/{folder.name}/docs/README.md" in cards
         if folder.name not in ("symnet", "restoration", "defects"):  # these do not color
             assert f"`{folder.name}`" in models or folder.name.startswith("features-")
+
+
+@pytest.mark.parametrize("folder", COLOR_NETWORKS, ids=lambda folder: folder.name)
+def test_a_card_of_a_color_network_agrees_with_its_log_and_settings(folder: Path) -> None:
+    card = " ".join((folder / "docs" / "README.md").read_text(encoding="utf-8").split())
+    steps = (folder / "docs" / "log.csv").read_text().splitlines()[-1].split(",")[0]
+    assert f"## How {steps} steps of" in card
+    found = [shlex.split(text)[1:] for text in re.findall(r"`(tomochrome train [^`]*)`", card)]
+    runs = [build_parser(words[0]).parse_args(words) for words in found]
+    assert runs[-1].steps == int(steps)
+    start = json.loads((folder / "configs" / "train.json").read_text())["start"]
+    assert f"/weights/{start}` as `start`" in card
+    if (folder / "models" / "photograph.safetensors").exists():
+        assert "`models/photograph.safetensors`" in card
+    page = (ROOT / "docs" / "photographs.md").read_text(encoding="utf-8")
+    row = re.search(rf"^\| `{folder.name}` .*$", page.split("**Training times**")[1], re.MULTILINE)
+    assert row is not None and f"({int(steps):,})" in row[0]
+    assert "licences below" not in card and "CC BY" in card
+
+
+def test_the_default_is_the_best_where_the_cards_say_so() -> None:
+    """And on the photographs of a frozen head it has the largest error, as they say, too."""
+    page = (ROOT / "docs" / "models.md").read_text(encoding="utf-8")
+    tables = re.split(r"^\*\*", page.split("<!-- model table -->")[1], flags=re.MULTILINE)[1:]
+    assert len(tables) == 4
+    for table in tables:
+        rows = re.findall(r"^\| `([\w-]+)` \| ([\d.]+) \[", table, re.MULTILINE)
+        errors = {name: float(error) for name, error in rows}
+        others = [error for name, error in errors.items() if name != "tissue"]
+        if table.startswith("Head photographs"):
+            assert errors["tissue"] > max(others)
+        else:
+            assert errors["tissue"] < min(others)
 
 
 def test_the_reference_has_all_packages() -> None:

@@ -159,6 +159,8 @@ def test_a_mixture_is_trained_and_described(folder, tmp_path, capsys):
     )
     card = (bundle / "docs" / "README.md").read_text()
     assert "2 photographs of frozen sections" in card and "the photograph's" in card
+    assert "`tomochrome train configs/train.json --steps 2 --data DIR --out RUN`" in card
+    assert load_config(bundle / "configs" / "train.json") == load_config(tmp_path / "mine.json")
 
 
 def test_a_second_run_learns_photographs_alone(folder, tmp_path, capsys):

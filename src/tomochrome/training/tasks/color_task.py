@@ -84,7 +84,9 @@ to stop, on 10 % it was measured. The true color of a pixel is that of the photo
 70 % of the phantom patients were learned from, 20 % chose the weights, 10 % were left. Of each
 three photographs of a body region one without neighbors was left out. The true color of a pixel of
 a phantom or labelled CT is the palette's color of its tissue, that of a section, and of the CT in
-its plane, is the photograph's, and that of other CT is what the model {teacher} expects.""",
+its plane, is the photograph's, and that of other CT is what the model {teacher} expects. The
+unlabelled CT are those of the collections CPTAC-PDA, C4KC-KiTS, ACRIN-NSCLC-FDG-PET, LIDC and
+Lung-Fused-CT-Pathology (TCIA) and of NLST.""",
 }
 VALIDATION_SAMPLES = 32
 MEASURED_SAMPLES = 48
@@ -316,11 +318,15 @@ class Colors(Task[ColorConfig]):
 
     def course(self) -> str:
         """Return the card's text on how the weights were chosen."""
-        start = self.config.start
-        return (f"It began with the weights of the model `{start}`. " if start else "") + (
+        return self._began() + (
             f"Every {self.config.validate_every} steps the loss on patients that were not learned "
             "from decided which weights to keep."
         )
+
+    def _began(self) -> str:
+        """Return the card's sentence on the initial weights, empty if they were random."""
+        start = self.config.start
+        return f"It began with the weights of the model `{start}`. " if start else ""
 
     def trained_on(self) -> list[str]:
         """Return what the model was trained on, a sentence each."""
@@ -339,8 +345,8 @@ class Colors(Task[ColorConfig]):
             lines += [
                 f"{len(sections)} photographs of frozen sections of the Visible Human Female "
                 f"(National Library of Medicine), and the CT in the plane of {len(pairs)} of them",
-                f"{len(self.colors.taught)} unlabelled CT of living people (TCIA and NLST, see the "
-                f"licences below), in the colors that the model {self.config.teacher} expects",
+                f"{len(self.colors.taught)} unlabelled CT of living people (TCIA, CC BY 3.0; NLST, "
+                f"CC BY 4.0), in the colors that the model {self.config.teacher} expects",
             ]
         return lines
 

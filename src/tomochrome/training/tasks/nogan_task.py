@@ -261,9 +261,9 @@ class NoGan(Colors):
             for part in self.config.parts
         )
         return (
-            f"The NoGAN way, shares of the time: {parts}. Beside the squared error the features "
-            f"of the critic ({self.config.feature_weight:g}) and in the last part its judgement "
-            f"({self.config.adversarial_weight:g}); the chroma that was learned is "
+            f"{self._began()}The NoGAN way, shares of the time: {parts}. Beside the squared error "
+            f"the features of the critic ({self.config.feature_weight:g}) and in the last part its "
+            f"judgement ({self.config.adversarial_weight:g}); the chroma that was learned is "
             f"{self.config.saturation:g} of the true one. In the last part the critic learned "
             f"alone from when it was right on less than {self.config.fooled:.0%} of the patches "
             f"until it was on {self.config.recovered:.0%}. It ended with the time, or when the "
