@@ -12,7 +12,7 @@ from napari.layers.utils.plane import ClippingPlane
 
 from tomochrome._napari.kit.events import follower_of
 from tomochrome._napari.layers.volume_layers import source_of, volume_layer
-from tomochrome._napari.viewer.clip_controls import NOTHING_LEFT, ClipControls
+from tomochrome._napari.viewer.clip_controls import ClipControls
 from tomochrome._napari.viewer.clipping_3d import Clipping3D, patient_half, plane_outline
 from tomochrome._napari.viewer.orientation import LPS_OF_AXES
 from tomochrome._napari.viewer.viewer_setup import prepare_viewer
@@ -221,16 +221,4 @@ def test_a_closed_scan_leaves_fields_that_cannot_be_used(viewer, clipping, qtbot
     viewer.layers.clear()
     assert not fields.isEnabled()
     assert not clipping._frame.visible
-    fields.release()
-
-
-def test_nothing_left_says_so(viewer, clipping, qtbot, monkeypatch):
-    monkeypatch.setattr(Clipping3D, "nothing_left", True)
-    fields = ClipControls(viewer)
-    qtbot.addWidget(fields)
-    clipping.cut("x")
-    qtbot.waitUntil(lambda: fields.message.text() == NOTHING_LEFT)
-    monkeypatch.setattr(Clipping3D, "nothing_left", False)
-    clipping.cut("")
-    qtbot.waitUntil(lambda: fields.message.text() == "")
     fields.release()

@@ -7,10 +7,10 @@ import pytest
 from colorize_panel_cases import colorize
 from mouse import move_mouse
 from qtpy.QtCore import QPoint, Qt
-from qtpy.QtGui import QImage
 from qtpy.QtTest import QTest
-from qtpy.QtWidgets import QAbstractSlider, QApplication, QLabel
+from qtpy.QtWidgets import QAbstractSlider, QLabel
 from scipy.ndimage import uniform_filter
+from screen import pixels, scroll_to
 
 from tomochrome._napari.kit.choice_boxes import Offer
 from tomochrome._napari.kit.events import follower_of
@@ -47,17 +47,6 @@ def canvas(panel):
     return panel.viewer.window._qt_window._qt_viewer.canvas.native
 
 
-def pixels(native):
-    """What napari has drawn on a canvas: int (y, x, RGB)."""
-    QApplication.processEvents()
-    image = native.grabFramebuffer().convertToFormat(QImage.Format.Format_RGBA8888)
-    data = image.constBits()
-    data.setsize(image.sizeInBytes())
-    lines = np.frombuffer(data, np.uint8).reshape(image.height(), image.bytesPerLine())
-    picture = lines[:, : 4 * image.width()].reshape(image.height(), image.width(), 4)
-    return picture[..., :3].astype(int)
-
-
 def grip(native):
     """Where the yellow disc of the plane is on a canvas."""
     yellow = np.abs(pixels(native) - YELLOW).max(axis=-1) < 12
@@ -65,16 +54,6 @@ def grip(native):
     assert density.max() > 0.8, "no grip is drawn"
     y, x = np.argwhere(density >= density.max() - 0.02).mean(axis=0)
     return QPoint(round(x), round(y))
-
-
-def show(panel, widget):
-    """Scroll the panel to a widget."""
-    scrolled = widget.parentWidget()
-    while not hasattr(scrolled, "ensureWidgetVisible"):
-        scrolled = scrolled.parentWidget()
-    QApplication.processEvents()
-    scrolled.ensureWidgetVisible(widget)
-    assert widget.visibleRegion().contains(widget.rect().center())
 
 
 def drag(qtbot, native, start, *offsets):
@@ -87,9 +66,9 @@ def drag(qtbot, native, start, *offsets):
     QTest.mouseRelease(native, LEFT, Qt.KeyboardModifier.NoModifier, start + offsets[-1])
 
 
-def choose(panel, box, title):
+def choose(box, title):
     """Choose an item of a combo box by typing its name."""
-    show(panel, box)
+    scroll_to(box)
     QTest.keyClicks(box, title)
     assert box.currentText() == title
 
@@ -97,7 +76,7 @@ def choose(panel, box, title):
 def test_the_grip_is_dragged_and_the_plane_follows_the_pointer(docked, clipping, qtbot):
     fields, camera, native = docked.view.clip_controls, docked.viewer.scene.camera, canvas(docked)
     camera.angles = np.add(camera.angles, (15, -30, 20))
-    choose(docked, fields.cut, "Sagittal")
+    choose(fields.cut, "Sagittal")
     (start, at, before), angles = (grip(native), clipping.plane.at, body(native)), camera.angles
     # on the screen, by napari's camera: mm to the right and down for each mm of the plane
     view, up = (np.array(way)[::-1] for way in (camera.view_direction, camera.up_direction))
@@ -127,7 +106,7 @@ def body(native):
 def test_the_box_is_set_by_mouse_and_clipping_everything_says_so(docked, clipping, qtbot):
     fields, native = docked.view.clip_controls, canvas(docked)
     row = fields.box["x"]
-    show(docked, row)
+    scroll_to(row)
     before = body(native)
     low, high = clipping.extent[:, 0]
     slider = row.findChild(QAbstractSlider)
@@ -149,21 +128,21 @@ def test_the_box_is_set_by_mouse_and_clipping_everything_says_so(docked, clippin
     qtbot.waitUntil(lambda: "clipping leaves nothing of 'skin'" in docked.view.message.text())
     qtbot.wait(300)  # the section looks again a quarter of a second after a new picture
     assert fields.message.text() == NOTHING_LEFT
-    show(docked, fields.message)
+    scroll_to(fields.message)
     assert body(native) < 0.02 * before  # the outline of the box
-    show(docked, fields.reset)
+    scroll_to(fields.reset)
     QTest.mouseClick(fields.reset, LEFT)
     qtbot.waitUntil(lambda: not fields.message.text() and body(native) > 0.9 * before)
 
 
 def test_a_preset_that_shows_nothing_says_so_where_it_is_seen(docked, qtbot):
-    choose(docked, docked.view.color.alpha_box, "Brain")
+    choose(docked.view.color.alpha_box, "Brain")
     qtbot.waitUntil(lambda: "shows nothing of 'brain'" in docked.view.message.text())
-    show(docked, docked.view.message)
+    scroll_to(docked.view.message)
     bar = docked.viewer.window._qt_window.statusBar()
     labels = [label for label in bar.findChildren(QLabel) if label.isVisible()]
     assert docked.view.message.text() in [label.text() for label in labels]
     assert body(canvas(docked)) == 0
-    choose(docked, docked.view.color.alpha_box, "Skin")
+    choose(docked.view.color.alpha_box, "Skin")
     qtbot.waitUntil(lambda: "nothing" not in docked.view.message.text())
     qtbot.waitUntil(lambda: body(canvas(docked)) > 1000)

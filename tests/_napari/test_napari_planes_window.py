@@ -11,6 +11,7 @@ from qtpy.QtGui import QColor, QEnterEvent, QImage, QPainter, QWheelEvent
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication
 from scipy.ndimage import find_objects, label
+from screen import colors, pixels, scroll_to
 from skimage.color import rgb2lab
 
 from tomochrome._napari.kit.events import follower_of, is_settled
@@ -48,14 +49,10 @@ def link(docked):
     return follower_of(docked.viewer, LinkedPlanes)
 
 
-def press(panel, button):
-    """Click a button or a switch of the panel where a user would see it."""
-    scrolled = button.parentWidget()
-    while not hasattr(scrolled, "ensureWidgetVisible"):
-        scrolled = scrolled.parentWidget()
-    scrolled.ensureWidgetVisible(button)
+def press(button):
+    """Click a button or a switch of the panel."""
+    scroll_to(button)
     point = QPoint(10, button.height() // 2)
-    assert button.visibleRegion().contains(point)
     QTest.mouseClick(button, LEFT_BUTTON, Qt.KeyboardModifier.NoModifier, point)
 
 
@@ -66,27 +63,13 @@ def natives(link):
 
 
 def open_planes(panel, link, qtbot):
-    press(panel, panel.view.view_controls.modes[PLANES_MODE])
+    press(panel.view.view_controls.modes[PLANES_MODE])
     qtbot.waitUntil(lambda: len(link.canvases) == 2 and link.settled and is_settled(link.viewer))
-
-
-def pixels(native):
-    """What napari has drawn on a canvas: int (y, x, RGB)."""
-    QApplication.processEvents()
-    return as_array(native.grabFramebuffer())[..., :3].astype(int)
 
 
 def lightness(native):
     """L* of what napari has drawn on a canvas."""
     return rgb2lab(pixels(native).astype(np.uint8))[..., 0]
-
-
-def as_array(image):
-    image = image.convertToFormat(QImage.Format.Format_RGBA8888)
-    data = image.constBits()
-    data.setsize(image.sizeInBytes())
-    lines = np.frombuffer(data, np.uint8).reshape(image.height(), image.bytesPerLine())
-    return lines[:, : 4 * image.width()].reshape(image.height(), image.width(), 4).copy()
 
 
 def body(native):
@@ -129,7 +112,7 @@ def leave(native):
 
 
 def test_planes_and_grayscale_beside_open_and_close(docked, link, qtbot):
-    colorize(docked, qtbot)
+    grey = colorize(docked, qtbot).ct_layer
     modes, own = docked.view.view_controls.modes, natives(link)[0][0]
     alone = own.width()
     open_planes(docked, link, qtbot)
@@ -139,11 +122,16 @@ def test_planes_and_grayscale_beside_open_and_close(docked, link, qtbot):
         assert canvas.isVisible()
         rows, columns = body(canvas.native)
         assert rows.stop - rows.start > 50 and columns.stop - columns.start > 50
-    press(docked, modes[GREY_MODE])
+    before = tuple(grey.contrast_limits)
+    grey.contrast_limits = (2000, 3000)  # the first change after the canvases were opened
+    for native, _ in natives(link):
+        qtbot.waitUntil(lambda native=native: (lightness(native) > 20).mean() < 0.05)
+    grey.contrast_limits = before
+    press(modes[GREY_MODE])
     qtbot.waitUntil(lambda: len(link.canvases) == 1 and link.settled)
     assert modes[GREY_MODE].isChecked() and not modes[PLANES_MODE].isChecked()
     check_gray_beside_color(*(native for native, _ in natives(link)))
-    press(docked, modes[GREY_MODE])
+    press(modes[GREY_MODE])
     assert not link.canvases and not modes[GREY_MODE].isChecked()
     qtbot.waitUntil(lambda: own.width() == alone)
 
@@ -171,7 +159,7 @@ def test_fit_to_body_fills_every_plane_with_the_body(docked, link, qtbot):
     for _, viewer in natives(link):
         viewer.scene.camera.zoom *= 0.4
         viewer.scene.camera.center = np.add(viewer.scene.camera.center, (0, 30, -25))
-    press(docked, docked.view.view_controls.fit)
+    press(docked.view.view_controls.fit)
     for native, _ in natives(link):
         rows, columns = body(native)
         height, width = pixels(native).shape[:2]
@@ -186,7 +174,7 @@ def test_the_switch_of_the_wheel_is_for_every_canvas(docked, link, qtbot):
     switch = docked.view.view_controls.wheel
     for scrolls in (True, False, True):
         if wheel_scrolls() is not scrolls:
-            press(docked, switch)
+            press(switch)
         assert wheel_scrolls() is switch.isChecked() is scrolls
         for native, viewer in natives(link):
             axis = viewer.dims.order[-3]
@@ -205,7 +193,7 @@ def test_the_switch_of_the_wheel_is_for_every_canvas(docked, link, qtbot):
 
 def drawn_text(image):
     """The pixels of the white text in a picture, as floats (y, x)."""
-    bright = as_array(image)[..., :3].min(axis=-1) / 255.0
+    bright = colors(image).min(axis=-1) / 255.0
     y, x = np.nonzero(bright > 0.6)
     assert len(x), "no text is drawn"
     rows, columns = slice(y.min(), y.max() + 1), slice(x.min(), x.max() + 1)
@@ -249,7 +237,7 @@ def test_value_and_tissue_are_drawn_beside_the_cursor(docked, link, qtbot, small
     qtbot.waitUntil(lambda: lit.settings.window.center == pytest.approx(2500, abs=1))
     open_planes(docked, link, qtbot)
     switch = docked.view.view_controls.value
-    press(docked, switch)
+    press(switch)
     assert link.shows_value and switch.isChecked()
     for native, viewer in natives(link):
         plane = viewer.dims.order[-3]
@@ -265,7 +253,7 @@ def test_value_and_tissue_are_drawn_beside_the_cursor(docked, link, qtbot, small
             like = {text: likeness(drawn_text(image), ideal(text, native)) for text in texts}
             assert max(like, key=like.get) == f"{hu} HU · {tissue}".removesuffix(" · ")
             assert max(like.values()) > 0.85
-    press(docked, switch)
+    press(switch)
     assert not any(marks_of(link, viewer).text for _, viewer in natives(link))
 
 
@@ -348,7 +336,7 @@ def test_a_drag_of_the_crosshair_moves_all_planes_all_the_way(docked, link, qtbo
 
 def check_crosshair(link, native, viewer, point):
     """Lines in the colors of the planes for which they stand meet near a point."""
-    picture = as_array(native.window().grab().toImage())[..., :3].astype(int)
+    picture = colors(native.window().grab().toImage())
     corner = native.mapTo(native.window(), QPoint(0, 0))
     x, y = corner.x() + point.x(), corner.y() + point.y()
     reach = round(3.5 * viewer.scene.camera.zoom) + 2
