@@ -11,7 +11,7 @@ from napari.components import ViewerModel
 from napari.layers import Layer
 from qtpy.QtCore import QEvent, QPoint, Qt
 from qtpy.QtTest import QTest
-from qtpy.QtWidgets import QWidget
+from qtpy.QtWidgets import QApplication, QWidget
 
 from marker_cases import CHANNEL, NAMED, OFFSETS, STORED, marked, stored_as, turned
 from tomochrome._napari.kit.events import follower_of
@@ -168,6 +168,16 @@ def test_marks_keep_the_size_of_the_canvas_whatever_class_the_event_has(qtbot):
     # PyQt may wrap a resize as the class of an event that was at its address before.
     assert not marks.eventFilter(canvas, QEvent(QEvent.Type.Resize))
     assert marks.size() == canvas.size()
+    marks.release()
+
+
+def test_the_text_at_the_cursor_goes_with_it(qtbot):
+    canvas = QWidget()
+    qtbot.addWidget(canvas)
+    marks = CanvasMarks(ViewerModel(), canvas)
+    marks.text = "40 HU · Liver"
+    QApplication.sendEvent(canvas, QEvent(QEvent.Type.Leave))
+    assert marks.text == ""
     marks.release()
 
 

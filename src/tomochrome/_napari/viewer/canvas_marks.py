@@ -71,13 +71,16 @@ class CanvasMarks(QWidget):
         self.update()
 
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # noqa: N802 - Qt's name
-        """Keep the size of the canvas.
+        """Keep the size of the canvas, and forget the text at the cursor when that has left it.
 
         The event is not asked for its size: vispy keeps its mouse events, and PyQt then wraps a new
         event at the address of a deleted one as the old one's class.
         """
         if event.type() == QEvent.Type.Resize:
             self.resize(self.parentWidget().size())
+        elif event.type() == QEvent.Type.Leave and self.text:
+            self.text = ""
+            self.update()
         return False
 
     def paintEvent(self, _: Any) -> None:  # noqa: N802 - Qt's name
