@@ -99,7 +99,7 @@ def test_a_film_turns(series: Path, tmp_path: Path, capfd: Capture, ending: str)
         (("--only=hair",), "unknown tissue 'hair'"),
         (("--cut=5",), "the cut must be x=MM"),
         (("--frames=1",), "a film has 2 to 720 frames"),
-        (("--size=10x10",), "the size must be from 112 to 4096 pixels"),
+        (("--size=10x10",), "the size must be from 64 to 4096 pixels"),
         (("--size=10",), "must be WIDTHxHEIGHT"),
         (("--size=30x",), "must be WIDTHxHEIGHT"),
         (("--palette=none",), "unknown palette"),

@@ -190,7 +190,7 @@ def test_a_cancelled_picture_stops() -> None:
         ({"preset": "nobody"}, "unknown preset 'nobody': choose one of auto, skin"),
         ({"only": ("hair",)}, "unknown tissue 'hair'"),
         ({"only": ("liver",), "hide": ("liver",)}, "all tissues of the preset 'liver' are hidden"),
-        ({"size": (10, 100)}, "the size must be from 112 to 4096 pixels, not 10x100"),
+        ({"size": (10, 100)}, "the size must be from 64 to 4096 pixels, not 10x100"),
         ({"size": (100, 5000)}, "the size must be"),
         ({"cut": "w=3"}, "the cut must be x=MM"),
         ({"cut": "x"}, "the cut must be x=MM"),

@@ -34,7 +34,7 @@ from tomochrome.volume import RESTORED, Volume
 
 Quality = Literal["draft", "final"]
 
-MIN_SIDE, MAX_SIDE = 112, 4096  #: the marks of the caption must be readable
+MIN_SIDE, MAX_SIDE = 64, 4096
 MAX_FRAMES: Final = 720
 FRAMES: Final = 60
 NEEDS_TISSUES: Final = "cannot be drawn in 3D by tissue; choose a model that recognizes tissues"

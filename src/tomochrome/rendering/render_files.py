@@ -41,7 +41,7 @@ from tomochrome.runtime import quietly, report, write_whole
 from tomochrome.runtime.clock import Clock
 
 _LINE: Final = 1.5  #: height of a line of the caption, in heights of the font
-_MAX_CAPTION: Final = 0.65  #: share of the height
+_MAX_CAPTION: Final = 0.72  #: share of the height
 _TURN_SECONDS: Final = 6.0
 _SEPARATOR: Final = "  ·  "
 
@@ -62,7 +62,8 @@ def annotated(picture: Picture3D) -> Image.Image:
     image = Image.fromarray(picture.pixels)
     draw = ImageDraw.Draw(image)
     width, height = image.size
-    font: Any = ImageFont.load_default(max(9, min(16, round(width / 50))))
+    size = min(16, round(width / 50)) if width > 450 else max(6, min(9, width // 12))
+    font: Any = ImageFont.load_default(size)
     step, parts = _LINE * font.size, picture.caption
     lines = _lines(parts, font, width - 16)
     while len(parts) > 1 and step * len(lines) > _MAX_CAPTION * height:
