@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+import tomochrome as tc
 from tomochrome.cli.app import main
 from tomochrome.color.convert import srgb_to_lab
 from tomochrome.training.config import CONFIGS
@@ -85,6 +86,7 @@ def test_one_photograph(photograph, bundle, tmp_path, capsys):
     difference = srgb_to_lab(colored)[..., 0] - srgb_to_lab(true)[..., 0]
     assert np.abs(difference).max() <= 0.5
     assert np.ptp(colored[5, 5].astype(int)) <= 1 and np.ptp(colored[45, 60].astype(int)) > 2
+    np.testing.assert_array_equal(colored, tc.colorize_photograph(true, bundle, device="cpu"))
 
 
 def test_several_with_figures(photograph, bundle, tmp_path, capsys):

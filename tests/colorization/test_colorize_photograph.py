@@ -86,6 +86,18 @@ def test_outside_the_mask_is_grey(bundle: Callable[..., Path]) -> None:
     assert np.ptp(none, axis=-1).max() <= 1
 
 
+def test_gel_and_paper_around_the_body_are_grey(bundle: Callable[..., Path]) -> None:
+    """Without a mask, as on the command line."""
+    gel, paper, model = (30, 70, 130), (252, 252, 250), bundle()
+    inside = np.zeros((90, 120), bool)
+    inside[15:75, 20:100] = True
+    for around in (gel, paper):
+        image = np.where(inside[..., None], (190, 140, 110), around).astype(np.uint8)
+        colored = tc.colorize_photograph(image, model).astype(int)
+        assert np.ptp(colored[~inside], axis=-1).max() <= 1, around
+        assert np.ptp(colored[20:70, 25:95], axis=-1).min() > 5, around
+
+
 def test_color_follows_the_edges_of_the_photograph() -> None:
     """A coarse color edge ends where the lightness does."""
     from tomochrome.colorization.photograph_coloring import _guided, _reduced

@@ -14,13 +14,14 @@ from PIL.PngImagePlugin import PngInfo
 from tomochrome.cli import options
 from tomochrome.cli.files import check_folder, check_inputs, write_together
 from tomochrome.cli.session import Outcome, Session
-from tomochrome.color.convert import srgb_to_lab
-from tomochrome.colorization.photograph_coloring import DEFAULT_MODEL, colorize_photograph
-from tomochrome.colorization.reference_photograph import foreground
+from tomochrome.colorization.photograph_coloring import (
+    DEFAULT_MODEL,
+    clean_photograph,
+    colorize_photograph,
+)
 from tomochrome.errors import OptionError
 from tomochrome.evaluate.photograph_figures import photograph_figures
 from tomochrome.io.picture_files import is_restored, read_label_picture, read_photograph
-from tomochrome.io.section_photograph import clean_section
 from tomochrome.runtime import check, check_writable, report, write_whole
 from tomochrome.volume import RESTORED
 
@@ -134,12 +135,8 @@ def _with_mask(
     photograph: NDArray[np.uint8], mask_path: Path | None
 ) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
     """Return a photograph, white-balanced by its grey scale if it has one, and its mask."""
-    balanced, tissue = clean_section(photograph)
-    if mask_path is not None:
-        return balanced, read_label_picture(mask_path) > 0
-    if not tissue.any():
-        tissue = foreground(srgb_to_lab(balanced))
-    return balanced, tissue
+    balanced, body = clean_photograph(photograph)
+    return balanced, body if mask_path is None else read_label_picture(mask_path) > 0
 
 
 def _is_colored(photograph: NDArray[np.uint8], mask: NDArray[np.bool_]) -> bool:

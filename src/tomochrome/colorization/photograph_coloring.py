@@ -18,12 +18,13 @@ from tomochrome.bundles import PHOTOGRAPH, ModelCard, reading_metadata
 from tomochrome.color.convert import lab_to_srgb8, srgb_to_lab
 from tomochrome.colorization.cards import find_model, models
 from tomochrome.colorization.predictor import predictor_class
+from tomochrome.colorization.reference_photograph import foreground
 from tomochrome.errors import InputError, ModelError
+from tomochrome.io.section_photograph import clean_section
 from tomochrome.runtime import check
 
 DEFAULT_MODEL: Final = "unet"
 _MAX_SIDE: Final = 1024  # pixels that the network sees along the longer side
-_BLACK_L: Final = 6.0  # L* of the darkest body
 _RADIUS: Final = 3  # of the guided filter, in coarse pixels
 _EPSILON: Final = 4e-4  # of the guided filter: variance of lightness (0 to 1) that is an edge
 
@@ -45,12 +46,12 @@ def colorize_photograph(
     Parameters
     ----------
     image
-        uint8 (y, x), grey, or (y, x, 3), sRGB, of which only the lightness is used. Patient right
-        on the left, anterior at the top.
+        uint8 (y, x), grey, or (y, x, 3), sRGB, of which only the lightness is colored. Patient
+        right on the left, anterior at the top.
     model
         One of `photograph_models`, or the folder of a bundle.
     mask
-        bool (y, x), the body; by default what is not black, or the whole image.
+        bool (y, x), the body; by default that of `clean_photograph`.
     device
         ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"mps"``.
 
@@ -69,7 +70,7 @@ def colorize_photograph(
         If the device is unavailable or unknown.
     """
     L = lightness_of(image)
-    body = _body(L) if mask is None else np.asarray(mask, bool)
+    body = clean_photograph(image)[1] if mask is None else np.asarray(mask, bool)
     if body.shape != L.shape:
         raise InputError(
             f"the mask has {body.shape[1]} x {body.shape[0]} pixels, but the photograph has "
@@ -110,8 +111,31 @@ def lightness_of(image: NDArray[np.uint8]) -> NDArray[np.float32]:
             "a photograph must be an array of 8-bit values of shape (y, x) or (y, x, 3), not "
             f"{image.dtype} of shape {image.shape}"
         )
-    rgb = image if image.ndim == 3 else np.repeat(image[..., None], 3, axis=-1)
-    return np.asarray(srgb_to_lab(rgb)[..., 0])
+    return np.asarray(srgb_to_lab(_rgb(image))[..., 0])
+
+
+def _rgb(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    return image if image.ndim == 3 else np.repeat(image[..., None], 3, axis=-1)
+
+
+def clean_photograph(image: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+    """White-balance a photograph by the grey scale in it, and find the body.
+
+    Parameters
+    ----------
+    image
+        uint8 (y, x) or (y, x, 3), sRGB.
+
+    Returns
+    -------
+    rgb
+        uint8 (y, x, 3); as it is where there is no grey scale.
+    body
+        bool (y, x): the tissue in a photograph of a section in blue gel, in others what is neither
+        black nor white.
+    """
+    balanced, body = clean_section(_rgb(np.asarray(image)))
+    return balanced, body if body.any() else foreground(srgb_to_lab(balanced))
 
 
 def _body_pixels(card: ModelCard) -> float:
@@ -124,12 +148,6 @@ def _body_pixels(card: ModelCard) -> float:
         f"the model '{card.name}' was not trained on photographs; choose one of "
         f"{', '.join(photograph_models()) or 'none, as no such model is installed'}"
     )
-
-
-def _body(L: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """Return what is not black around the body, or everything."""
-    bright = ndimage.binary_opening(np.pad(L > _BLACK_L, 1, mode="edge"))[1:-1, 1:-1]
-    return np.asarray(ndimage.binary_fill_holes(bright)) if bright.any() else np.ones(L.shape, bool)
 
 
 def _reduced(image: NDArray[Any], scale: float) -> NDArray[np.float32]:

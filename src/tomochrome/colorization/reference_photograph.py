@@ -176,7 +176,8 @@ def foreground(lab: Floats) -> Mask:
 
     L, a, b = np.moveaxis(lab, -1, 0)
     white = (L > _WHITE_L) & (np.hypot(a, b) < _WHITE_C)
-    tissue = ndimage.binary_opening((b > _GEL_B) & (L > _BLACK_L) & ~white)
+    tissue = np.pad((b > _GEL_B) & (L > _BLACK_L) & ~white, 1, mode="edge")
+    tissue = ndimage.binary_opening(tissue)[1:-1, 1:-1]  # corners of the image stay
     parts, _ = ndimage.label(tissue)
     large = np.bincount(parts.ravel()) >= _MIN_PART * tissue.size
     large[0] = False
