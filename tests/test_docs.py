@@ -121,6 +121,19 @@ def test_a_card_of_a_color_network_agrees_with_its_log_and_settings(folder: Path
     assert "licences below" not in card and "CC BY" in card
 
 
+@pytest.mark.parametrize("name", ["restoration", "defects", "features-alexnet",
+                                  "features-resnet18", "features-vgg16"])  # fmt: skip
+def test_the_command_of_a_card_has_the_settings_and_steps_of_the_run(name: str) -> None:
+    folder = ROOT / "weights" / name
+    card = (folder / "docs" / "README.md").read_text(encoding="utf-8")
+    (command,) = re.findall(r"`(tomochrome train [^`]*)`", card)
+    words = shlex.split(command)[1:]
+    run = build_parser(words[0]).parse_args(words)
+    last = (folder / "docs" / "log.csv").read_text().splitlines()[-1]
+    assert str(run.steps) == last.split(",")[0] and run.config == "configs/train.json"
+    assert json.loads((folder / run.config).read_text()).get("start") is None
+
+
 def test_the_default_is_the_best_where_the_cards_say_so() -> None:
     """And on the photographs of a frozen head it has the largest error, as they say, too."""
     page = (ROOT / "docs" / "models.md").read_text(encoding="utf-8")
