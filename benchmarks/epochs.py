@@ -6,9 +6,11 @@ Usage::
 
 The network gets the lightness of a photograph and learns its (a*, b*), as in the thesis: tanh, mean
 squared error of (a*, b*) / 128, Adam with a learning rate of 0.0003, batches of 4, photographs as
-they are, not augmented. After each epoch loss and accuracy are measured on the photographs that it
-learns from and on those that are left out (see `tomochrome.training.sections.split_sections`).
-Accuracy is that of Keras for two outputs: how often the larger of a* and b* is the same.
+they are, not augmented. After each epoch loss, accuracy and CIEDE2000 are measured on the
+photographs that it learns from and on those that are left out (see
+`tomochrome.training.sections.split_sections`). Accuracy is that of Keras for two outputs: how often
+the larger of a* and b* is the same. CIEDE2000 is on the pixels of the network, at the lightness of
+the photograph.
 """
 
 from __future__ import annotations
@@ -18,8 +20,10 @@ from itertools import chain
 from pathlib import Path
 from typing import Final
 
+import numpy as np
 import torch
 
+from tomochrome.color.perception import ciede2000
 from tomochrome.colorization.color_heads import AB_SCALE, make_head
 from tomochrome.colorization.network_builder import build_network
 from tomochrome.training.color_data import SECTIONS
@@ -34,7 +38,8 @@ BATCH: Final = 4
 WIDE: Final = 300
 HIGH: Final = 200
 COLORS: Final = {"learned": "#06c", "left out": "#d80"}
-Curves = dict[str, list[tuple[float, float]]]
+Figures = tuple[float, float, float]
+Curves = dict[str, list[Figures]]
 
 
 def main() -> None:
@@ -46,18 +51,19 @@ def main() -> None:
     options = parser.parse_args()
     curves = train(options.data, options.epochs)
     for name, curve in curves.items():
-        losses = [loss for loss, _ in curve]
-        best = losses.index(min(losses))
-        print(
-            f"{name}: least loss {losses[best]:.5f} (accuracy {curve[best][1]:.3f}) after epoch "
-            f"{best + 1}, at the end {losses[-1]:.5f} ({curve[-1][1]:.3f})"
-        )
+        for k, quantity in ((0, "loss"), (2, "CIEDE2000")):
+            values = [figures[k] for figures in curve]
+            best = values.index(min(values))
+            print(
+                f"{name}: least {quantity} {values[best]:.5f} (accuracy {curve[best][1]:.3f}) "
+                f"after epoch {best + 1}, at the end {values[-1]:.5f} ({curve[-1][1]:.3f})"
+            )
     if options.picture is not None:
         options.picture.write_text(drawing(curves), encoding="utf-8")
 
 
 def train(data: Path, epochs: int) -> Curves:
-    """Return loss and accuracy after each epoch on learned and on left-out photographs."""
+    """Return the figures after each epoch on learned and on left-out photographs."""
     sections = read_clean_sections(data / SECTIONS)
     parts = split_sections(sections)
     sets: dict[str, list[tuple[torch.Tensor, torch.Tensor]]] = {name: [] for name in COLORS}
@@ -71,42 +77,48 @@ def train(data: Path, epochs: int) -> Curves:
     head = make_head(config.head)
     optimizer = torch.optim.Adam(net.parameters(), 3e-4)
 
-    def measured(images: torch.Tensor, truth: torch.Tensor) -> tuple[torch.Tensor, float]:
+    def predicted(images: torch.Tensor, truth: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         ab, known = head.colors(outputs(net, images)), truth[:, 2] > UNKNOWN
-        squared = ((ab - truth[:, :2]) / AB_SCALE).square().mean(1)[known]
-        return squared.mean(), float((ab.argmax(1) == truth[:, :2].argmax(1))[known].float().mean())
+        return ab, ((ab - truth[:, :2]) / AB_SCALE).square().mean(1)[known].mean()
+
+    def measured(images: torch.Tensor, truth: torch.Tensor) -> Figures:
+        ab, loss = predicted(images, truth)
+        known = truth[:, 2] > UNKNOWN
+        right = (ab.argmax(1) == truth[:, :2].argmax(1))[known].float().mean()
+        lab = [
+            torch.cat([100 * images[:, :1], colors], 1).movedim(1, -1)[known].numpy()
+            for colors in (ab, truth[:, :2])
+        ]
+        return float(loss), float(right), float(np.mean(ciede2000(*lab)))
 
     curves: Curves = {name: [] for name in sets}
     for epoch in range(epochs):
         order = torch.randperm(len(sets["learned"]))
         for chosen in order.split(BATCH):
             images, truths = zip(*(sets["learned"][int(k)] for k in chosen), strict=True)
-            loss, _ = measured(torch.cat(images), torch.cat(truths))
+            _, loss = predicted(torch.cat(images), torch.cat(truths))
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
         with torch.inference_mode():
             for name, pictures in sets.items():
-                rows = [measured(*picture) for picture in pictures]
-                losses, accuracies = zip(
-                    *((float(loss), right) for loss, right in rows), strict=True
-                )
-                curves[name].append((sum(losses) / len(rows), sum(accuracies) / len(rows)))
+                loss, right, error = np.mean([measured(*picture) for picture in pictures], axis=0)
+                curves[name].append((float(loss), float(right), float(error)))
         print(epoch + 1, {name: curve[-1] for name, curve in curves.items()}, flush=True)
     return curves
 
 
 def drawing(curves: Curves) -> str:
-    """Return an SVG of loss and accuracy over epochs."""
-    wide = 2 * WIDE + 200
+    """Return an SVG of loss, accuracy and CIEDE2000 over epochs."""
+    wide = 3 * WIDE + 275
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {wide} {HIGH + 60}" '
         f'font-family="sans-serif" font-size="13"><rect width="{wide}" height="{HIGH + 60}" '
         'fill="#fff"/>'
     ]
-    for k, quantity in enumerate(("loss", "accuracy")):
-        lines = {name: [pair[k] for pair in curve] for name, curve in curves.items()}
-        low, high = (0.0, 1.0) if k else (0.0, sorted(chain(*lines.values()))[-4])
+    for k, quantity in enumerate(("loss", "accuracy", "CIEDE2000")):
+        lines = {name: [figures[k] for figures in curve] for name, curve in curves.items()}
+        low, high = 0.0, 1.0 if quantity == "accuracy" else sorted(chain(*lines.values()))[-4]
         left = 55 + k * (WIDE + 75)
         parts.append(
             f'<path d="M{left} 25v{HIGH}h{WIDE}" stroke="#333" fill="none"/>'
