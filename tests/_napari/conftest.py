@@ -16,6 +16,7 @@ from napari.utils._testsupport import use_leak_safe_log_records  # noqa: F401 - 
 from quick_colorize import simple_colorize
 
 from tomochrome._napari.kit.choice_boxes import Offer
+from tomochrome._napari.kit.events import follower_of
 from tomochrome._napari.layers.volume_layers import volume_layer
 from tomochrome.volume import Provenance, ScannerWindow, Volume, default_affine
 
@@ -108,9 +109,13 @@ def window(qapp, short_collections):
     """One viewer for all tests of a module, because opening one takes seconds.
 
     It paints nothing by itself: drawing the canvas and the panels takes most of the time of a test
-    that looks at layers and at what widgets hold. Screenshots are drawn all the same.
+    that looks at layers and at what widgets hold. Screenshots are drawn all the same. Between tests
+    layers are removed, which needs the work-around that every viewer with a scan has.
     """
+    from tomochrome._napari.viewer.gl_workaround import CanvasContext
+
     with _open_viewer() as viewer:
+        follower_of(viewer, CanvasContext)
         viewer.window._qt_window.setUpdatesEnabled(False)
         yield viewer
     del viewer
@@ -164,6 +169,18 @@ def panel(window, make_panel, qtbot):
     widget.release()
     window.window.remove_dock_widget("all")
     window.layers.clear()
+
+
+@pytest.fixture
+def linked(window, qtbot):
+    """Linked planes, opened over what the fixtures before have added to the viewer."""
+    from tomochrome._napari.viewer.linked_planes import OFF, PLANES_MODE, LinkedPlanes
+
+    link = follower_of(window, LinkedPlanes)
+    link.open(PLANES_MODE)
+    qtbot.waitUntil(lambda: link.settled)
+    yield link
+    link.open(OFF)
 
 
 @pytest.fixture

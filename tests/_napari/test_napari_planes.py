@@ -9,7 +9,8 @@ import pytest
 from mouse import move_mouse
 from napari.components import ViewerModel
 from napari.layers import Layer
-from qtpy.QtCore import QEvent, QPoint, Qt
+from qtpy.QtCore import QEvent, QPoint, QPointF, Qt
+from qtpy.QtGui import QEnterEvent
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication, QWidget
 
@@ -175,9 +176,12 @@ def test_the_text_at_the_cursor_goes_with_it(qtbot):
     canvas = QWidget()
     qtbot.addWidget(canvas)
     marks = CanvasMarks(ViewerModel(), canvas)
-    marks.text = "40 HU · Liver"
-    QApplication.sendEvent(canvas, QEvent(QEvent.Type.Leave))
-    assert marks.text == ""
+    marks.entered = lambda: setattr(marks, "text", "40 HU" if canvas.underMouse() else "")
+    for kind, text in ((QEvent.Type.Enter, "40 HU"), (QEvent.Type.Leave, "")) * 2:
+        where = [QPointF(5, 5)] * 3
+        event = QEnterEvent(*where) if kind == QEvent.Type.Enter else QEvent(kind)
+        QApplication.sendEvent(canvas, event)
+        assert marks.text == text  # also without a move
     marks.release()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Final
 
 from qtpy.QtCore import QEvent, QObject, QPointF, QRect, QRectF, Qt
@@ -54,6 +55,7 @@ class CanvasMarks(QWidget):
         self.position: Any = None  #: of the crosshair in the world; None for no crosshair
         self.colors: tuple[str, ...] = ()  #: of the vertical and the horizontal line
         self.text = ""  #: at the cursor
+        self.entered: Callable[[], None] | None = None  #: called when the cursor comes
         camera = viewer.scene.camera.events
         self._connections = Connections()
         self._connections.add(self._moved, camera.zoom, camera.center, camera.orientation)
@@ -71,13 +73,15 @@ class CanvasMarks(QWidget):
         self.update()
 
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # noqa: N802 - Qt's name
-        """Keep the size of the canvas, and forget the text at the cursor when that has left it.
+        """Keep the size of the canvas, and the text at the cursor only while it is there.
 
         The event is not asked for its size: vispy keeps its mouse events, and PyQt then wraps a new
         event at the address of a deleted one as the old one's class.
         """
         if event.type() == QEvent.Type.Resize:
             self.resize(self.parentWidget().size())
+        elif event.type() == QEvent.Type.Enter and self.entered is not None:
+            self.entered()
         elif event.type() == QEvent.Type.Leave and self.text:
             self.text = ""
             self.update()

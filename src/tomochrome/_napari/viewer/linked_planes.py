@@ -107,6 +107,7 @@ class LinkedPlanes(ViewerFollower):
         own = None if window is None else window.centralWidget().findChild(QtViewer)
         if own is not None and self.marks is None:
             self.marks = CanvasMarks(self.viewer, own.canvas.native)
+            self.marks.entered = weakly(self._show_value)
         return own
 
     def toggle(self, mode: str) -> None:
@@ -117,7 +118,7 @@ class LinkedPlanes(ViewerFollower):
         """Show the canvases of a mode; `OFF` closes them."""
         self._close()
         own, viewer = self._own() if mode != OFF else None, self.viewer
-        if mode != OFF and (viewer.dims.ndim != 3 or not any(map(is_scan, viewer.layers))):
+        if mode != OFF and (viewer.dims.ndim != 3 or not self._holds_scan):
             viewer.status = "Linked planes need a scan: open one first"
         elif own is not None:
             self.mode = mode
@@ -152,6 +153,7 @@ class LinkedPlanes(ViewerFollower):
         order = next(x for x in ORDERS if x[0] not in shown) if planes else self._order
         choose = {} if planes else {"accepts": _is_no_coloring, "shows": self._shows_grey}
         canvas = LinkedCanvas(viewer, order, column, **choose)
+        canvas.marks.entered = weakly(self._show_value)
         place = column.splitter.replaceWidget(len(self.canvases), canvas)
         place.deleteLater()
         self.canvases.append(canvas)
@@ -315,7 +317,7 @@ class LinkedPlanes(ViewerFollower):
         QTimer.singleShot(0, self._close_without_scan)  # napari has not removed it yet
 
     def _close_without_scan(self) -> None:
-        if self.viewer is not None and not any(map(is_scan, self.viewer.layers)):
+        if self.viewer is not None and not self._holds_scan:
             self.open(OFF)
 
     def _each(self) -> list[tuple[Any, CanvasMarks | None]]:
