@@ -15,7 +15,6 @@ from tomochrome._napari.kit.events import follower_of
 from tomochrome._napari.layers.volume_layers import source_of, volume_layer
 from tomochrome._napari.viewer.canvas_marks import canvas_point
 from tomochrome._napari.viewer.linked_planes import OFF as CLOSED
-from tomochrome._napari.viewer.linked_planes import PLANES_MODE, LinkedPlanes
 from tomochrome._napari.viewer.wipe_handle import WipeHandles, WipeLine
 
 pytestmark = pytest.mark.gui
@@ -96,15 +95,6 @@ def test_the_grey_side_follows_the_light(colored, qtbot):
     )
     qtbot.waitUntil(lambda: np.array_equal(on_screen(layer)[:, 20:], color[:, 20:]), timeout=5000)
     np.testing.assert_array_equal(on_screen(layer)[:, :20], grey[:, :20])
-
-
-@pytest.fixture
-def linked(colored, qtbot):
-    link = follower_of(colored.viewer, LinkedPlanes)
-    link.open(PLANES_MODE)
-    qtbot.waitUntil(lambda: link.settled)
-    yield link
-    link.open(CLOSED)
 
 
 def halves(panel, canvas):

@@ -121,7 +121,7 @@ def test_the_look_of_a_photograph_changes_lightness_alone_and_comes_back(colored
     colorize(colored, qtbot)  # another run of the same scan
     viewer.dims.ndisplay = 3
     assert box.isChecked()
-    assert colored.coloring.layer.data.photograph_in_3d
+    assert colored.coloring.layer.data.look_in_3d == "photograph"
 
 
 def test_3d_says_that_lightness_is_not_the_scanners(colored, qtbot, painted):
@@ -145,11 +145,9 @@ def test_3d_says_that_lightness_is_not_the_scanners(colored, qtbot, painted):
     assert changed[:, 1].max() < 0.5 * width
     note.visible = True
     box.choose("opaque")  # by Hounsfield units
-    qtbot.waitUntil(settled)
-    assert not note.visible
+    qtbot.waitUntil(lambda: not note.visible)
     box.choose("organs")
-    qtbot.waitUntil(settled)
-    assert note.visible
+    qtbot.waitUntil(lambda: note.visible)
     viewer.dims.ndisplay = 2
     qtbot.waitUntil(settled)
     assert not note.visible

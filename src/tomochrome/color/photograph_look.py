@@ -67,6 +67,15 @@ def photograph_palette(colors: Palette) -> Palette:
     return Palette(f"{colors.name}, photograph", lab, colors.sources, colors.brain_shade)
 
 
+def colors_of_look(
+    look: str, colors: Palette, volume: Volume, chroma: Chroma
+) -> tuple[Palette, Texture | None]:
+    """Return the palette that a look has in 3D, and the texture of the scan."""
+    if look == "standard":
+        return colors, None
+    return photograph_palette(colors), Texture.of(volume, chroma)
+
+
 @dataclass(frozen=True, eq=False)
 class Texture:
     """What HU deviate from their mean in each tissue.

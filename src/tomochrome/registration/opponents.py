@@ -12,6 +12,7 @@ import importlib
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -102,10 +103,12 @@ def compare_methods(
         "fixed_labels": fixed_labels, "moving_labels": moving_labels,
         "fixed_points": fixed_points, "moving_points": moving_points, "fixed_mask": fixed_mask,
     }  # fmt: skip
-    checked_pair(fixed, moving, **extras)
+    checked = checked_pair(fixed, moving, **extras)
     if (fixed_labels is None) != (moving_labels is None):
         raise OptionError("labels are needed for both images, the fixed and the moving one")
-    scans = checked_pair(fixed, moving)  # what evaluates does not drive
+    # what evaluates does not drive
+    alone = [replace(scan, mask=None, labels=None, points=None) for scan in checked]
+    scans = alone[0], alone[1]
     for name in methods:
         if name in FEATURE_BACKBONES:
             check_modality(scans, name)

@@ -12,12 +12,11 @@ from scipy.ndimage import binary_dilation, distance_transform_cdt
 
 from tomochrome.color.chroma import Chroma
 from tomochrome.color.lighting import check_scalar
-from tomochrome.color.palettes import Palette, palette
+from tomochrome.color.palettes import palette
 from tomochrome.color.photograph_look import (
     NOT_FROM_SCANNER,
-    Texture,
     check_look,
-    photograph_palette,
+    colors_of_look,
 )
 from tomochrome.color.space import LINEAR_OF_8BIT, srgb_of_linear
 from tomochrome.errors import OptionError
@@ -186,10 +185,7 @@ class Stage:
         self._model = chroma.model or "an unnamed model"
         marked = volume.restored is not None and bool(volume.restored.any())
         self._restored = marked or chroma.provenance.of_restored
-        colors: Palette = palette(request.palette)
-        texture = None
-        if request.look == "photograph":
-            colors, texture = photograph_palette(colors), Texture.of(volume, chroma)
+        colors, texture = colors_of_look(request.look, palette(request.palette), volume, chroma)
         body = body_field(
             volume,
             chroma,

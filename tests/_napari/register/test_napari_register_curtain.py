@@ -13,9 +13,7 @@ from qtpy.QtCore import QPoint, Qt
 from qtpy.QtTest import QTest
 from register_cases import body
 
-from tomochrome._napari.kit.events import follower_of
 from tomochrome._napari.viewer.canvas_marks import canvas_point
-from tomochrome._napari.viewer.linked_planes import OFF, PLANES_MODE, LinkedPlanes
 from tomochrome._napari.viewer.wipe_handle import WipeLine
 from tomochrome.compare.region import Region, split
 
@@ -176,15 +174,6 @@ def test_a_wipe_can_be_dragged_when_an_affine_has_the_spacing(panel, qtbot):
 
     assert caught(edge)
     assert not caught(edge + 15)
-
-
-@pytest.fixture
-def linked(panel, qtbot):
-    link = follower_of(panel.viewer, LinkedPlanes)
-    link.open(PLANES_MODE)
-    qtbot.waitUntil(lambda: link.settled)
-    yield link
-    link.open(OFF)
 
 
 def shows(copy, expected):

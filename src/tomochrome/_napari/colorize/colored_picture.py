@@ -13,7 +13,7 @@ from tomochrome._napari.colorize.grey_split import NO_PARTS, GreyParts
 from tomochrome._napari.layers.lazy_picture import RenderedByWorker, Rendering, is_block
 from tomochrome.color import Chroma, Lighting, LitVolume
 from tomochrome.color.alpha import AlphaCurve, alpha_curve, opening_curve
-from tomochrome.color.photograph_look import Texture, photograph_palette
+from tomochrome.color.photograph_look import colors_of_look
 from tomochrome.color.shading import settings_for_3d, shade
 from tomochrome.errors import OptionError
 from tomochrome.geometry.block_grids import Steps
@@ -49,7 +49,7 @@ class ColoredPicture(RenderedByWorker, LitVolume):
         self.grey_parts: GreyParts = NO_PARTS
         self._grey: tuple[Any, LitVolume] | None = None
         self._preset_in_3d: Preset | None = None
-        self._photograph_in_3d = False
+        self._look_in_3d = "standard"
         self._clip: tuple[HalfSpace, ...] = ()
         self._lit_by_viewer = False
 
@@ -94,14 +94,14 @@ class ColoredPicture(RenderedByWorker, LitVolume):
             self.outdate()
 
     @property
-    def photograph_in_3d(self) -> bool:
-        """Whether the 3D image of a preset has the look of a photograph."""
-        return self._photograph_in_3d
+    def look_in_3d(self) -> str:
+        """Look of the 3D image of a preset, one of `tomochrome.color.photograph_look.LOOKS`."""
+        return self._look_in_3d
 
-    @photograph_in_3d.setter
-    def photograph_in_3d(self, photograph: bool) -> None:
-        if photograph != self._photograph_in_3d:
-            self._photograph_in_3d = photograph
+    @look_in_3d.setter
+    def look_in_3d(self, look: str) -> None:
+        if look != self._look_in_3d:
+            self._look_in_3d = look
             self.outdate()
 
     @property
@@ -123,7 +123,7 @@ class ColoredPicture(RenderedByWorker, LitVolume):
     def keep_preset(self, other: ColoredPicture) -> None:
         """Take over what was assigned to another picture of the same scan."""
         self._preset_in_3d = other._preset_in_3d
-        self._photograph_in_3d = other._photograph_in_3d
+        self._look_in_3d = other._look_in_3d
 
     @property
     def settings_in_3d(self) -> Lighting:
@@ -178,9 +178,9 @@ class ColoredPicture(RenderedByWorker, LitVolume):
             rgba = self.lit_in_3d(steps)
             return Rendering(rgba, steps, tuple((step - 1) / 2 for step in steps))
         settings = self.settings
-        colors, texture = settings.palette, None
-        if self._photograph_in_3d:
-            colors, texture = photograph_palette(colors), Texture.of(self.volume, self.chroma)
+        colors, texture = colors_of_look(
+            self._look_in_3d, settings.palette, self.volume, self.chroma
+        )
         try:
             body = body_field(
                 self.volume,

@@ -24,12 +24,11 @@ from tomochrome._napari.colorize.grey_split import GreySplit
 from tomochrome._napari.colorize.model_gallery import ModelGallery, compare_in_worker, nearest_voxel
 from tomochrome._napari.colorize.screen_picture import picture_of_screen
 from tomochrome._napari.export.saving import PLUGIN
-from tomochrome._napari.kit.events import Connections, follower_of, weakly
+from tomochrome._napari.kit.events import Connections, weakly
 from tomochrome._napari.kit.panel_bases import JobPanel
 from tomochrome._napari.layers.grey_window import show_window
 from tomochrome._napari.layers.layer_volumes import UnknownUnitError, check_layer
 from tomochrome._napari.layers.volume_layers import NOT_FOR_DIAGNOSIS, layer_position, source_of
-from tomochrome._napari.viewer.canvas_overlays import CanvasOverlays
 from tomochrome._napari.viewer.readout import IN_3D, voxel_in
 from tomochrome._napari.viewer.renderer_3d import renderer_of
 from tomochrome._napari.viewer.viewer_setup import prepare_viewer
@@ -303,17 +302,17 @@ class ColorizeWidget(JobPanel):
         self.view.color.show_in_3d(
             data.preset_in_3d.name,
             by_tissue=coloring.chroma.has_tissues,
-            photograph=data.photograph_in_3d,
+            photograph=data.look_in_3d == "photograph",
         )
 
     def _curve_chosen(self, name: str) -> None:
         if self.coloring is not None:
             self.coloring.layer.data.preset_in_3d = name
-            follower_of(self.viewer, CanvasOverlays).update()
 
     def _look_chosen(self, photograph: bool) -> None:
         if self.coloring is not None:
-            self.coloring.layer.data.photograph_in_3d = photograph
+            look = "photograph" if photograph else "standard"
+            self.coloring.layer.data.look_in_3d = look
 
     def _opacity_changed(self, opacity: float) -> None:
         remember("opacity", opacity)

@@ -42,7 +42,7 @@ class GreyPart:
 
 
 #: The grey parts of the planes normal to z, y and x; None for a plane in color.
-GreyParts = tuple[GreyPart | None, GreyPart | None, GreyPart | None]
+GreyParts = tuple[GreyPart | None, ...]
 NO_PARTS: Final[GreyParts] = (None, None, None)
 _ACROSS: Final = (2, 2, 1)  # horizontal axes of the planes normal to z, y and x
 
@@ -173,10 +173,9 @@ class GreySplit(QObject):
         dims, across = self.viewer.dims, list(_ACROSS)
         across[3 - sum(axis - (dims.ndim - 3) for axis in dims.displayed)] = shown
         if self.timer.isActive():
-            grey = [GreyPart(axis, math.inf) for axis in across]
-            return (grey[0], grey[1], grey[2]) if self._grey_turn else NO_PARTS
-        parts = [GreyPart(axis, self._index(axis), self._mirrored(axis)) for axis in across]
-        return parts[0], parts[1], parts[2]
+            whole = tuple(GreyPart(axis, math.inf) for axis in across)
+            return whole if self._grey_turn else NO_PARTS
+        return tuple(GreyPart(axis, self._index(axis), self._mirrored(axis)) for axis in across)
 
     def _show(self, parts: GreyParts) -> None:
         picture = self._layer.data

@@ -107,7 +107,7 @@ def _picture_in_3d(viewer: Any, layer: Any, axes: Axes) -> Callable[[str], str]:
         palette=settings.palette.name,
         saturation=min(settings.saturation, 1.0),
         min_confidence=settings.min_confidence,
-        look="photograph" if data.photograph_in_3d else "standard",
+        look=data.look_in_3d,
         clip=tuple(patient_half(layer, half) for half in clipping.halves),
     )
     camera = viewer.scene.camera

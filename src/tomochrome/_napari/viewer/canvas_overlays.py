@@ -35,7 +35,6 @@ POSITIONS: Final = {
 PREFIX: Final = "orientation_"
 _GLYPHS: Final = "RLAPHF 0123456789m"
 _FONT_SIZE: Final = 15
-_NOTE: Final = NOT_FROM_SCANNER
 _NOTE_SIZE: Final = 9
 _PAUSE_MS: Final = 10
 _NARROW: Final = 390  # pixels; narrower, the scale bar covers the letter at the top
@@ -199,6 +198,7 @@ class CanvasOverlays(ViewerFollower):
             events = layer.events
             for emitter in (events.visible, events.affine, events.rotate, events.scale):
                 emitter.connect(self.update)
+            events.set_data.connect(self._show_note)  # another preset was drawn
 
     def _lift_boxes(self, _: object = None) -> None:
         """Hide the boxes behind the letters before napari rebuilds its scene.
@@ -228,15 +228,15 @@ class CanvasOverlays(ViewerFollower):
                 overlay.box_color = _CLEAR if text == _BLANK else None
         self._show_note()
 
-    def _show_note(self) -> None:
+    def _show_note(self, _: object = None) -> None:
         in_3d = self.viewer.dims.ndisplay == 3
         shown = in_3d and any(
             layer.visible and getattr(layer.data, "has_own_lightness_in_3d", False)
             for layer in self.viewer.layers
         )
-        if shown and self._note.text != _NOTE:
-            self._load_glyphs("".join(sorted(set(_NOTE))))
-            self._note.text = _NOTE
+        if shown and self._note.text != NOT_FROM_SCANNER:
+            self._load_glyphs("".join(sorted(set(NOT_FROM_SCANNER))))
+            self._note.text = NOT_FROM_SCANNER
         if shown != self._note.visible:
             self._soon(partial(setattr, self._note, "visible", shown))
 

@@ -98,8 +98,12 @@ class LinkedCanvas(QWidget):
         handles = [x for x in self._of_viewer.all if x.layer in self.copies.of]
         for handle in [x for x in self._wipes if x not in handles]:
             self._wipes.pop(handle).release()
-        for handle in [x for x in handles if x not in self._wipes]:
-            self._wipes[handle] = handle.copied(self.model, self.copies.of[handle.layer])
+        for handle in handles:
+            if handle in self._wipes:
+                self._wipes[handle].update()
+            else:
+                copy = self.copies.of[handle.layer]
+                self._wipes[handle] = WipeHandle(self.model, copy, handle.edge, handle.moved)
 
     def _theme_changed(self, _: object = None) -> None:
         self.model.theme = self.viewer.theme

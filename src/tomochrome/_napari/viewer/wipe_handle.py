@@ -123,7 +123,7 @@ class WipeHandle:
         handle.release()  # removes the line
 
     The line is updated automatically when the axes, the zoom, or the layer's position or
-    visibility change. Linked canvases show it on their copies of the layer (see `copied`).
+    visibility change. Linked canvases show it on their copies of the layer.
 
     Parameters
     ----------
@@ -146,10 +146,8 @@ class WipeHandle:
         edge: Callable[[Any], Edge | None],
         moved: Callable[[Any, int, float], None],
     ) -> None:
-        self._viewer, self._layer = viewer, layer
-        self._edge, self._moved = edge, moved
-        self._copies: list[WipeHandle] = []
-        self._original: WipeHandle | None = None
+        self._viewer, self.layer = viewer, layer
+        self.edge, self.moved = edge, moved
         self.line = WipeLine()
         self._key = f"tomochrome wipe {id(self)}"
         viewer.scene.overlays[self._key] = self.line
@@ -162,40 +160,25 @@ class WipeHandle:
             *(dims.order, dims.ndisplay, dims.point),
             *(getattr(layer.events, name) for name in _LAYER_EVENTS),
         )
+        self._handles = follower_of(viewer, WipeHandles)
+        self._handles.all.append(self)
         self.update()
-        self._registered = follower_of(viewer, WipeHandles)
-        self._registered.add(self)
-
-    @property
-    def layer(self) -> Any:
-        """The layer."""
-        return self._layer
-
-    def copied(self, viewer: Any, layer: Any) -> WipeHandle:
-        """Return a handle on a copy of the layer in another viewer, which moves with this one."""
-        copy = WipeHandle(viewer, layer, self._edge, self._moved)
-        self._copies.append(copy)
-        copy._original = self
-        return copy
 
     def release(self) -> None:
-        """Remove the line, here and where it was copied to, and disconnect from the viewer."""
-        for copy in list(self._copies):
-            copy.release()
-        if self._original is not None and self in self._original._copies:
-            self._original._copies.remove(self)
+        """Remove the line and disconnect from the viewer."""
         self._connections.release()
-        self._registered.remove(self)
+        if self in self._handles.all:
+            self._handles.all.remove(self)
+            self._handles.tell()
         self.line.visible = False
         self._viewer.scene.overlays.pop(self._key, None)
         if self._drag in self._viewer.mouse_drag_callbacks:
             self._viewer.mouse_drag_callbacks.remove(self._drag)
 
     def update(self, _: object = None) -> None:
-        """Redraw the line at its current position, and its copies."""
-        for copy in self._copies:
-            copy.update()
-        ends = self._ends() if self._layer.visible else None
+        """Redraw the line at its current position."""
+        self._handles.tell()
+        ends = self._ends() if self.layer.visible else None
         if ends is None:
             self.line.visible = False
             return
@@ -208,7 +191,7 @@ class WipeHandle:
     # Position in displayed world coordinates (row, column)
 
     def _ends(self) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
-        viewer, layer, edge = self._viewer, self._layer, self._edge(self._viewer)
+        viewer, layer, edge = self._viewer, self.layer, self.edge(self._viewer)
         shown = _displayed(viewer, layer)
         if edge is None or shown is None or edge[0] not in shown:
             return None
@@ -237,7 +220,7 @@ class WipeHandle:
         return (low + high) / 2 if low < high else 0.5
 
     def _index(self, position: Any) -> Any:
-        return self._layer.world_to_data(layer_position(self._viewer, self._layer, position))
+        return self.layer.world_to_data(layer_position(self._viewer, self.layer, position))
 
     # Dragging
 
@@ -267,13 +250,11 @@ class WipeHandle:
         return distance * self.line.zoom <= _REACH_PX
 
     def _follow(self, position: Any) -> None:
-        edge = self._edge(self._viewer)
+        edge = self.edge(self._viewer)
         if edge is not None:
             axis = edge[0]
             index = float(self._index(position)[axis])
-            self._moved(
-                self._viewer, axis, min(max(index, -0.5), self._layer.data.shape[axis] - 0.5)
-            )
+            self.moved(self._viewer, axis, min(max(index, -0.5), self.layer.data.shape[axis] - 0.5))
             self.update()
 
 
@@ -283,20 +264,10 @@ class WipeHandles(ViewerFollower):
     def __init__(self, viewer: Any) -> None:
         super().__init__(viewer)
         self.all: list[WipeHandle] = []
-        self.changed: list[Callable[[], None]] = []  #: called when one was added or removed
+        self.changed: list[Callable[[], None]] = []  #: called when one is added, moved or removed
 
-    def add(self, handle: WipeHandle) -> None:
-        """Add a handle."""
-        self.all.append(handle)
-        self._tell()
-
-    def remove(self, handle: WipeHandle) -> None:
-        """Remove a handle."""
-        if handle in self.all:
-            self.all.remove(handle)
-            self._tell()
-
-    def _tell(self) -> None:
+    def tell(self) -> None:
+        """Call what follows the handles."""
         for call in list(self.changed):
             call()
 
