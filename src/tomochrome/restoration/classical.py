@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.interpolate import CubicSpline
 
-from tomochrome.restoration.defects import KINDS, MetalReduction
+from tomochrome.restoration.defects import DefectKind, MetalReduction, code_of
 from tomochrome.restoration.projection import SLICES, Projector
 from tomochrome.restoration.simulation import AIR_HU, KERNEL_PX, n_views
 from tomochrome.runtime import check
@@ -195,18 +195,22 @@ def without_network(
     ndarray
         HU, float32 (z, y, x), changed only where there is a defect.
     """
-    masks = {kind: code == k + 1 for k, kind in enumerate(KINDS)}
     filled = np.array(hu, np.float32)
-    if masks["missing"].any():
-        filled = interpolate_slices(filled, masks["missing"].all(axis=(1, 2)))
-    if masks["lines"].any():
-        filled = interpolate_lines(filled, masks["lines"])
-    if masks["ring"].any():
-        filled = np.where(masks["ring"], remove_rings(filled), filled)
-    if masks["metal"].any():
+
+    def marked(kind: DefectKind) -> NDArray[np.bool_]:
+        check()
+        return code == code_of(kind)
+
+    if (missing := marked("missing")).any():
+        filled = interpolate_slices(filled, np.asarray(missing.all(axis=(1, 2))))
+    if (lines := marked("lines")).any():
+        filled = interpolate_lines(filled, lines)
+    if (ring := marked("ring")).any():
+        np.copyto(filled, remove_rings(filled), where=ring)
+    if (metallic := marked("metal")).any():
         metal = metal_mask(filled) if reduction is None else reduction.metal
-        without = interpolate_sinogram(filled, metal & masks["metal"], spacing[2], reduction)
-        filled = np.where(masks["metal"], without, filled)
+        without = interpolate_sinogram(filled, metal & metallic, spacing[2], reduction)
+        np.copyto(filled, without, where=metallic)
     return filled
 
 
@@ -299,6 +303,7 @@ def _radial_profile(hu: NDArray[np.floating], length: int) -> _Profile:
     values, judged = [], []
     padding = hu.min()
     for k in np.unique(np.linspace(0, len(hu) - 1, min(len(hu), _RING_SLICES)).astype(int)):
+        check()
         polar = ndimage.map_coordinates(np.asarray(hu[k], np.float32), at, order=1)
         fine = _high_pass(polar, 1)
         usable = (np.abs(fine) < _MAX_RING_HU) & (polar > _RING_HU[0]) & (polar < _RING_HU[1])
@@ -365,6 +370,7 @@ def _few_elements(
     diagonal = np.diag_indices(len(gram))
     penalty = np.full(len(gram), 0.01 * np.trace(gram) / len(gram))
     for _ in range(_REWEIGHTINGS):
+        check()
         penalized = gram.copy()
         penalized[diagonal] += penalty
         errors = np.linalg.solve(penalized, moment)

@@ -161,21 +161,26 @@ def lost_slices(hu: NDArray[np.float32]) -> NDArray[np.bool_]:
     hu
         HU (z, y, x).
     """
-    lost = np.array([part.min() == part.max() for part in hu])
+    lost = np.zeros(len(hu), np.bool_)
+    for z, part in enumerate(hu):
+        check()
+        lost[z] = part.min() == part.max()
     shown = np.flatnonzero(~lost)
     if len(shown) < _MIN_SLICES:
         return np.zeros(len(hu), np.bool_)
     lost[: shown[0]] = lost[shown[-1] :] = False
-    means = _block_means(hu[shown])
-    lost[shown[_repeated(means) | _corrupted(means, hu[shown])]] = True
+    means = np.stack([_block_means(hu[z]) for z in shown])
+    lost[shown[_repeated(means) | _corrupted(means, hu, shown)]] = True
     return lost
 
 
 def _block_means(hu: NDArray[np.float32]) -> NDArray[np.float32]:
-    rows, columns = (max(n // _BLOCK_PX, 1) for n in hu.shape[1:])
-    y, x = (min(_BLOCK_PX, n) for n in hu.shape[1:])
-    cropped = np.clip(hu[:, : rows * y, : columns * x], *_COMPARED_HU)
-    return np.asarray(cropped.reshape(len(hu), rows, y, columns, x).mean(axis=(2, 4)))
+    """Return the means of the blocks of a slice (y, x)."""
+    check()
+    rows, columns = (max(n // _BLOCK_PX, 1) for n in hu.shape)
+    y, x = (min(_BLOCK_PX, n) for n in hu.shape)
+    cropped = np.clip(hu[: rows * y, : columns * x], *_COMPARED_HU)
+    return np.asarray(cropped.reshape(rows, y, columns, x).mean(axis=(1, 3)))
 
 
 def _repeated(means: NDArray[np.float32]) -> NDArray[np.bool_]:
@@ -203,8 +208,10 @@ def _may_be_corrupted(hu: NDArray[np.float32]) -> bool:
     return bool((np.array(noisy) | ~metal_mask(hu).any(axis=(1, 2))).all())
 
 
-def _corrupted(means: NDArray[np.float32], hu: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """Return which slices differ from both neighbors far more than these do from each other."""
+def _corrupted(
+    means: NDArray[np.float32], hu: NDArray[np.float32], shown: NDArray[np.intp]
+) -> NDArray[np.bool_]:
+    """Return which shown slices differ from both neighbors far more than these from each other."""
     corrupted = np.zeros(len(means), np.bool_)
 
     def step(first: int, second: int) -> float:
@@ -216,7 +223,7 @@ def _corrupted(means: NDArray[np.float32], hu: NDArray[np.float32]) -> NDArray[n
         for after in range(first + 1, min(first + _MAX_RUN, len(means) - 1) + 1):
             jump = min(step(first - 1, first), step(after - 1, after))
             ends = max(step(first - 1, after), 0.5 * usual)
-            if jump > _MIN_JUMP * ends and _may_be_corrupted(hu[first:after]):
+            if jump > _MIN_JUMP * ends and _may_be_corrupted(hu[shown[first:after]]):
                 runs.append((jump / ends, first, after))
     for _, first, after in sorted(runs, reverse=True):
         if not corrupted[first - 1 : after + 1].any():
@@ -235,11 +242,13 @@ def lost_lines(hu: NDArray[np.float32]) -> NDArray[np.bool_]:
     hu
         HU (z, y, x).
     """
+    check()
     lowest, highest = hu.min(axis=2), hu.max(axis=2)
     saturated = (lowest == highest.max(axis=1, keepdims=True)) & (lowest > _MIN_SATURATED_HU)
     constant = saturated | ((lowest == highest) & (highest < _EMPTY_HU))
     lost = np.zeros(constant.shape, np.bool_)
     for z, rows in enumerate(constant):
+        check()
         near = constant[[k for k in (z - 1, z + 1) if 0 <= k < len(hu)]]
         edges = np.flatnonzero(np.diff(np.concatenate([[False], rows, [False]]).astype(np.int8)))
         for first, after in edges.reshape(-1, 2):
@@ -272,6 +281,7 @@ def outside_field(hu: NDArray[np.float32], outside: NDArray[np.bool_]) -> NDArra
     rows, columns = (np.arange(n) - (n - 1) / 2 for n in hu.shape[1:])
     radius = np.hypot(rows[:, None], columns)
     padded = outside | (hu == hu.min())
+    check()
     mask = np.zeros(hu.shape, np.bool_)
     measured = radius[~padded.all(axis=0)]
     field = float(measured.max(initial=0))
