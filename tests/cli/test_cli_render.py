@@ -69,6 +69,29 @@ def test_a_scan_saved_with_its_colors_keeps_them(
     np.testing.assert_array_equal(*pictures)
 
 
+def test_settings_that_are_not_given_are_those_saved(
+    series: Path, tmp_path: Path, capfd: Capture
+) -> None:
+    def drawn(name: str, scan: Path, *more: str) -> np.ndarray:
+        out = tmp_path / f"{name}.png"
+        run = Run(capfd, "render", scan, "-o", out, *FAST[2:], *more)
+        assert run.status == 0, run.err
+        return np.asarray(Image.open(out))
+
+    plain, bone = tmp_path / "plain.tomochrome", tmp_path / "bone.tomochrome"
+    model = ["--model", "transfer-function"]
+    light = ["--palette", "vivid", "--saturation", "0.4", "--min-confidence", "0.2"]
+    for case, options in ((plain, []), (bone, [*light, "--only", "cortical-bone"])):
+        run = Run(capfd, "colorize", series, "-o", case, *model, *options)
+        assert run.status == 0, run.err
+    as_saved = drawn("a", bone)
+    np.testing.assert_array_equal(as_saved, drawn("b", plain, *light, "--only=cortical-bone"))
+    assert not np.array_equal(as_saved, drawn("c", plain, "--only=cortical-bone"))
+    chosen = drawn("d", bone, "--preset=skin", "--palette=conventional")
+    same = drawn("e", plain, *light[2:], "--preset=skin", "--palette=conventional")
+    np.testing.assert_array_equal(chosen, same)
+
+
 @pytest.mark.parametrize("ending", [".gif", ".mp4"])
 def test_a_film_turns(series: Path, tmp_path: Path, capfd: Capture, ending: str) -> None:
     if ending == ".mp4":

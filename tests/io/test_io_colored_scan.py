@@ -112,7 +112,9 @@ def test_what_was_measured_comes_back_and_stays_when_it_is_lit_anew(tmp_path, ca
     saved = replace(scan("axial"), measurements=MEASURED)
     case = tc.save_colored(saved, tmp_path / "case.tomochrome")
     assert main(["colorize", str(case), "-o", str(tmp_path / "lung.tomochrome")]) == 0
-    for path in (case, tmp_path / "lung.tomochrome"):
+    again = [str(case), "-o", str(tmp_path / "again.tomochrome"), "--model", "transfer-function"]
+    assert main(["colorize", *again]) == 0
+    for path in (case, tmp_path / "lung.tomochrome", tmp_path / "again.tomochrome"):
         opened = tc.open_colored(path).measurements
         assert len(opened) == 2
         for found, expected in zip(opened, MEASURED, strict=True):
@@ -121,6 +123,17 @@ def test_what_was_measured_comes_back_and_stays_when_it_is_lit_anew(tmp_path, ca
                 expected.shape, expected.values, expected.unit
             )  # fmt: skip
     assert tc.open_colored(tc.save_colored(scan(), tmp_path / "b.tomochrome")).measurements == ()
+
+
+def test_colored_again_it_keeps_the_settings_that_are_not_given(tmp_path, capsys) -> None:
+    saved = scan()
+    case = tc.save_colored(saved, tmp_path / "case.tomochrome")
+    again = tmp_path / "again.tomochrome"
+    arguments = ["colorize", str(case), "-o", str(again), "--model", "transfer-function"]
+    assert main([*arguments, "--saturation", "0.3"]) == 0
+    opened = tc.open_colored(again)
+    assert opened.chroma.model == "transfer-function" != saved.chroma.model
+    assert opened.settings == saved.settings.replace(saturation=0.3)
 
 
 def test_more_measurements_than_can_be_opened_are_refused(tmp_path, monkeypatch) -> None:

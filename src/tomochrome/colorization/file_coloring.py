@@ -177,30 +177,30 @@ def colorize_file(
 
 
 def open_source(source: Source, model: str) -> tuple[Volume, ColoredScan | None]:
-    """Read a scan; with `SAVED_MODEL` one that was saved with its colors.
+    """Read a scan, with its colors if it was saved with them.
 
     Parameters
     ----------
     source
         The scan.
     model
-        That of the request.
+        That of the request; `SAVED_MODEL` needs a scan that was saved with its colors.
 
     Returns
     -------
     volume : Volume
         The scan.
     saved : ColoredScan or None
-        The same with its colors, if it was saved with them.
+        The same with its colors, settings and measurements, if it was saved with them.
 
     Raises
     ------
     TomochromeError
         If it cannot be read.
     """
-    from tomochrome.io import open_colored, read
+    from tomochrome.io import is_colored_scan, open_colored, read
 
-    if model == SAVED_MODEL:
+    if model == SAVED_MODEL or is_colored_scan(source.path):
         saved = open_colored(source.path)
         return saved.volume, saved
     scan = read(source.path, series=source.series, as_stored=source.raw, strict=source.strict)
@@ -217,7 +217,7 @@ def color_scan(
     reference: Reference | None = None,
     force: bool = False,
 ) -> Chroma:
-    """Return the colors of a scan, by a model or as saved, with the user's strokes.
+    """Return the colors of a scan, by a model or those saved, with the user's strokes.
 
     Parameters
     ----------
@@ -242,7 +242,7 @@ def color_scan(
     """
     from tomochrome.colorization.predict import colorize
 
-    chroma = None if saved is None else saved.chroma
+    chroma = saved.chroma if saved is not None and request.model == SAVED_MODEL else None
     if request.model not in (NO_MODEL, SAVED_MODEL):
         chroma = colorize(
             volume, request.model, reference=reference, device=request.device,

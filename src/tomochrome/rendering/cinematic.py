@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal
 
 import numpy as np
@@ -11,13 +11,14 @@ from numpy.typing import NDArray
 from scipy.ndimage import binary_dilation, distance_transform_cdt
 
 from tomochrome.color.chroma import Chroma
-from tomochrome.color.lighting import check_scalar
-from tomochrome.color.palettes import palette
+from tomochrome.color.lighting import Lighting, check_scalar
+from tomochrome.color.palettes import Palette, palette
 from tomochrome.color.photograph_look import (
     NOT_FROM_SCANNER,
     check_look,
     colors_of_look,
 )
+from tomochrome.color.selection import TissueSelection
 from tomochrome.color.space import LINEAR_OF_8BIT, srgb_of_linear
 from tomochrome.errors import OptionError
 from tomochrome.geometry.affine import apply
@@ -25,7 +26,12 @@ from tomochrome.geometry.planes import parse_position
 from tomochrome.rendering.body_field import NOTHING_LEFT, BodyField, body_field
 from tomochrome.rendering.camera import Camera, HalfSpace, parse_view
 from tomochrome.rendering.ray_kernels import BLOCK, Scene, View, cast_rays
-from tomochrome.rendering.render_presets import AUTO, RenderPreset, render_preset
+from tomochrome.rendering.render_presets import (
+    AUTO,
+    RenderPreset,
+    render_preset,
+    selected_preset,
+)
 from tomochrome.rendering.scene_light import light_step, main_light, sky_light, transmission
 from tomochrome.runtime import check, report
 from tomochrome.tissue import Tissue
@@ -84,11 +90,13 @@ class RenderRequest:
     size
         Width and height in pixels.
     palette
-        Name of a palette.
+        A palette or its name.
     saturation
         Factor on the chroma, 0 to 1.
     min_confidence
         Below this confidence, 0 to 1, the color fades to grey.
+    tissues
+        The selection of tissues, as in the legend of napari, within the preset.
     look
         ``"standard"``, with the lightness of the palette, or ``"photograph"``, with the lightness
         that tissues have to the eye and the texture of the CT.
@@ -102,9 +110,10 @@ class RenderRequest:
     clip: tuple[HalfSpace, ...] = ()
     quality: Quality = "final"
     size: tuple[int, int] = (1000, 1000)
-    palette: str = "natural"
+    palette: str | Palette = "natural"
     saturation: float = 1.0
     min_confidence: float = 0.0
+    tissues: TissueSelection = field(default_factory=TissueSelection)
     look: str = "standard"
 
     def check(self) -> None:
@@ -132,6 +141,28 @@ class RenderRequest:
         for name, share in shares.items():
             if not 0.0 <= share <= 1.0:
                 raise OptionError(f"the {name} must be from 0 to 1, not {share:g}")
+
+    def completed(self, saved: Lighting) -> RenderRequest:
+        """Return the settings with those that a scan was saved with, where they are the default.
+
+        Parameters
+        ----------
+        saved
+            Of its palette, saturation, minimum confidence and selection of tissues; the selection
+            only if neither a preset nor tissues are chosen.
+        """
+        default = RenderRequest()
+        given: dict[str, Any] = {
+            "palette": saved.palette,
+            "saturation": min(saved.saturation, 1.0),
+            "min_confidence": saved.min_confidence,
+        }
+        if (self.preset, self.only, self.hide) == (default.preset, default.only, default.hide):
+            given["tissues"] = saved.tissues
+        return replace(self, **{
+            name: value for name, value in given.items()
+            if getattr(self, name) == getattr(default, name)
+        })  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
@@ -298,7 +329,8 @@ class Stage:
 
 def _preset_of(chroma: Chroma, request: RenderRequest) -> RenderPreset:
     shares = chroma.tissue_shares() if request.preset == AUTO and not request.only else None
-    return render_preset(request.preset, only=request.only, hide=request.hide, shares=shares)
+    preset = render_preset(request.preset, only=request.only, hide=request.hide, shares=shares)
+    return selected_preset(preset, request.tissues)
 
 
 def _cut_open(body: BodyField, request: RenderRequest) -> BodyField:

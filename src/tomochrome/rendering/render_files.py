@@ -231,7 +231,8 @@ def render_file(
         Settings of the picture.
     coloring
         Model and device; its other settings are not used. With `SAVED_MODEL` the source is a scan
-        that was saved with its colors.
+        that was saved with its colors. The settings that a scan was saved with replace the defaults
+        of the request.
     hints
         The user's strokes, whose labels mean tissues.
     frames
@@ -271,6 +272,8 @@ def render_file(
     clock = Clock()
     with clock.stage("read"):
         volume, saved = open_source(source, coloring.model)
+        if saved is not None:
+            request = request.completed(saved.settings)
         strokes = None if hints is None else read(hints.path)
     with clock.stage("predict"):
         chroma = color_scan(volume, saved, coloring, hints, strokes, force=source.as_hu)

@@ -96,15 +96,15 @@ def _picture_in_3d(viewer: Any, layer: Any, axes: Axes) -> Callable[[str], str]:
         Stage,
         save_film,
         save_picture,
-        selected_preset,
     )
 
     data = layer.data
     settings, clipping = data.settings_in_3d, follower_of(viewer, Clipping3D)
     request = RenderRequest(
-        preset=selected_preset(_preset(data.preset_in_3d), settings.tissues),
+        preset=_preset(data.preset_in_3d),
+        tissues=settings.tissues,
         size=_size(viewer.canvas.size),
-        palette=settings.palette.name,
+        palette=settings.palette,
         saturation=min(settings.saturation, 1.0),
         min_confidence=settings.min_confidence,
         look=data.look_in_3d,
