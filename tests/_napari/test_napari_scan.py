@@ -18,8 +18,6 @@ from tomochrome._napari.layers.volume_layers import volume_layer
 from tomochrome._napari.series import opening
 from tomochrome._napari.series import scan_wording as wording
 from tomochrome._napari.series.scan_panel import ScanPanel
-from tomochrome._napari.series.scan_wording import orientation_of
-from tomochrome.geometry.orient import reorient
 from tomochrome.io import write
 from tomochrome.notices import Notice
 from tomochrome.volume import ScannerWindow, Volume
@@ -213,22 +211,6 @@ def test_the_name_of_the_patient_is_never_shown(scan, cd, identity):
     texts = [label.text() for label in scan.findChildren((QLabel, MessageLabel))]
     assert "Thorax 5 mm" in texts
     assert not [word for word in identity if any(word in text for text in texts)]
-
-
-@pytest.mark.parametrize(
-    ("order", "turn", "words"),
-    [
-        ((0, 1, 2), 0.0, "axial"),
-        ((1, 0, 2), 0.0, "coronal"),
-        ((2, 0, 1), 0.0, "sagittal"),
-        ((0, 1, 2), 12.0, "axial, oblique by 12 degrees"),
-    ],
-)
-def test_the_plane_of_the_slices_in_words(small_ct, order, turn, words):
-    affine = reorient(small_ct, order, (False,) * 3).affine.copy()
-    c, s = np.cos(np.radians(turn)), np.sin(np.radians(turn))
-    affine[:3, :3] = np.array([[1, 0, 0], [0, c, -s], [0, s, c]]) @ affine[:3, :3]
-    assert orientation_of(affine) == words
 
 
 def test_the_range_of_values():

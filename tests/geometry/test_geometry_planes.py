@@ -7,8 +7,16 @@ import pytest
 
 from marker_cases import STORED, marked, stored_as, turned
 from tomochrome.errors import OptionError
+from tomochrome.geometry.affine import plane_distance
 from tomochrome.geometry.orient import reorient
-from tomochrome.geometry.planes import nearest_slice, parse_position, plane_map, slice_positions
+from tomochrome.geometry.planes import (
+    nearest_slice,
+    parse_position,
+    plane_map,
+    slice_orientation,
+    slice_positions,
+)
+from tomochrome.volume import default_affine
 
 
 @pytest.mark.parametrize(
@@ -53,3 +61,29 @@ def test_a_position_outside_says_where_the_scan_is():
         nearest_slice(volume, 1, 900.0)
     edge = positions.max() + 0.5 * abs(positions[1] - positions[0])
     assert positions[nearest_slice(volume, 1, edge)] == positions.max()
+
+
+@pytest.mark.parametrize(
+    ("order", "turn", "words"),
+    [
+        ((0, 1, 2), 0.0, "axial"),
+        ((1, 0, 2), 0.0, "coronal"),
+        ((2, 0, 1), 0.0, "sagittal"),
+        ((0, 1, 2), 12.0, "axial, oblique by 12 degrees"),
+        ((0, 1, 2), 60.0, "coronal, oblique by 30 degrees"),
+    ],
+)
+def test_the_plane_of_slices_in_words(order, turn, words):
+    volume = turned(marked(), 0, 0, turn)
+    affine = reorient(volume, order, (False,) * 3).affine
+    assert slice_orientation(affine) == words
+    assert slice_orientation(volume.affine, order[0]) == words
+
+
+def test_planes_of_sheared_slices_are_closer_than_their_voxels():
+    affine = default_affine((6.0, 2.0, 1.0))
+    affine[1, 0] = 1.8  # each slice lies 1.8 mm further back: 6 mm apart, 6.26 mm along the axis
+    assert plane_distance(affine) == pytest.approx(6.0)
+    assert slice_orientation(affine) == "axial"
+    assert plane_distance(affine, 1) == pytest.approx(2.0 * 6.0 / np.hypot(6.0, 1.8))
+    assert plane_distance(affine, 2) == pytest.approx(1.0)

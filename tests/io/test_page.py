@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 from page_cases import CONFIDENCE, drawn, written
 
-from marker_cases import STORED, marked, stored_as
-from tomochrome.color import Lighting, srgb_to_lab
+from marker_cases import STORED, marked, stored_as, turned
+from tomochrome.color import Chroma, Lighting, srgb_to_lab
+from tomochrome.color.codes import FreeColors
 from tomochrome.color.convert import lab_to_srgb8
 from tomochrome.color.hatch import hatch_lines
 from tomochrome.color.photograph_look import photograph_look
@@ -138,6 +139,57 @@ def test_every_way_of_storing_a_scan_gives_the_same_page(tmp_path: Path) -> None
         assert (tmp_path / "a.html").read_bytes() == expected, (order, flips)
 
 
+def sheared() -> np.ndarray:
+    affine = VOLUME.affine.copy()
+    affine[1, 0] = 1.8  # each slice lies 1.8 mm further back: 5.3 mm along the axis, 5 mm apart
+    return affine
+
+
+RIGHT, DOWN = "The patient’s right is on the left of the picture.", "Slices run from head to feet."
+
+
+@pytest.mark.parametrize(
+    ("affine", "head", "geometry", "sides"),
+    [
+        (VOLUME.affine, "6 axial slices, 5 mm apart", "6 slices", [RIGHT, DOWN]),
+        (sheared(), "6 axial slices, 5 mm apart", "6 slices", [RIGHT, DOWN]),
+        (
+            turned(VOLUME, 0, 0, 30).affine,
+            "6 axial slices, oblique by 30 degrees, 5 mm apart",
+            "6 slices",
+            [RIGHT, DOWN],
+        ),
+        (  # left is mostly the front
+            turned(VOLUME, 40, 35, 15).affine,
+            "6 axial slices, oblique by 38 degrees, 5 mm apart",
+            "6 slices",
+            [DOWN],
+        ),
+        (  # from slice to slice mostly to the right
+            turned(VOLUME, 20, 40, 35).affine,
+            "6 sagittal slices, oblique by 50 degrees, 5 mm apart",
+            "6 slices",
+            [RIGHT],
+        ),
+        (None, "1 axial slice", "1 slice", [RIGHT]),
+    ],
+    ids=["upright", "sheared", "oblique", "turned", "sagittal", "single"],
+)
+def test_plane_distance_and_sides_are_those_of_the_grid(
+    tmp_path: Path, affine: np.ndarray | None, head: str, geometry: str, sides: list[str]
+) -> None:
+    volume, chroma = VOLUME, CHROMA
+    if affine is None:
+        affine = VOLUME.affine
+        volume = replace(volume, voxels=volume.voxels[:1])
+        chroma = replace(chroma, code=chroma.code[:1], confidence=chroma.confidence[:1])
+    volume, chroma = replace(volume, affine=affine), replace(chroma, affine=affine)
+    text = Parts(written(tmp_path / "a.html", volume, chroma)).text
+    assert f"<p>{head} · color by Model 1</p>" in text
+    assert f"<dd>{geometry}, voxels of 2 × 2 × 5 mm; regular." in text
+    assert [sentence for sentence in (RIGHT, DOWN) if sentence in text] == sides
+
+
 def test_restored_and_unmeasured_voxels_are_marked(tmp_path: Path) -> None:
     restored, outside = np.zeros(VOLUME.shape, bool), np.zeros(VOLUME.shape, bool)
     restored[2, 20:40, 20:50] = True
@@ -194,6 +246,52 @@ def test_a_real_abdomen_is_small_enough_for_mail(shared_data: Path, tmp_path: Pa
     field = page.field
     sizes = [len(page.slice_text(k, case_page.SCALES[1], field)) for k in few]
     assert 100 * max(sizes) + 500_000 < case_page.MAX_BYTES
+
+
+def test_slices_larger_than_the_sampled_ones_are_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The size is estimated from six slices; what is written counts."""
+    count = 36
+    volume, chroma = drawn(count)
+    hu = np.random.default_rng(1).integers(-200, 300, volume.shape).astype(np.int16)
+    sampled = np.linspace(0, count - 1, 6).round().astype(int)
+    assert len(set(sampled)) == 6
+    hu[sampled] = 0
+    monkeypatch.setattr(case_page, "MAX_BYTES", 500_000 + 100_000)
+    parts = Parts(written(tmp_path / "a.html", Volume(hu, volume.affine), chroma))
+    left = len(parts.scripts["slice"])
+    assert 1 < left < count and sum(map(len, parts.scripts["slice"])) <= 100_000
+    assert f"{count - left} slices were left out" in parts.text
+    assert f"{left} axial slices, {5 * (count // left)} mm apart" in parts.text
+
+
+def test_a_page_of_many_models_is_small_enough_for_mail_or_refused(tmp_path: Path) -> None:
+    """Eleven colorings of 512x512, none of which can be compressed: nothing is larger."""
+    shape, rng = (33, 512, 512), np.random.default_rng(1)
+    affine = default_affine((5.0, 0.8, 0.8))
+    volume = Volume(rng.integers(-200, 300, shape).astype(np.int16), affine)
+    page = CasePage(volume, Lighting())
+    for number in range(11):
+        ab = rng.uniform(-127, 127, (65_000, 2)).astype(np.float32)
+        ab[0] = 0
+        code = rng.integers(1, 65_000, shape).astype(np.uint16)
+        confidence = rng.integers(0, 256, shape).astype(np.uint8)
+        page.add(Chroma(code, confidence, FreeColors(ab), affine, "noise"), f"Model {number}")
+    page.write(tmp_path / "a.html")
+    size, parts = (tmp_path / "a.html").stat().st_size, Parts(tmp_path / "a.html")
+    assert 0.5 * case_page.MAX_BYTES < size <= case_page.MAX_BYTES
+    left = len(parts.scripts["slice"])
+    assert f"{len(volume.voxels) - left} slices were left out" in parts.text
+
+
+def test_a_page_that_one_slice_makes_too_large_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(case_page, "MAX_BYTES", 30_000)
+    with pytest.raises(OutputError, match=r"the page would have 0\.\d MB, and mail servers refuse"):
+        write(marked(), tmp_path / "a.html")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_nothing_is_loaded_and_nobody_is_named(tmp_path: Path) -> None:

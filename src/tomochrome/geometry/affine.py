@@ -73,6 +73,34 @@ def decompose(affine: ArrayLike) -> tuple[Affine, Affine, Affine]:
     return matrix[:3, 3].copy(), matrix[:3, :3] / spacing, spacing
 
 
+def plane_normal(affine: ArrayLike, axis: int = 0) -> Affine:
+    """Return the LPS unit vector (3,) that is normal to the planes of voxels across an index axis.
+
+    Parameters
+    ----------
+    affine
+        4x4, from (z, y, x) index to LPS mm.
+    axis
+        0 to 2 for the index axes z, y, x.
+    """
+    first, second = np.delete(np.asarray(affine, dtype=np.float64)[:3, :3], axis, axis=1).T
+    normal = np.cross(first, second)
+    return np.asarray(normal / np.linalg.norm(normal))
+
+
+def plane_distance(affine: ArrayLike, axis: int = 0) -> float:
+    """Return the distance in mm of adjacent planes of voxels across an index axis.
+
+    If the axes are sheared it is less than the spacing, which is measured along the axis.
+
+    Parameters
+    ----------
+    affine, axis
+        As for `plane_normal`.
+    """
+    return float(abs(plane_normal(affine, axis) @ np.asarray(affine, np.float64)[:3, axis]))
+
+
 def apply(affine: ArrayLike, points: ArrayLike) -> Affine:
     """Map points of shape (..., 3) by an affine, for example indices (z, y, x) to LPS mm."""
     matrix = np.asarray(affine, dtype=np.float64)

@@ -1,4 +1,4 @@
-"""Axial, coronal and sagittal slices: their axes on screen, and the slice at a position."""
+"""Axial, coronal and sagittal slices: names, axes on screen, and the slice at a position."""
 
 from __future__ import annotations
 
@@ -9,12 +9,30 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tomochrome.errors import OptionError
-from tomochrome.geometry.affine import apply
+from tomochrome.geometry.affine import apply, plane_normal
 from tomochrome.geometry.orient import axis_map
 from tomochrome.volume import Volume
 
 PLANES: Final = ("sagittal", "coronal", "axial")
 """The planes across the LPS axes x, y and z."""
+_MIN_OBLIQUE_DEGREES: Final = 1.0
+
+
+def slice_orientation(affine: NDArray[np.float64], axis: int = 0) -> str:
+    """Return ``"axial"``, or ``"coronal, oblique by 12 degrees"``, for slices across an index axis.
+
+    Parameters
+    ----------
+    affine
+        4x4 of the volume.
+    axis
+        The index axis across the slices, 0 to 2 for z, y, x.
+    """
+    cosines = np.abs(plane_normal(affine, axis))
+    nearest = int(cosines.argmax())
+    angle = float(np.degrees(np.arccos(min(1.0, cosines[nearest]))))
+    oblique = "" if angle < _MIN_OBLIQUE_DEGREES else f", oblique by {angle:.0f} degrees"
+    return f"{PLANES[nearest]}{oblique}"
 
 
 def parse_position(text: str, what: str) -> tuple[int, float]:

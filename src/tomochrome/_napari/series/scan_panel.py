@@ -43,6 +43,7 @@ from tomochrome._napari.series import scan_wording as wording
 from tomochrome._napari.series.scan_wording import VERDICT_TONES, VERDICTS
 from tomochrome._napari.viewer.window_labels import HELP, add_choice, window_label, window_numbers
 from tomochrome.errors import TomochromeError
+from tomochrome.geometry.planes import slice_orientation
 from tomochrome.notices import Notice, sentence
 from tomochrome.volume import Verdict, Volume
 from tomochrome.windowing import PRESETS, Window, parse_window, scanner_windows
@@ -194,7 +195,7 @@ class ScanPanel(DockedPanel):
         facts = [
             ("Modality", wording.modality_of(provenance.modality)),
             ("Matrix", wording.size_of(volume.shape, provenance.present)),
-            ("Slices", wording.orientation_of(volume.affine)),
+            ("Slices", slice_orientation(volume.affine)),
             ("Spacing", wording.spacing_of(volume.spacing)),
             ("Extent", wording.extent_of(volume.shape, volume.spacing)),
             ("Unit", wording.unit_of(volume.unit)),

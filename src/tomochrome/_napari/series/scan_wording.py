@@ -7,9 +7,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
-
 from tomochrome._napari.layers.volume_layers import untitled_series
 from tomochrome.notices import Notice, sentence, texts
 from tomochrome.volume import Unit, Verdict
@@ -79,20 +76,6 @@ def extent_of(shape: Sequence[int], spacing: Sequence[float]) -> str:
     """Return ``"350 × 350 × 300 mm"`` (to the left, to the back, up) for (z, y, x)."""
     sizes = [count * step for count, step in zip(shape, spacing, strict=True)]
     return _TIMES.join(f"{value:.0f}" for value in reversed(sizes)) + " mm"
-
-
-_PLANES = ("sagittal", "coronal", "axial")  # by the axis, x y z, nearest to the slice normal
-_MIN_OBLIQUE_DEGREES = 1.0
-
-
-def orientation_of(affine: NDArray[np.float64]) -> str:
-    """Return ``"axial"``, or ``"coronal, oblique by 12 degrees"``, as the slices were stored."""
-    normal = np.cross(affine[:3, 1], affine[:3, 2])
-    cosines = np.abs(normal) / np.linalg.norm(normal)
-    nearest = int(cosines.argmax())
-    angle = float(np.degrees(np.arccos(min(1.0, cosines[nearest]))))
-    oblique = "" if angle < _MIN_OBLIQUE_DEGREES else f", oblique by {angle:.0f} degrees"
-    return f"{_PLANES[nearest]}{oblique}"
 
 
 def unit_of(unit: Unit) -> str:

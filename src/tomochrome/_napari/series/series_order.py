@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from tomochrome._napari.series import scan_wording as wording
+from tomochrome.geometry.planes import slice_orientation
 from tomochrome.volume import Verdict
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ def best(items: Sequence[Item]) -> Item | None:
     """
 
     def worth(item: Item) -> tuple[bool, bool, int, bool]:
-        axial = item.affine is not None and wording.orientation_of(item.affine).startswith("axial")
+        axial = item.affine is not None and slice_orientation(item.affine).startswith("axial")
         return item.verdict != "not-ct", item.verdict == "regular", _voxels(item), axial
 
     return max(filter(can_be_opened, items), key=worth, default=None)

@@ -21,8 +21,11 @@ from tomochrome.color.lighting import Lighting
 from tomochrome.color.photograph_look import NOT_FROM_SCANNER
 from tomochrome.color.space import GREY_L
 from tomochrome.color.table import GREY_EDGES
+from tomochrome.errors import OutputError
 from tomochrome.formats import PAGE, check_package
-from tomochrome.geometry.orient import closest_axial, edge_letters
+from tomochrome.geometry.affine import plane_distance
+from tomochrome.geometry.orient import closest_axial, edge_letters, orientation_letters
+from tomochrome.geometry.planes import slice_orientation
 from tomochrome.io.dicom.dicom_write import over_black
 from tomochrome.io.page.page_planes import (
     CONFIDENCE_LEVELS,
@@ -222,6 +225,12 @@ class CasePage:
             None if lightness is None else lightness[field],
         )
 
+    @property
+    def _budget(self) -> int:
+        """Bytes that are left for the slices."""
+        tables = sum(len(as_text(c.planes.rows.tobytes())) for c in self.colorings)
+        return MAX_BYTES - _RESERVE - 100_000 * len(self.colorings) - tables
+
     def choose(self, field: tuple[slice, slice]) -> tuple[ValueScale, list[int]]:
         """Return the finest scale with which the page is small enough, and the slices in it.
 
@@ -230,7 +239,7 @@ class CasePage:
         count = self.volume.shape[0]
         order = list(range(count - 1, -1, -1))
         sample = np.unique(np.linspace(0, count - 1, min(_SAMPLE, count)).round().astype(int))
-        budget = MAX_BYTES - _RESERVE - 100_000 * len(self.colorings)
+        budget = self._budget
         scale, mean = SCALES[0], 0.0
         for scale in SCALES[: 1 if self.volume.is_rgba else None]:
             sizes = [len(self.slice_text(int(k), scale, field)) for k in sample]
@@ -299,30 +308,35 @@ class CasePage:
         Raises
         ------
         OutputError
-            If Jinja2 is not installed.
+            If Jinja2 is not installed, or the page would be larger than `MAX_BYTES`.
         Cancelled
             If the user cancelled.
         """
         check_package(PAGE)
         field = self.field
         scale, order = self.choose(field)
+        slices, budget = [], self._budget
+        for done, k in enumerate(order, start=1):
+            slices.append(self.slice_text(k, scale, field))
+            report(done, len(order), "writing slices")
+        while len(order) > 1 and sum(map(len, slices)) > budget:  # the sample was too small
+            order, slices = order[::2], slices[::2]
         if start is None:
             start = self.volume.shape[0] // 2
         first = int(np.abs(np.array(order) - start).argmin())
-
-        def slices() -> Iterator[str]:
-            for done, k in enumerate(order, start=1):
-                yield self.slice_text(k, scale, field)
-                report(done, len(order), "writing slices")
-
         buffer = io.BytesIO()
         self.picture(order[first], field).save(buffer, "WEBP", quality=88, method=4)
         still = as_text(buffer.getvalue())
-        variables = {**self._context(scale, order, field), "still": still, "slices": slices()}
+        variables = {**self._context(scale, order, field), "still": still, "slices": slices}
         variables["data"]["first"] = first
         with path.open("w", encoding="utf-8", newline="\n") as file:
             for part in _templates().get_template(template).generate({**variables, **context}):
                 file.write(part)
+        if (size := path.stat().st_size) > MAX_BYTES:
+            raise OutputError(
+                f"the page would have {size / 1e6:.1f} MB, and mail servers refuse more than "
+                f"{MAX_BYTES / 1e6:.0f} MB; show fewer models on it"
+            )
 
     def _context(
         self, scale: ValueScale, order: list[int], field: tuple[slice, slice]
@@ -359,7 +373,10 @@ class CasePage:
             "width_mm": width_mm,
             "height_mm": rows * spacing[1],
             "bar_mm": bar_mm(1.0, round(width_mm)),
+            "shown": self._slices_in_words(order),
+            "to_feet": len(order) > 1 and orientation_letters(-volume.affine[:3, 0])[0] == "F",
             "spacing": spacing,
+            "distance": plane_distance(volume.affine),
             "scale": None if volume.is_rgba else scale,
             "left_out": volume.shape[0] - len(order),
             "count": volume.shape[0],
@@ -372,6 +389,17 @@ class CasePage:
             "verdict": volume.provenance.verdict,
             "notices": [sentence(notice.without_names()) for notice in self._notices],
         }
+
+    def _slices_in_words(self, order: list[int]) -> str:
+        """Return number, plane and distance of the slices on the page."""
+        plane, _, oblique = slice_orientation(self.volume.affine).partition(", ")
+        parts = [f"{len(order)} {plane} slice{'s' * (len(order) > 1)}"]
+        if oblique:
+            parts.append(oblique)
+        if len(order) > 1:
+            mm = plane_distance(self.volume.affine) * (order[0] - order[1])
+            parts.append(f"{mm:.3g} mm apart")
+        return ", ".join(parts)
 
     def _position(self, k: int) -> float:
         """Return the LPS z of the center of a slice in mm."""
