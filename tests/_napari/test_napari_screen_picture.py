@@ -159,7 +159,7 @@ def test_in_2d_the_slice_on_screen_is_saved(colored, qtbot, tmp_path, monkeypatc
     qtbot.waitUntil(lambda: not colored.running, timeout=60_000)
     with Image.open(target) as picture:
         assert "not for diagnosis" in picture.text["Comment"]
-    assert f"one {plane} slice" in colored.view.message.text()
+    assert colored.view.message.text().endswith(f": one slice, {plane}.")
     ((volume, across, number),) = drawn
     assert (across, number) == (PLANES.index(plane), 0)
     where = (*[slice(None)] * order[0], index)

@@ -189,6 +189,24 @@ def test_a_slab_with_a_restored_voxel_stays_marked(colored) -> None:
     assert "slab: mean over 5 mm" in image.provenance.history[-1]
 
 
+def test_a_slab_is_named_no_thicker_than_the_scan(colored) -> None:
+    volume, chroma = colored
+    whole = volume.shape[0] * SPACING[0]
+    for thickness, shown in ((whole, whole), (whole + 1, whole), (500, whole), (5, 5)):
+        slab = Slab("mean", thickness)
+        one = light_slab(volume, chroma, 0, slab, WINDOW)
+        for image in (one, light_slabs(volume, chroma, slab, WINDOW)):
+            assert image.provenance.extra["slab"] == f"mean over {shown:g} mm"
+            told = [str(w) for w in image.provenance.warnings if "slab" in str(w)]
+            expected = f"the scan is {whole:g} mm thick, less than the slab of {thickness:g} mm"
+            assert told == ([expected] if thickness > whole else [])
+    sheared = volume.affine.copy()
+    sheared[:3, 0] += 3 * volume.affine[:3, 1]  # the planes stay where they are
+    volume, chroma = (replace(each, affine=sheared) for each in (volume, chroma))
+    image = light_slab(volume, chroma, 4, Slab("maximum", 500), WINDOW)
+    assert image.provenance.extra["slab"] == f"maximum over {whole:g} mm"
+
+
 @pytest.mark.parametrize("axis", [0, 1, 2])
 @pytest.mark.parametrize("projection", NUMPY)
 def test_slices_of_a_lit_volume_are_slabs_and_its_voxels_are_not(colored, axis, projection) -> None:

@@ -267,8 +267,17 @@ def test_anisotropic_volumes(bundle: Path, spacing: tuple[float, float, float]) 
     hu, masks = draw_patient((6, 120, 140))
     chroma = colorize(Volume(hu, default_affine(spacing)), bundle, device="cpu")
     assert right(chroma, masks["muscle"], Tissue.MUSCLE) > 0.95
-    wide = any("mm apart" in w.text for w in chroma.provenance.warnings)
-    assert wide == (spacing[0] > 8)
+    told = [w.text for w in chroma.provenance.warnings if "mm apart" in w.text]
+    assert bool(told) == (spacing[0] > 8)
+
+
+def test_only_slices_of_which_there_are_several_are_apart(bundle: Path) -> None:
+    affine = default_affine((12.0, 2.5, 2.5))
+    affine[1, 0] = 5  # 13 mm along the axis, 12 mm from plane to plane
+    for count, expected in ((1, []), (2, ["slices are 12.0 mm apart"])):
+        volume = Volume(np.full((count, 20, 20), 55, np.int16), affine)
+        warnings = colorize(volume, bundle).provenance.warnings
+        assert [w.text.partition(":")[0] for w in warnings if w.code == "geometry"] == expected
 
 
 def test_all_air_says_that_there_is_no_body(bundle: Path) -> None:

@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageDraw
 
-from marker_cases import marked
+from marker_cases import marked, turned
 from tomochrome.errors import OptionError, OutputError
 from tomochrome.io import write_slice
 
@@ -30,6 +30,26 @@ def test_restored_voxels_are_hatched(tmp_path):
     assert plain[middle].std() < 2 < hatched[middle].std()
     with Image.open(tmp_path / "b.png") as picture:
         assert "restored" in picture.text["Comment"]
+
+
+@pytest.mark.parametrize(
+    ("turn", "axis", "words"),
+    [
+        (0, 2, "axial, z"),
+        (0, 0, "sagittal, x"),
+        (30, 2, "axial, oblique by 30 degrees, z"),
+        (30, 0, "sagittal, x"),  # across the axis about which it is turned
+    ],
+)
+def test_the_plane_that_a_picture_names_is_that_of_the_grid(
+    monkeypatch, tmp_path, turn, axis, words
+):
+    drawn = []
+    monkeypatch.setattr(ImageDraw.ImageDraw, "text", lambda *given, **_: drawn.append(given[2]))
+    volume = turned(marked(), 0, 0, turn)
+    middle = volume.affine @ (*((n - 1) / 2 for n in volume.shape), 1)
+    write_slice(volume, tmp_path / "a.png", f"{words[-1]}={middle[axis]}")
+    assert f"{words} = {middle[axis]:.0f} mm" in drawn
 
 
 def test_an_existing_picture_is_kept_unless_replaced(tmp_path):

@@ -17,6 +17,8 @@ from tomochrome.color.slab_projection_kernels import extreme_of_voxels, mean_of_
 from tomochrome.color.table import GREY_EDGES, GREY_LEVELS, TABLE
 from tomochrome.errors import OptionError
 from tomochrome.formats import PROJECTIONS, Projection
+from tomochrome.geometry.affine import plane_distance
+from tomochrome.notices import Notice
 from tomochrome.runtime import check, report
 from tomochrome.runtime.kernels import over_chunks
 from tomochrome.volume import Provenance, Volume
@@ -104,6 +106,19 @@ class Slab:
         middle, reach = index % count, self.reach(spacing_mm)
         return slice(max(0, middle - reach), middle + reach + 1)
 
+    def within(self, volume: Volume, axis: int) -> Slab:
+        """Return the slab, no thicker than a volume.
+
+        Parameters
+        ----------
+        volume
+            The scan.
+        axis
+            The axis normal to the slab.
+        """
+        thickness = round(volume.shape[axis] * plane_distance(volume.affine, axis), 1)
+        return self if self.thickness_mm <= thickness else replace(self, thickness_mm=thickness)
+
 
 def light_slab(
     volume: Volume,
@@ -166,12 +181,15 @@ def light_slab(
     plane = slab_plane(volume, chroma, axis, index, slab, code_table(chroma, lighting), lighting)
     affine = volume.affine.copy()
     affine[:3, 3] += affine[:3, axis] * (index % volume.shape[axis])
-    part = (*[slice(None)] * axis, slab.slices(index, volume.spacing[axis], volume.shape[axis]))
+    part = (
+        *[slice(None)] * axis,
+        slab.slices(index, plane_distance(volume.affine, axis), volume.shape[axis]),
+    )
     outside, restored = (
         None if mask is None else combine(mask[part], axis=axis, keepdims=True)
         for mask, combine in ((volume.outside, np.all), (volume.restored, np.any))
     )
-    provenance = _provenance(volume, chroma, lighting, slab, f"{'zyx'[axis]}, around slice {index}")
+    provenance = _provenance(volume, chroma, lighting, slab, axis, f", around slice {index}")
     rgba = np.expand_dims(plane, axis)
     return Volume(rgba, affine, "RGBA", provenance, outside=outside, restored=restored)
 
@@ -222,7 +240,7 @@ def light_slabs(
         part: tuple[Any, ...] = (*[slice(None)] * axis, index)
         out[part] = slab_plane(volume, chroma, axis, index, slab, codes, lighting)
     report(count, count, "lighting")
-    size = 2 * slab.reach(volume.spacing[axis]) + 1
+    size = 2 * slab.reach(plane_distance(volume.affine, axis)) + 1
     outside, restored = (
         None if mask is None else combine(mask, size, axis=axis, mode="nearest")
         for mask, combine in (
@@ -230,15 +248,23 @@ def light_slabs(
             (volume.restored, maximum_filter1d),
         )
     )
-    provenance = _provenance(volume, chroma, lighting, slab, "zyx"[axis])
+    provenance = _provenance(volume, chroma, lighting, slab, axis)
     return Volume(out, volume.affine, "RGBA", provenance, outside=outside, restored=restored)
 
 
 def _provenance(
-    volume: Volume, chroma: Chroma, lighting: Lighting, slab: Slab, where: str
+    volume: Volume, chroma: Chroma, lighting: Lighting, slab: Slab, axis: int, where: str = ""
 ) -> Provenance:
-    lit = lit_provenance(volume, chroma, lighting)
-    return replace(lit.add(f"slab: {slab}, axis {where}"), extra={**lit.extra, "slab": str(slab)})
+    lit, shown = lit_provenance(volume, chroma, lighting), slab.within(volume, axis)
+    notices = []
+    if shown != slab:
+        text = (
+            f"the scan is {shown.thickness_mm:g} mm thick, less than the slab of "
+            f"{slab.thickness_mm:g} mm"
+        )
+        notices.append(Notice("option-unused", "warning", text))
+    lit = lit.add(f"slab: {shown}, axis {'zyx'[axis]}{where}", *notices)
+    return replace(lit, extra={**lit.extra, "slab": str(shown)})
 
 
 def slab_plane(
@@ -271,7 +297,7 @@ def slab_plane(
     Cancelled
         If the user cancelled.
     """
-    within = slab.slices(index, volume.spacing[axis], volume.shape[axis])
+    within = slab.slices(index, plane_distance(volume.affine, axis), volume.shape[axis])
     middle = index % volume.shape[axis] - within.start
     part = (*(slice(None),) * axis, within)
     # the axis of the slab last: (n, m, depth), views

@@ -14,6 +14,7 @@ from tomochrome.color.codes import Codes, code_type
 from tomochrome.colorization.body import BodyMask, find_body
 from tomochrome.colorization.grid import CoarseField, block_taps
 from tomochrome.errors import GeometryError, NotCTError
+from tomochrome.geometry.affine import plane_distance
 from tomochrome.geometry.orient import closest_axial
 from tomochrome.io.units import why_not_hu
 from tomochrome.notices import Notice
@@ -162,8 +163,8 @@ def prepare(volume: Volume, *, force: bool = False) -> Scan:
                 f"the slices are {count * mm:.0f} mm wide, more than the field of view of any CT "
                 "scanner; correct the voxel spacing"
             )
-    if spacing[0] > WIDE_GAP_MM:
-        text = f"slices are {spacing[0]:.1f} mm apart: adjacent slices add little information"
+    if len(upright.voxels) > 1 and (gap := plane_distance(upright.affine)) > WIDE_GAP_MM:
+        text = f"slices are {gap:.1f} mm apart: adjacent slices add little information"
         warnings.append(Notice("geometry", "info", text))
     hu, lost = as_int16(np.asarray(upright.voxels))
     if lost:

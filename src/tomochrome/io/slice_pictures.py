@@ -18,7 +18,12 @@ from PIL.PngImagePlugin import PngInfo
 
 from tomochrome.color.hatch import LEGEND, hatched
 from tomochrome.geometry.orient import axis_map, edge_letters, reorient
-from tomochrome.geometry.planes import PLANES, nearest_slice, plane_map, slice_positions
+from tomochrome.geometry.planes import (
+    nearest_slice,
+    plane_map,
+    slice_orientation,
+    slice_positions,
+)
 from tomochrome.io.dicom.dicom_write import over_black
 from tomochrome.runtime import check, report
 from tomochrome.volume import Volume
@@ -289,7 +294,8 @@ def slice_picture(volume: Volume, axis: int, index: int) -> Image.Image:
         Index of the slice along the volume's closest axis.
     """
     slices = SlicePictures.of(volume, SLICE_SIDE, [index], axis)
-    where = f"{PLANES[axis]}, {'xyz'[axis]} = {slices.position_mm(0):.0f} mm"
+    plane = slice_orientation(volume.affine, slices.order[0])
+    where = f"{plane}, {'xyz'[axis]} = {slices.position_mm(0):.0f} mm"
     return _framed(slices, 0, where, caption(volume))
 
 
@@ -477,6 +483,6 @@ def _framed(slices: SlicePictures, number: int, where: str, text: str) -> Image.
     frame.paste(slices.picture(number), (left, 0))
     slices.annotate(frame, left)
     draw = ImageDraw.Draw(frame)
-    draw.text((left + 4, 2), where, fill=GREY, font=SMALL)
+    draw.text((4, 2), where, fill=GREY, font=SMALL)
     draw.text((8, frame.height - _CAPTION + 6), text, fill=GREY, font=LARGER)
     return frame

@@ -18,8 +18,8 @@ from tomochrome._napari.viewer.clipping_3d import Clipping3D, patient_half
 from tomochrome._napari.viewer.orientation import Axes, scan_axes, screen_directions
 from tomochrome.errors import InputError
 from tomochrome.formats import SHEET, format_of
-from tomochrome.geometry.affine import apply
-from tomochrome.geometry.planes import PLANES, plane_map
+from tomochrome.geometry.affine import apply, plane_distance
+from tomochrome.geometry.planes import plane_map, slice_orientation
 from tomochrome.runtime import write_whole
 from tomochrome.tissue import Tissue
 from tomochrome.volume import Volume
@@ -71,8 +71,9 @@ def _picture_of_slice(viewer: Any, layer: Any, axis: int) -> Callable[[str], str
     provenance = lit_provenance(data.volume, data.chroma, data.settings)
     reach = slice(index, index + 1)
     if data.slab is not None:
-        provenance = replace(provenance, extra={**provenance.extra, "slab": str(data.slab)})
-        reach = data.slab.slices(index, data.volume.spacing[axis], data.shape[axis])
+        slab = data.slab.within(data.volume, axis)
+        provenance = replace(provenance, extra={**provenance.extra, "slab": str(slab)})
+        reach = data.slab.slices(index, plane_distance(data.volume.affine, axis), data.shape[axis])
     restored = data.volume.restored
     if restored is not None:
         restored = restored[(*[slice(None)] * axis, reach)].any(axis=axis, keepdims=True)
@@ -83,7 +84,7 @@ def _picture_of_slice(viewer: Any, layer: Any, axis: int) -> Callable[[str], str
     def draw(path: str) -> str:
         with write_whole(path, force=True) as temporary:
             save_slice_picture(slice_picture(thin, across, 0), thin, temporary)
-        return f"Saved {path}: one {PLANES[across]} slice."
+        return f"Saved {path}: one slice, {slice_orientation(affine, axis)}."
 
     return draw
 
