@@ -179,6 +179,30 @@ def test_what_cannot_be_measured_is_refused(work, says: str) -> None:
     assert "\n" not in str(refusal.value)
 
 
+CIRCLE = 12 + 8 * np.stack([f(np.linspace(0, 5.9, 40)) for f in (np.sin, np.cos)], axis=1)
+OUTLINES = {  # rows and columns, and whether they cross themselves
+    "bow tie": ([(2, 2), (20, 20), (2, 20), (20, 2)], True),
+    "star": ([(12 + 9 * np.sin(t), 12 + 9 * np.cos(t)) for t in 0.8 * np.pi * np.arange(5)], True),
+    "loop in a loop": (np.concatenate([CIRCLE, 12 + (CIRCLE - 12) * 0.8]), True),
+    "by hand, with crossed ends": ([*CIRCLE, (12 - 3, 20.5), (12 + 1, 19.5)], False),
+    "concave": ([(2, 2), (20, 2), (20, 20), (11, 5), (2, 20)], False),
+    "a vertex on another side": ([(2, 2), (2, 20), (20, 20), (11, 11)], False),
+    "sliver": ([(2, 2), (2.4, 20), (2.2, 20)], False),
+}
+
+
+@pytest.mark.parametrize(("outline", "crossed"), OUTLINES.values(), ids=list(OUTLINES))
+@pytest.mark.parametrize("axis", range(3))
+def test_an_outline_that_crosses_itself_is_refused(outline, crossed: bool, axis: int) -> None:
+    volume = Volume(np.zeros((24, 24, 24), np.int16), np.diag([3.0, 1, 1, 1]))
+    points = np.insert(np.array(outline, float), axis, 4, axis=1)
+    if crossed:
+        with pytest.raises(InputError, match=r"^the outline of the region crosses itself; draw"):
+            measure(volume, "polygon", points)
+    else:
+        assert measure(volume, "polygon", points).values["area_mm2"] > 0
+
+
 def test_a_volume_in_color_is_refused() -> None:
     color = Volume(np.zeros((3, 9, 9, 4), np.uint8), unit="RGBA")
     with pytest.raises(InputError, match="in color"):

@@ -22,6 +22,8 @@ MIN_POINTS: Final[Mapping[str, int]] = dict(zip(get_args(Shape), (2, 2, 4, 4, 3)
 """Smallest number of points of each shape."""
 _IN_COLOR: Final = "a volume in color has no values to measure; measure the CT below it"
 _IN_PLANE: Final = 1e-3  # of a voxel
+_FINE_PX: Final = 256  # of an outline that crosses itself
+_MAX_OVERLAP: Final = 0.02  # of its area, as where the ends of a free-hand outline cross
 _ELLIPSE_POINTS: Final = 360  # the area is 0.005 % smaller than that of the ellipse
 
 
@@ -155,7 +157,8 @@ def region_statistics(volume: Volume, points: ArrayLike) -> dict[str, float]:
     Raises
     ------
     InputError
-        If the volume is in color, the polygon is not in a slice of it, or contains no voxel center.
+        If the volume is in color, the polygon is not in a slice of it, contains no voxel center, or
+        crosses its own outline.
     """
     vertices = _checked(points, 3, "a region")
     flat = np.flatnonzero(np.ptp(vertices, axis=0) <= _IN_PLANE)
@@ -168,9 +171,33 @@ def region_statistics(volume: Volume, points: ArrayLike) -> dict[str, float]:
     from skimage.draw import polygon  # for start time
 
     rows, columns = np.delete(vertices, axis, axis=1).T
+    if _is_crossed(rows, columns):
+        raise InputError("the outline of the region crosses itself; draw one that does not")
     where = list(polygon(rows, columns, np.delete(volume.shape, axis)))
     where.insert(axis, np.full(len(where[0]), number))
     return _statistics(volume, tuple(where))
+
+
+def _is_crossed(rows: NDArray[np.float64], columns: NDArray[np.float64]) -> bool:
+    """Return whether an outline crosses itself so that its signed area is not that inside."""
+    start = rows + 1j * columns
+    side = np.roll(start, -1) - start
+
+    def apart(first: NDArray[np.complex128]) -> NDArray[np.bool_]:
+        """Return whether the ends of each side are on both sides of the line of each other."""
+        from_each = (np.conj(side)[:, None] * (first - start[:, None])).imag
+        to_each = (np.conj(side)[:, None] * (first + side - start[:, None])).imag
+        return np.asarray(from_each * to_each < 0)
+
+    crossed = apart(start)
+    if not (crossed & crossed.T).any():
+        return False
+    from skimage.draw import polygon  # for start time
+
+    scale = _FINE_PX / max(np.ptp(rows), np.ptp(columns))
+    inside = len(polygon((rows - rows.min()) * scale, (columns - columns.min()) * scale)[0])
+    signed = abs(float((np.conj(start - start[0]) * side).imag.sum())) / 2 * scale**2
+    return bool(abs(inside - signed) > _MAX_OVERLAP * inside)
 
 
 def mask_statistics(volume: Volume, mask: ArrayLike) -> dict[str, float]:
