@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import pytest
+from napari.layers import Labels
 from PIL import Image
 from qtpy.QtWidgets import QFileDialog, QMessageBox
 
@@ -18,8 +19,10 @@ from tomochrome._napari.colorize.coloring import Coloring
 from tomochrome._napari.export import export_panel as export_module
 from tomochrome._napari.export.export_panel import ExportPanel
 from tomochrome._napari.kit.events import follower_of
-from tomochrome._napari.layers.volume_layers import MEASUREMENTS, source_of
+from tomochrome._napari.layers.volume_layers import MEASUREMENTS, REGIONS, source_of
+from tomochrome._napari.viewer.measure_labels import LabelMeasuring
 from tomochrome._napari.viewer.measure_shapes import COLUMN, Measuring
+from tomochrome._napari.viewer.readout import MEASURED
 from tomochrome.errors import ExistsError
 from tomochrome.formats import (
     COLORED_SCAN,
@@ -143,8 +146,46 @@ def test_measurements_are_saved_with_the_scan(exporting, window, panel, qtbot, t
     for found, expected in zip(opened.data, drawn, strict=True):
         np.testing.assert_allclose(found, expected, atol=1e-6)
     assert len(window.layers[0].metadata[MEASUREMENTS]) == 2
+    assert not exporting.view.message.text().endswith("not saved.")
     window.layers.remove(opened)
     assert MEASUREMENTS not in window.layers[0].metadata
+
+
+def test_painted_regions_are_saved_with_the_scan(exporting, window, panel, qtbot, tmp_path):
+    window.layers.selection.active = panel.coloring.layer
+    measuring = follower_of(window, LabelMeasuring)
+    painted = measuring.chosen()
+    painted.data[4:7, 10:20, 8:16] = 3
+    painted.refresh()
+    window.layers.selection.active = panel.coloring.layer
+    other = measuring.chosen()
+    other.data[2, 3, 5] = 44
+    window.layers.selection.active = panel.coloring.layer
+    measuring.chosen()  # nothing is painted here
+    shapes = follower_of(window, Measuring).chosen()
+    shapes.add(np.array([(5, 10, 8), (5, 20, 18), (5, 10, 18), (5, 20, 8.0)]), shape_type="polygon")
+    drawn = [np.array(layer.data) for layer in (painted, other)]
+    measuring.update()
+    readouts = list(painted.features[MEASURED])
+    exporting.choose(panel.coloring.layer)
+    choose(exporting, "layer", COLORED_SCAN)
+    path = str(tmp_path / "case.tomochrome")
+    exporting.view.path.setText(path)
+    said = run(exporting, qtbot)
+    assert said == f"Saved {path}. 1 of the shapes are not measurable and were not saved."
+    window.layers.clear()
+    window.open(path, plugin="napari-tomochrome")
+    qtbot.waitUntil(lambda: len(window.layers) == 4)
+    opened = [layer for layer in window.layers if isinstance(layer, Labels)]
+    assert window.layers.selection.active is window.layers[1]
+    for layer, expected in zip(opened, drawn, strict=True):
+        np.testing.assert_array_equal(layer.data, expected)
+    assert list(opened[0].features[MEASURED]) == readouts
+    assert "mL" in readouts[-1]
+    opened[0].data[0, 0, 0] = 9  # painted on
+    assert (window.layers[0].metadata[REGIONS][0] == 9).sum() == 1
+    window.layers.remove(opened[0])
+    assert len(window.layers[0].metadata[REGIONS]) == 1
 
 
 def test_joining_a_study_asks_for_the_scan(exporting, qtbot, tmp_path, monkeypatch, small_ct):

@@ -108,8 +108,26 @@ MEASURED = (
 )
 
 
+def painted(colored: tc.ColoredScan) -> tuple[np.ndarray, ...]:
+    small, large = (np.zeros(colored.volume.shape, kind) for kind in (np.uint8, np.int64))
+    small[1, 2:4, 3] = 7
+    large[0, 1, 1:3] = 40_000
+    return small, large
+
+
+def test_label_maps_that_cannot_be_opened_are_refused(tmp_path) -> None:
+    labels = painted(scan("axial"))
+    many = replace(scan("axial"), regions=5 * labels)
+    with pytest.raises(OutputError, match=r"^10 label maps are too many for one file; save at m"):
+        tc.save_colored(many, tmp_path / "a.tomochrome")
+    turned = replace(scan("axial"), regions=(labels[0].T,))
+    with pytest.raises(GeometryError, match=r"^a label map is not on the grid of the scan$"):
+        tc.save_colored(turned, tmp_path / "a.tomochrome")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_what_was_measured_comes_back_and_stays_when_it_is_lit_anew(tmp_path, capsys) -> None:
-    saved = replace(scan("axial"), measurements=MEASURED)
+    saved = replace(scan("axial"), measurements=MEASURED, regions=painted(scan("axial")))
     case = tc.save_colored(saved, tmp_path / "case.tomochrome")
     assert main(["colorize", str(case), "-o", str(tmp_path / "lung.tomochrome")]) == 0
     again = [str(case), "-o", str(tmp_path / "again.tomochrome"), "--model", "transfer-function"]
@@ -117,6 +135,9 @@ def test_what_was_measured_comes_back_and_stays_when_it_is_lit_anew(tmp_path, ca
     for path in (case, tmp_path / "lung.tomochrome", tmp_path / "again.tomochrome"):
         opened = tc.open_colored(path).measurements
         assert len(opened) == 2
+        for labels, drawn in zip(tc.open_colored(path).regions, saved.regions, strict=True):
+            np.testing.assert_array_equal(labels, drawn)
+            assert labels.dtype == np.min_scalar_type(drawn.max())
         for found, expected in zip(opened, MEASURED, strict=True):
             np.testing.assert_array_equal(found.points, expected.points)
             assert (found.shape, found.values, found.unit) == (

@@ -147,8 +147,9 @@ def colorize_file(
         chroma = color_scan(
             volume, saved, request, hints, strokes, reference=reference, force=source.as_hu
         )
-        measured = () if saved is None else saved.measurements
-        scan = ColoredScan(volume, chroma, settings, measured)
+        scan = ColoredScan(volume, chroma, settings)
+        if saved is not None:
+            scan = replace(scan, measurements=saved.measurements, regions=saved.regions)
         page: CasePage | None = None
         skipped: list[Notice] = []
         if pages and request.look == "standard":

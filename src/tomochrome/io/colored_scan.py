@@ -28,7 +28,7 @@ from tomochrome.color.codes import FreeColors, Mixtures
 from tomochrome.color.lighting import Lighting, light
 from tomochrome.color.palettes import Palette, palette, palette_names
 from tomochrome.color.selection import TissueSelection
-from tomochrome.errors import FileError, OutputError, TomochromeError
+from tomochrome.errors import FileError, GeometryError, OutputError, TomochromeError
 from tomochrome.formats import COLORED_HEADER, COLORED_KIND
 from tomochrome.geometry.measurement import Measurement
 from tomochrome.io.archive import display_path
@@ -46,6 +46,7 @@ _MAX_HEADER: Final = 4 << 20
 _NAME: Final = "Tomochrome file"
 _VOXELS: Final = ("voxels", "code", "confidence", "outside", "restored")
 _TABLES: Final = ("weights", "shade", "ab")
+_REGIONS: Final = tuple(f"regions{k}" for k in range(8))
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,12 +63,15 @@ class ColoredScan:
         Window, palette and the other settings of the lighting.
     measurements
         What was measured on the scan.
+    regions
+        Label maps of regions that were painted on it, integers (z, y, x).
     """
 
     volume: Volume
     chroma: Chroma
     settings: Lighting
     measurements: tuple[Measurement, ...] = ()
+    regions: tuple[NDArray[np.integer[Any]], ...] = ()
 
     @cached_property
     def image(self) -> Volume:
@@ -102,9 +106,10 @@ def save_colored(scan: ColoredScan, path: str | os.PathLike[str], *, force: bool
     Raises
     ------
     OutputError
-        If the file cannot be written, or there are too many measurements for it to be opened again.
+        If the file cannot be written, or there are too many measurements or label maps for it to
+        be opened again.
     GeometryError
-        If the colors are not on the grid of the scan.
+        If colors or label maps are not on the grid of the scan.
     Cancelled
         If the task was cancelled.
     """
@@ -112,6 +117,11 @@ def save_colored(scan: ColoredScan, path: str | os.PathLike[str], *, force: bool
     volume, chroma = scan.volume, scan.chroma.on_grid(scan.volume)
     table = chroma.table
     tables = {"ab": table.ab} if isinstance(table, FreeColors) else {"weights": table.weights}
+    if len(scan.regions) > len(_REGIONS):
+        count, most = len(scan.regions), len(_REGIONS)
+        raise OutputError(f"{count} label maps are too many for one file; save at most {most}")
+    if any(labels.shape != volume.shape for labels in scan.regions):
+        raise GeometryError("a label map is not on the grid of the scan")
     arrays: dict[str, NDArray[Any] | None] = {
         "voxels": volume.voxels,
         "code": chroma.code,
@@ -120,6 +130,7 @@ def save_colored(scan: ColoredScan, path: str | os.PathLike[str], *, force: bool
         "restored": volume.restored,
         "shade": getattr(table, "shade", None),
         **tables,
+        **dict(zip(_REGIONS, map(_narrow, scan.regions), strict=False)),
     }
     present = {name: array for name, array in arrays.items() if array is not None}
     text = json.dumps(_header(scan, chroma, list(present)), indent=1, allow_nan=False)
@@ -145,6 +156,12 @@ def save_colored(scan: ColoredScan, path: str | os.PathLike[str], *, force: bool
                     done += 1
                     report(done, total, "writing")
     return target
+
+
+def _narrow(labels: NDArray[np.integer[Any]]) -> NDArray[np.integer[Any]]:
+    """Return labels in the smallest type that holds them."""
+    smallest = np.result_type(*map(np.min_scalar_type, (labels.min(), labels.max())))
+    return labels.astype(smallest)
 
 
 def _header(scan: ColoredScan, chroma: Chroma, arrays: list[str]) -> dict[str, Any]:
@@ -211,12 +228,12 @@ def open_colored(path: str | os.PathLike[str]) -> ColoredScan:
     """
     where = display_path(Path(path))
     with _opened(Path(path)) as (archive, header):
-        names = [name for name in header["arrays"] if name in (*_VOXELS, *_TABLES)]
+        names = [n for n in (*_VOXELS, *_TABLES, *_REGIONS) if n in header["arrays"]]
         shape = _voxel_header(archive, where)[0]
         arrays: dict[str, NDArray[Any]] = {}
         for done, name in enumerate(names):
             report(done, len(names), "reading")
-            arrays[name] = _array(archive, name, where, shape if name in _VOXELS else None)
+            arrays[name] = _array(archive, name, where, None if name in _TABLES else shape)
         volume = Volume(
             arrays["voxels"],
             _affine(header),
@@ -235,7 +252,10 @@ def open_colored(path: str | os.PathLike[str]) -> ColoredScan:
             Provenance(kind=COLORED_KIND, warnings=_warnings(colors)),
         )  # fmt: skip
         measured = tuple(from_entries(header.get("measurements", ())))
-        return ColoredScan(volume, made, _settings(header["settings"]), measured)
+        regions = tuple(arrays[name] for name in _REGIONS if name in arrays)
+        if any(labels.dtype.kind not in "iu" for labels in regions):
+            raise damaged(where, _NAME)
+        return ColoredScan(volume, made, _settings(header["settings"]), measured, regions)
 
 
 def open_scan_file(path: Path) -> ImageFile:

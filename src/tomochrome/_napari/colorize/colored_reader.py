@@ -13,12 +13,15 @@ from tomochrome._napari.colorize.coloring import finished_layer
 from tomochrome._napari.kit.jobs import run_waiting
 from tomochrome._napari.layers.volume_layers import (
     MEASUREMENTS,
+    REGIONS,
     LayerTuple,
     source_of,
     volume_layer,
 )
 from tomochrome._napari.viewer.viewer_setup import prepare_viewer
 from tomochrome.errors import Cancelled
+from tomochrome.geometry.orient import reorient_like
+from tomochrome.volume import Volume
 
 _NOTHING: list[LayerTuple] = [(None,)]  # type: ignore[list-item]  # npe2: no layer to add
 
@@ -43,6 +46,10 @@ def read_layers(path: str) -> list[LayerTuple]:
         chroma = scan.chroma.on_grid(source.shown)
         colored = finished_layer(grey, source, chroma, scan.settings)
         grey.metadata[MEASUREMENTS] = scan.measurements
+        grey.metadata[REGIONS] = tuple(
+            reorient_like(Volume(labels, scan.volume.affine, "unknown"), source.shown).voxels
+            for labels in scan.regions
+        )
         return [grey.as_layer_data_tuple(), colored.as_layer_data_tuple()]
 
     viewer = current_viewer()

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Final, Literal
 
+import numpy as np
 from napari.layers import Image
 from qtpy.QtWidgets import QCheckBox, QFileDialog, QLineEdit, QPushButton, QWidget
 from superqt.utils import signals_blocked
@@ -17,8 +18,11 @@ from tomochrome._napari.kit.controls import form
 from tomochrome._napari.kit.events import Connections
 from tomochrome._napari.kit.narrow_widgets import ElidedComboBox, WrappingRow
 from tomochrome._napari.kit.panel_bases import JobPanel, JobView, caution
+from tomochrome._napari.kit.theme import Tone
 from tomochrome._napari.layers.volume_layers import (
     MEASUREMENTS,
+    NOT_SAVED,
+    REGIONS,
     LayerSource,
     grey_layer,
     source_of,
@@ -98,11 +102,17 @@ class Choice:
         has_tissues = chroma is not None and chroma.has_tissues
         return self.part == "layer" and has_tissues and output in LOOK_FORMATS
 
-    def colored(self, measured: Sequence[Measurement] = ()) -> io.ColoredScan:
-        """Return scan, colors, settings and measurements, on the stored grid of the scan."""
+    def colored(
+        self, measured: Sequence[Measurement] = (), regions: Sequence[Any] = ()
+    ) -> io.ColoredScan:
+        """Return scan, colors, settings and what was measured, on the stored grid of the scan."""
         assert self.source.chroma is not None
         stored, settings = self.source.stored, self.layer.data.settings
-        return io.ColoredScan(stored, self.source.chroma.on_grid(stored), settings, tuple(measured))
+        painted = [Volume(labels, self.source.shown.affine, "unknown") for labels in regions]
+        return io.ColoredScan(
+            stored, self.source.chroma.on_grid(stored), settings, tuple(measured),
+            tuple(reorient_like(labels, stored).voxels for labels in painted),
+        )  # fmt: skip
 
     def volume(self, output: Format | None = None) -> Volume:
         """Return the volume to write, on the stored grid of the scan.
@@ -147,12 +157,14 @@ def export(
     scan: str = "",
     photograph: bool = False,
     measured: Sequence[Measurement] = (),
+    regions: Sequence[Any] = (),
 ) -> None:
     """Write a choice in the format of ``path``, in a worker. Raises as `tomochrome.write`.
 
     With ``scan``, the folder of the scan, a DICOM output joins its study, with the identity of the
     patient, and a page names the patient. With ``photograph``, a picture or page has the look of a
-    photograph. ``measured`` is saved with a scan and its colors.
+    photograph. ``measured``, and ``regions`` on the grid on screen, are saved with a scan and its
+    colors.
     """
     io.check_output(path, force=force)
     series = choice.source.stored.provenance.series_uid or None
@@ -175,7 +187,7 @@ def export(
         save_layer(path, choice.layer.data, meta, identity=identity, force=force)
         return
     if format_of(path) == COLORED_SCAN:
-        io.save_colored(choice.colored(measured), path, force=force)
+        io.save_colored(choice.colored(measured, regions), path, force=force)
         return
     study = io.source_study(scan, series) if scan else None
     io.write(choice.volume(format_of(path)), path, study=study, force=force)
@@ -342,12 +354,19 @@ class ExportPanel(JobPanel):
                 return
         photograph = self.view.photograph.isChecked() and choice.can_be_photograph(chosen)
         grey = grey_layer(self.viewer.layers, choice.layer, choice.source) or choice.layer
-        measured = grey.metadata.get(MEASUREMENTS, ())
+        kept: dict[str, Any] = {}
+        done = f"Saved {path}"
+        tone: Tone = "good"
+        if chosen == COLORED_SCAN:
+            shapes = grey.metadata.get(MEASUREMENTS, ())
+            kept["measured"] = [each for each in shapes if each is not None]
+            painted = filter(np.any, grey.metadata.get(REGIONS, ()))
+            kept["regions"] = [np.array(labels) for labels in painted]
+            if lost := shapes.count(None):
+                done, tone = f"{done}. {NOT_SAVED.format(lost)}", "warning"
         self.start(
-            lambda: export(
-                choice, path, force=exists, scan=scan, photograph=photograph, measured=measured
-            ),
-            lambda _: self.view.message.say(f"Saved {path}", "good"),
+            lambda: export(choice, path, force=exists, scan=scan, photograph=photograph, **kept),
+            lambda _: self.view.message.say(done, tone),
         )
 
     def show_error(self, error: Exception) -> None:

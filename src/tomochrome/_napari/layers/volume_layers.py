@@ -41,8 +41,12 @@ from tomochrome.windowing import (
 LayerTuple = tuple[Any, dict[str, Any], str]
 
 METADATA_KEY = "tomochrome"
-#: In the metadata of a scan: what was measured on it, a tuple of `Measurement`.
+#: In the metadata of a scan: what was measured on it, a tuple of `Measurement`, None for a shape
+#: that is not measurable.
 MEASUREMENTS = "tomochrome measurements"
+#: Label maps of regions that were painted on it, on the grid of the layer.
+REGIONS = "tomochrome regions"
+NOT_SAVED = "{} of the shapes are not measurable and were not saved."
 AXIS_LABELS = ("z", "y", "x")
 UNITS = ("mm", "mm", "mm")
 NOT_FOR_DIAGNOSIS = "not for diagnosis"

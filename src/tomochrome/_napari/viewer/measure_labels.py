@@ -13,7 +13,7 @@ from qtpy.QtCore import QTimer
 from tomochrome._napari.kit.events import follower_of, weakly
 from tomochrome._napari.kit.notifications import show_message
 from tomochrome._napari.layers.layer_volumes import check_on_grid, place
-from tomochrome._napari.layers.volume_layers import layer_transform
+from tomochrome._napari.layers.volume_layers import REGIONS, layer_transform
 from tomochrome._napari.viewer.linked_planes import LinkedPlanes
 from tomochrome._napari.viewer.measure_shapes import MeasuresScans, scan_to_measure
 from tomochrome._napari.viewer.orientation import is_scan, scan_axes
@@ -53,6 +53,37 @@ class LabelMeasuring(MeasuresScans[_Measured]):
         self._timer.setSingleShot(True)
         self._timer.setInterval(_LATER_MS)
         self._timer.timeout.connect(weakly(self.update))
+        self.each_layer(self._opened)
+
+    def _opened(self, scan: Any) -> None:
+        """Show the regions that were saved with a scan, once its other layers are there."""
+        if scan.metadata.get(REGIONS) and scan not in self._scans.values():
+            show = weakly(self._show_saved)
+            QTimer.singleShot(0, lambda: show(scan))
+
+    def _show_saved(self, scan: Any) -> None:
+        layers = self.viewer.layers
+        if scan in layers and scan not in self._scans.values():
+            active = layers.selection.active
+            for labels in scan.metadata[REGIONS]:
+                self._add(np.array(labels), scan)
+            layers.selection.active = active
+
+    def _add(self, labels: Any, scan: Any) -> Labels:
+        """Add a Labels layer on the grid of a scan, and measure it."""
+        layer = Labels(labels, name=f"{scan.name} regions", **layer_transform(scan))
+        self.viewer.add_layer(layer)
+        layer.brush_size = _BRUSH
+        self.measure(layer, scan)
+        return layer
+
+    def _keep(self, scan: Any) -> None:
+        """Keep the label maps that are measured on a scan with it."""
+        if scan is not None:
+            layers = [layer for layer, on in self._scans.items() if on is scan]
+            scan.metadata[REGIONS] = tuple(layer.data for layer in layers)
+
+    _forget = _keep
 
     def measure(self, layer: Any, scan: Any) -> None:
         """Measure a Labels layer on a scan from now on.
@@ -86,17 +117,12 @@ class LabelMeasuring(MeasuresScans[_Measured]):
             self.measure(active, scan_to_measure(layers, same[-1] if same else None))
             return active
         scan = scan_to_measure(layers, active)
-        layer = Labels(
-            np.zeros(scan.data.shape[:3], np.uint8), name=f"{scan.name} regions",
-            **layer_transform(scan),
-        )  # fmt: skip
-        self.viewer.add_layer(layer)
-        layer.brush_size = _BRUSH
-        self.measure(layer, scan)
-        return layer
+        return self._add(np.zeros(scan.data.shape[:3], np.uint8), scan)
 
     def update(self) -> None:
         """Measure all labels that have changed."""
+        for scan in {*self._scans.values()}:
+            self._keep(scan)
         for layer, measured in self._kept.items():
             self._show(layer, measured, range(len(layer.data)))
 

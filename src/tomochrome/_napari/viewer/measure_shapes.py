@@ -9,7 +9,7 @@ from weakref import WeakKeyDictionary
 
 import napari
 import numpy as np
-from napari.layers import Layer, Shapes
+from napari.layers import Labels, Layer, Shapes
 from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QFileDialog
 
@@ -18,6 +18,7 @@ from tomochrome._napari.kit.notifications import show_message
 from tomochrome._napari.layers.layer_volumes import Placed, check_volume_layer, place
 from tomochrome._napari.layers.volume_layers import (
     MEASUREMENTS,
+    NOT_SAVED,
     grey_layer,
     layer_transform,
     source_of,
@@ -69,7 +70,7 @@ class Measuring(MeasuresScans[Placed]):
 
     def _opened(self, scan: Any) -> None:
         """Show what was saved with a scan, once its other layers are there, below the shapes."""
-        saved = scan.metadata.get(MEASUREMENTS, ())
+        saved = [each for each in scan.metadata.get(MEASUREMENTS, ()) if each is not None]
         if saved and scan not in self._scans.values():
             show = weakly(self._show_saved)
             QTimer.singleShot(0, lambda: show(scan, saved))
@@ -147,7 +148,7 @@ class Measuring(MeasuresScans[Placed]):
                 before[key] = self._measure(layer, data, kind)
             measured.append((key, before[key]))
         self._measured[layer] = dict(measured)
-        self._scans[layer].metadata[MEASUREMENTS] = tuple(x for _, x in measured if x is not None)
+        self._scans[layer].metadata[MEASUREMENTS] = tuple(x for _, x in measured)
         readouts = [NOT_MEASURABLE if x is None else describe_measurement(x) for _, x in measured]
         if list(layer.features.get(COLUMN, ())) != readouts:
             layer.features = {COLUMN: np.array(readouts, dtype=object)}
@@ -159,9 +160,7 @@ class Measuring(MeasuresScans[Placed]):
             raise InputError("nothing is measured yet; draw a line or a region first")
         write_measurements([x for x in measured if x is not None], path, force=force)
         if None in measured:
-            show_message(
-                f"{measured.count(None)} shapes are not measurable and were not saved.", "warning"
-            )
+            show_message(NOT_SAVED.format(measured.count(None)), "warning")
 
     def open(self, path: str) -> None:
         """Add the measurements of a file to the chosen layer; their values are measured anew."""
@@ -187,14 +186,15 @@ class Measuring(MeasuresScans[Placed]):
 
 
 def scan_to_measure(layers: Any, active: Any) -> Any:
-    """Return the layer in grey of the selected scan, or of the topmost one.
+    """Return the grey layer of the selected scan; with labels or nothing selected, of the topmost.
 
     Raises
     ------
     InputError
         If there is none, or a view of other layers is selected.
     """
-    scan = active or next(filter(is_scan, reversed(layers)), None)
+    chosen = None if isinstance(active, Labels) else active
+    scan = chosen or next(filter(is_scan, reversed(layers)), None)
     if scan is None:
         raise InputError("there is no scan to measure; open one first")
     check_volume_layer(scan)

@@ -12,6 +12,7 @@ from tomochrome._napari.viewer.canvas_overlays import CanvasOverlays
 from tomochrome._napari.viewer.gl_workaround import CanvasContext
 from tomochrome._napari.viewer.headlight import Headlight
 from tomochrome._napari.viewer.linked_planes import LinkedPlanes
+from tomochrome._napari.viewer.measure_labels import LabelMeasuring
 from tomochrome._napari.viewer.measure_shapes import Measuring
 from tomochrome._napari.viewer.orientation import Orientation
 from tomochrome._napari.viewer.readout import show_readout
@@ -102,6 +103,7 @@ _FOLLOWERS: Final[tuple[type[ViewerFollower], ...]] = (
     SliceWheel,
     LinkedPlanes,
     Measuring,
+    LabelMeasuring,
 )
 
 
