@@ -23,6 +23,7 @@ from tomochrome._napari.layers.volume_layers import MEASUREMENTS, REGIONS, sourc
 from tomochrome._napari.viewer.measure_labels import LabelMeasuring
 from tomochrome._napari.viewer.measure_shapes import COLUMN, Measuring
 from tomochrome._napari.viewer.readout import MEASURED
+from tomochrome.color import TissueSelection
 from tomochrome.errors import ExistsError
 from tomochrome.formats import (
     COLORED_SCAN,
@@ -32,10 +33,12 @@ from tomochrome.formats import (
     NIFTI,
     NRRD,
     PAGE,
+    PLY,
     SHEET,
     TISSUE_FORMATS,
 )
 from tomochrome.io.dicom import write_series
+from tomochrome.tissue import Tissue
 
 pytestmark = pytest.mark.gui
 
@@ -100,6 +103,22 @@ def test_the_tissue_map_as_segmentation_and_surfaces(exporting, panel, qtbot, tm
     assert run(exporting, qtbot) == f"Saved {tmp_path / 't'}{output.ending}"
     assert (tmp_path / f"t{output.ending}").stat().st_size > 1000
     assert not exporting.view.join.isVisibleTo(exporting)  # the scan is no DICOM series
+
+
+def test_surfaces_are_those_of_the_tissues_that_are_shown(exporting, panel, qtbot, tmp_path):
+    present = set(np.unique(panel.coloring.chroma.tissue)) - {Tissue.AIR}
+    assert Tissue.EYE not in present
+    choose(exporting, "tissue map", PLY)
+    exporting.view.path.setText(str(tmp_path / "t"))
+    panel.coloring.relight({"tissues": TissueSelection.only([Tissue.FAT.label])})
+    run(exporting, qtbot)
+    names = (tmp_path / "t.ply").read_bytes().split(b"\n")[3]
+    assert names == b"comment Fat"
+    panel.coloring.relight({"tissues": TissueSelection.only([Tissue.EYE.label])})
+    exporting.view.path.setText(str(tmp_path / "none"))
+    message = run(exporting, qtbot)
+    assert "none of the chosen tissues (eye)" in message
+    assert not (tmp_path / "none.ply").exists()
 
 
 def test_a_colored_scan_is_saved_and_opens_with_its_colors(exporting, panel, qtbot, tmp_path):

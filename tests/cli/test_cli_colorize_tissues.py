@@ -73,6 +73,24 @@ def test_tissues_for_other_programs(series: Path, tmp_path: Path, capfd: Capture
         assert pydicom.dcmread(path).StudyInstanceUID == source.StudyInstanceUID
 
 
+def test_surfaces_of_tissues_that_the_scan_does_not_show(
+    series: Path, tmp_path: Path, capfd: Capture
+) -> None:
+    words = ("colorize", series, *MODEL, "-o", tmp_path / "a.nii.gz")
+    surfaces = ("--surfaces", tmp_path / "a.stl")
+    run = Run(capfd, *words, *surfaces, "--only=eye")
+    assert "has none of the chosen tissues (eye); there is nothing to write" in run.complaint
+    assert list(tmp_path.iterdir()) == []
+    for only, absent in (("fat,eye,brain", "brain, eye"), ("fat,muscle", "")):
+        run = Run(capfd, *words, *surfaces, "--force", "--only", only)
+        assert run.status == 0, run.err
+        assert (tmp_path / "a.stl").stat().st_size > 1000
+        assert (f"no surface of {absent}: not in the tissue map" in run.err) == bool(absent)
+        assert bool(absent) == ("no surface" in run.err)
+    run = Run(capfd, *words, *surfaces, "--force", "--hide", "fat")
+    assert run.status == 0 and "no surface" not in run.err
+
+
 def test_outputs_of_tissues_that_do_not_fit_are_refused(
     series: Path, tmp_path: Path, capfd: Capture
 ) -> None:

@@ -127,6 +127,48 @@ def test_stl_is_read_by_vtk(tmp_path) -> None:
     assert reader.GetOutput().GetNumberOfPolys() == len(stl(tmp_path / "t.stl")[1])
 
 
+def test_a_bone_is_one_solid_with_its_marrow(tmp_path) -> None:
+    labels = ball().voxels.copy()
+    bone, marrow = Tissue.CORTICAL_BONE, Tissue.MARROW
+    inner = ndimage.binary_erosion(labels > 0, iterations=3)
+    labels[labels > 0] = bone
+    labels[inner] = marrow
+    volume = Volume(labels, ball().affine, "tissue", Provenance(extra=EXTRA))
+    for only, name, filled in (
+        ([bone, marrow], b"Cortical bone with marrow", [bone, marrow]),
+        (None, b"Cortical bone with marrow", [bone, marrow]),
+        ([bone], b"Cortical bone", [bone]),
+        ([marrow], b"Bone marrow", [marrow]),
+    ):
+        write_surfaces(volume, tmp_path / "t.ply", only=only, force=True)
+        write_surfaces(volume, tmp_path / "t.stl", only=only, force=True)
+        header = (tmp_path / "t.ply").read_bytes().partition(b"end_header")[0].splitlines()
+        assert b"comment " + name in header
+        expected = np.isin(labels, filled).sum() * 3
+        assert measured(*stl(tmp_path / "t.stl"))[0] == pytest.approx(expected, rel=0.1)
+
+
+def test_absent_tissues_and_specks_are_named(tmp_path) -> None:
+    volume = ball()
+    labels = volume.voxels.copy()
+    labels[1, 1, 1] = Tissue.ADRENAL
+    volume = Volume(labels, volume.affine, "tissue", Provenance(extra=EXTRA))
+    everything = set(Tissue) - {Tissue.LIVER, Tissue.ADRENAL}
+    for only, words in (
+        ([Tissue.EYE, Tissue.BRAIN], "has none of the chosen tissues (brain, eye)"),
+        (everything, "marrow, cartilage, 15 more"),
+        ([Tissue.AIR], "no tissue is chosen"),
+        ([], "no tissue is chosen"),
+        ([Tissue.ADRENAL, Tissue.EYE], "the tissues (adrenal) have too few voxels for a surface"),
+    ):
+        with pytest.raises(OutputError) as refused:
+            write_surfaces(volume, tmp_path / "t.stl", only=only)
+        assert words in str(refused.value)
+    assert not list(tmp_path.iterdir())
+    write_surfaces(volume, tmp_path / "t.stl", only=[Tissue.LIVER, Tissue.EYE])
+    assert len(stl(tmp_path / "t.stl")[1]) > 100
+
+
 def slicer_segments(path: Path) -> list[dict[str, str]]:
     """A reader of the keys by which 3D Slicer reads a ``.seg.nrrd``."""
     reader = SimpleITK.ImageFileReader()

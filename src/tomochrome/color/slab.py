@@ -115,6 +115,11 @@ class Slab:
             The scan.
         axis
             The axis normal to the slab.
+
+        Returns
+        -------
+        Slab
+            The same projection over the thickness that there is.
         """
         thickness = round(volume.shape[axis] * plane_distance(volume.affine, axis), 1)
         return self if self.thickness_mm <= thickness else replace(self, thickness_mm=thickness)

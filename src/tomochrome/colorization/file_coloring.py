@@ -154,6 +154,8 @@ def colorize_file(
         skipped: list[Notice] = []
         if pages and request.look == "standard":
             page, skipped = _page(scan, compare, reference, options)
+        if outputs.surfaces is not None:
+            skipped += _without_surface(chroma, request)
     with clock.stage("light"):
         image = _image(scan, request)
         mean = mean_chroma(image, chroma)
@@ -308,6 +310,19 @@ def _page(
     if compare is None:
         return page, []
     return page, add_models(page, compare, reference=reference, **options)
+
+
+def _without_surface(chroma: Chroma, request: ColoringRequest) -> list[Notice]:
+    """Return a warning if some of the tissues that alone are chosen are not in the scan."""
+    from tomochrome.color.selection import tissue_of
+
+    shares = chroma.tissue_shares()
+    absent = {each for each in map(tissue_of, request.only) if shares[each] == 0} - {Tissue.AIR}
+    if not absent:
+        return []
+    names = ", ".join(each.label for each in sorted(absent))
+    text = f"no surface of {names}: not in the tissue map"
+    return [Notice("option-unused", "warning", text)]
 
 
 def _write_all(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
@@ -15,8 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from tomochrome.errors import OutputError
 from tomochrome.formats import PLY, check_package, format_of
-from tomochrome.io.tissue_segments import Segment, only_tissues, segments_of
+from tomochrome.io.tissue_segments import Segment, in_short, segments_of
 from tomochrome.runtime import check, check_writable, report, write_whole
 from tomochrome.tissue import Tissue
 from tomochrome.volume import OF_RESTORED, Volume
@@ -117,7 +119,8 @@ def write_surfaces(
 ) -> Path:
     """Write the surface of each tissue of a tissue map, all in one STL or PLY file.
 
-    Marrow fills the surface of cortical bone if both are written: a bone is one solid.
+    Marrow has no surface of its own if cortical bone is written as well, but fills that of the
+    bone, which is one solid.
 
     Coordinates are mm in the patient's LPS system, and the header says so. STL has no colors; PLY
     has those of the palette.
@@ -141,14 +144,14 @@ def write_surfaces(
     Raises
     ------
     OutputError
-        If VTK is not installed, it is not a tissue map, it has none of the tissues, or the file
-        cannot be written.
+        If VTK is not installed, it is not a tissue map, it has none of the tissues or only specks
+        of a few voxels, or the file cannot be written.
     Cancelled
         If the task was cancelled.
     """
     check_package(format_of(path))
     target = check_writable(path, force=force)
-    segments = segments_of(volume if only is None else only_tissues(volume, only))
+    segments = segments_of(volume, only)
     values = {segment.value for segment in segments}
     inner = {Tissue.MARROW} if values >= {Tissue.MARROW, Tissue.CORTICAL_BONE} else set()
     segments = [segment for segment in segments if segment.value not in inner]
@@ -156,8 +159,13 @@ def write_surfaces(
     for done, segment in enumerate(segments):
         report(done, len(segments), "surfaces")
         filled = inner if segment.value == Tissue.CORTICAL_BONE else set()
+        if filled:
+            segment = replace(segment, name=f"{segment.name} with marrow")
         meshes.append((segment, surface(volume, {segment.value, *filled})))
     report(len(segments), len(segments), "surfaces")
+    if not any(len(faces) for _, (_, faces) in meshes):
+        names = in_short([Tissue(segment.value) for segment in segments])
+        raise OutputError(f"the tissues ({names}) have too few voxels for a surface")
     restored = volume.restored is not None or volume.provenance.of_restored
     note = f"{_NOTE}, {OF_RESTORED}" if restored else _NOTE
     with write_whole(target, force=force) as temporary, temporary.open("wb") as file:

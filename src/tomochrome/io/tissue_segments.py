@@ -34,6 +34,8 @@ _STRUCTURE: Final = Code("91723000", "SCT", "Anatomical Structure")
 _SUBSTANCE: Final = Code("91720002", "SCT", "Body Substance")
 _OBJECT: Final = Code("260787004", "SCT", "Physical object")
 
+_MAX_NAMES: Final = 8
+
 CODES: Final[dict[Tissue, tuple[Code, Code]]] = {
     tissue: (category, Code(value, "SCT", meaning))
     for tissue, category, value, meaning in (
@@ -95,7 +97,7 @@ def tissue_segments(colors: str | Palette = "natural") -> list[Segment]:
     return [Segment(int(t), t.title, tuple(rgb[t]), codes) for t, codes in CODES.items()]
 
 
-def segments_of(volume: Volume) -> list[Segment]:
+def segments_of(volume: Volume, only: Iterable[Tissue] | None = None) -> list[Segment]:
     """Return the segments that occur in a tissue map.
 
     Parameters
@@ -103,11 +105,13 @@ def segments_of(volume: Volume) -> list[Segment]:
     volume
         Indices of `Tissue`, unit ``"tissue"``; ``provenance.extra["palette"]`` names the palette
         of the colors (``natural`` without it).
+    only
+        The tissues to write; None for all.
 
     Raises
     ------
     OutputError
-        If the volume is not a tissue map, or holds no tissue but air.
+        If the volume is not a tissue map, or holds no tissue but air, or none of the chosen ones.
     """
     if volume.unit != "tissue":
         raise OutputError("only a tissue map has tissues to write; give Chroma.tissue_volume()")
@@ -120,15 +124,24 @@ def segments_of(volume: Volume) -> list[Segment]:
     present = [segment for segment in listed if segment.value in values]
     if not present:
         raise OutputError("the tissue map has no tissue but air; there is nothing to write")
+    if only is None:
+        return present
+    chosen = sorted(set(only) - {Tissue.AIR})
+    if not chosen:
+        raise OutputError("no tissue is chosen, and air is none; there is nothing to write")
+    present = [segment for segment in present if segment.value in chosen]
+    if not present:
+        raise OutputError(
+            f"the tissue map has none of the chosen tissues ({in_short(chosen)}); there is "
+            "nothing to write"
+        )
     return present
 
 
-def only_tissues(volume: Volume, tissues: Iterable[Tissue]) -> Volume:
-    """Return a tissue map in which all voxels of other tissues are air."""
-    keep = np.zeros(256, np.uint8)
-    for tissue in tissues:
-        keep[tissue] = tissue
-    return replace(volume, voxels=keep[np.asarray(volume.voxels, np.uint8)])
+def in_short(tissues: Sequence[Tissue]) -> str:
+    """Return the names of the first tissues, and how many more there are."""
+    more = [f"{len(tissues) - _MAX_NAMES} more"] if len(tissues) > _MAX_NAMES else []
+    return ", ".join([tissue.label for tissue in tissues[:_MAX_NAMES]] + more)
 
 
 def slicer_keys(segments: Sequence[Segment], shape: Sequence[int]) -> dict[str, str | int]:

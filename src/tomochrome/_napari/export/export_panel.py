@@ -44,7 +44,6 @@ from tomochrome.formats import (
 )
 from tomochrome.geometry import reorient_like
 from tomochrome.geometry.measurement import Measurement
-from tomochrome.io.tissue_segments import only_tissues
 from tomochrome.runtime import write_whole
 from tomochrome.tissue import Tissue
 from tomochrome.volume import Volume
@@ -114,11 +113,8 @@ class Choice:
             tuple(reorient_like(labels, stored).voxels for labels in painted),
         )  # fmt: skip
 
-    def volume(self, output: Format | None = None) -> Volume:
-        """Return the volume to write, on the stored grid of the scan.
-
-        Surfaces are those of the tissues that are not hidden.
-        """
+    def volume(self) -> Volume:
+        """Return the volume to write, on the stored grid of the scan."""
         if self.part == "layer":
             meta = {"name": self.layer.name, "metadata": self.layer.metadata}
             return layer_volume(self.layer.data, meta)
@@ -131,8 +127,6 @@ class Choice:
         made = replace(
             chroma.tissue_volume(settings.palette.name), restored=self.source.shown.restored
         )
-        if output in (STL, PLY):
-            made = only_tissues(made, set(Tissue) - set(settings.tissues.hidden))
         return reorient_like(made, self.source.stored)
 
 
@@ -189,8 +183,12 @@ def export(
     if format_of(path) == COLORED_SCAN:
         io.save_colored(choice.colored(measured, regions), path, force=force)
         return
+    if format_of(path) in (STL, PLY):
+        shown = set(Tissue) - choice.layer.data.settings.tissues.hidden
+        io.write_surfaces(choice.volume(), path, only=shown, force=force)
+        return
     study = io.source_study(scan, series) if scan else None
-    io.write(choice.volume(format_of(path)), path, study=study, force=force)
+    io.write(choice.volume(), path, study=study, force=force)
 
 
 class ExportView(JobView):

@@ -104,12 +104,7 @@ def write_segmentation(
     if kind == "fractional" and chroma is None:
         raise OutputError("probabilities need the colors of a scan (Chroma), not its tissue map")
     check()
-    segments = segments_of(volume)
-    if only is not None:
-        chosen = set(only)
-        segments = [segment for segment in segments if segment.value in chosen]
-        if not segments:
-            raise OutputError("none of the chosen tissues occurs in the tissue map")
+    segments = segments_of(volume, only)
     report(0, 3, "writing the segmentation")
     pixels: NDArray[Any]
     if kind == "fractional" and chroma is not None:
