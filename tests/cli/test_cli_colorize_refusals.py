@@ -170,6 +170,16 @@ BAD: dict[str, tuple[Case, str]] = {
     "file as folder of output": (with_output(parent_is_a_file), "not a folder"),
     "output on /proc": (with_output(lambda _: Path("/proc/a.nii.gz")), "/proc"),
     "output is a folder": (with_output("out"), "out"),
+    "slab mode without a slab": (with_options("--slab-mode", "mean"), "with --slab"),
+    "kind of no segmentation": (with_options("--segmentation", "fractional"), "ends in .dcm"),
+    "kind of another map": (
+        with_options("--tissue-map", "out/t.nrrd", "--segmentation", "binary"),
+        "ends in .dcm",
+    ),
+    "window of a photograph": (
+        with_options("-o", "out/a.png", "--look", "photograph", "--window", "lung"),
+        "omit --window or --look",
+    ),
     "map in a picture": (with_options("--tissue-map", "t.png"), "t.png"),
     "map into nowhere": (with_options("--confidence-map", "no/c.nii.gz"), "does not exist"),
 }

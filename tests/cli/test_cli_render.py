@@ -198,8 +198,9 @@ def test_colorize_has_the_look_for_pictures_only(
     for name in ("color.nii.gz", "dicom/", "color.nrrd"):
         message = Run(capfd, *words, f"{tmp_path}/{name}").complaint
         assert "is for pictures only: lightness is not that of the voxels" in message
+    assert "look of a photograph, model" in run.out and "window" not in run.out
     page = tmp_path / "case.html"
-    run = Run(capfd, *words, page)
+    run = Run(capfd, *words, page, "--window", "lung")  # of the grey
     assert run.status == 0, run.err
     text = page.read_text()
     assert f"Look of a photograph: {NOTE}. Not for diagnosis" in text

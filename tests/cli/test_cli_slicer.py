@@ -133,6 +133,21 @@ def ct(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+def test_the_field_of_slicer_and_the_kind_of_the_tissue_map_have_their_names(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["slicer", str(tmp_path / "modules")]) == 0
+    place = "Edit > Application Settings > Modules > Additional module paths"
+    assert capsys.readouterr().out.endswith(f"{place}\n")
+    assert place in (Path(__file__).parents[2] / "docs" / "slicer.md").read_text("utf-8")
+    tree = etree.parse(str(tmp_path / "modules" / "TomochromeColorize.xml"))
+    (node,) = tree.xpath("//image[name='tissueMap']")
+    assert node.get("type") == "label"
+    assert node.findtext("description").startswith("A label map")
+    (table,) = tree.xpath("//table[name='tissueColors']")
+    assert f"'{table.findtext('label')}'" in node.findtext("description")
+
+
 def run(folder: Path, name: str, **values: object) -> tuple[subprocess.CompletedProcess[str], Path]:
     """Run a module as 3D Slicer does: flags of its XML, then the arguments in their order."""
     module = CLIModule(str(folder / f"{name}.xml"))

@@ -13,7 +13,7 @@ from tomochrome.colorization.coloring_request import (
     Outputs,
     Source,
 )
-from tomochrome.formats import extensions_help
+from tomochrome.formats import PAGE, extensions_help, format_of
 from tomochrome.io.dicom.tissue_segmentation import SEGMENTATION_KINDS
 
 
@@ -41,7 +41,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--segmentation",
         choices=SEGMENTATION_KINDS,
-        default="binary",
         help="kind of a DICOM Segmentation: binary, labelmap (smaller, newer viewers only) or "
         "fractional, the probability of each tissue (default: binary)",
     )
@@ -104,10 +103,12 @@ def run(args: argparse.Namespace, session: Session) -> Outcome:
         source, outputs, request, hints=hints, reference=reference, compare=args.compare
     )
     session.warn(*report.warnings)
+    window = f"window {report.window['center']:g}/{report.window['width']:g}"
+    if request.look != "standard" and format_of(report.output) != PAGE:
+        window = f"look of a {request.look}"
     text = (
         f"{report.output}\n"
-        f"  {size(report.shape)}, window "
-        f"{report.window['center']:g}/{report.window['width']:g}, "
+        f"  {size(report.shape)}, {window}, "
         f"model '{report.model}' on {report.device}\n"
         f"  {took(report.seconds)}\n"
         f"  mean chroma {report.mean_chroma:.1f}, mean confidence {report.mean_confidence:.2f}\n"

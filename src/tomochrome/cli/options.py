@@ -301,7 +301,6 @@ def add_slab(parser: Container) -> None:
     parser.add_argument(
         "--slab-mode",
         choices=PROJECTIONS,
-        default=ColoringRequest.slab_mode,
         help="maximum shows vessels and bone, minimum airways, mean has less noise (default: mean)",
     )
 

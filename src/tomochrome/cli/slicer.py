@@ -55,6 +55,9 @@ def run(args: argparse.Namespace, session: Session) -> Outcome:
             launcher.write_text(text, "utf-8")
             launcher.chmod(0o755)
     lines = [f"  {module.name}: {module.title}" for module in modules]
-    told = "add this folder in 3D Slicer: Edit > Application Settings > Modules > Additional paths"
+    told = (
+        "add this folder in 3D Slicer: Edit > Application Settings > Modules > Additional module "
+        "paths"
+    )
     data = {"folder": str(args.dir), "modules": [module.name for module in modules]}
     return Outcome(data, "\n".join([f"{args.dir}", *lines, told]))

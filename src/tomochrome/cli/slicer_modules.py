@@ -119,11 +119,14 @@ def _colorize() -> SlicerModule:
             index=1, type="vector",
         ),
         _image(
-            "tissueMap", "Tissue map", "The tissue of each voxel, with names and colors.",
+            "tissueMap", "Tissue map",
+            "A label map: the number of each voxel's tissue. Its names and colors are those of the "
+            "color table 'Names of tissues'.",
             "output", type="label", ending=".seg.nrrd", option="--tissue-map",
         ),
         Parameter(
-            "table", "tissueColors", "Names of tissues", "The color table of the tissue map.",
+            "table", "tissueColors", "Names of tissues",
+            "A color table with the names and colors of the tissue map.",
             channel="output", attributes={"type": "color", "fileExtensions": ".ctbl"},
         ),
         Parameter(

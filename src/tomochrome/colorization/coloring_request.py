@@ -91,7 +91,7 @@ class Outputs:
     copies: tuple[str, ...] = ()
     force: bool = False
     surfaces: str | None = None  #: of the tissues that are shown, STL or PLY
-    segmentation: SegmentationKind = "binary"  #: of a tissue map in DICOM
+    segmentation: SegmentationKind | None = None  #: of a tissue map in DICOM; None for binary
     join_study: bool = False  #: DICOM outputs keep the identity and the study of the input
     with_identity: bool = False  #: pages name the patient
 
@@ -130,6 +130,11 @@ class Outputs:
         in_dicom = any(format_of(name) in (DICOM, SEGMENTATION) for name in names)
         if self.join_study and not in_dicom:
             raise OptionError("--join-study is for DICOM outputs: a folder ending in / or .dcm")
+        if self.segmentation is not None and SEGMENTATION not in map(format_of, others):
+            raise OptionError(
+                "--segmentation is the kind of a DICOM Segmentation; give --tissue-map a name that "
+                f"ends in {SEGMENTATION.ending}"
+            )
         if self.with_identity and not any(format_of(name) == PAGE for name in self.colored):
             raise OptionError("--with-identity is for pages: an output that ends in .html")
 
@@ -180,7 +185,7 @@ class ColoringRequest:
         films and pages only.
     slab, slab_mode
         Thickness in mm and projection of the slabs that pictures and films show, as for
-        `tomochrome.color.Slab`; None for single slices.
+        `tomochrome.color.Slab`; None for single slices, and for the mean.
     slice
         Position of the only slice that PNG files show, as for `tomochrome.io.write_slice`; None
         for a contact sheet.
@@ -200,7 +205,7 @@ class ColoringRequest:
     threads: int | None = None
     look: str = "standard"
     slab: float | None = None
-    slab_mode: Projection = "mean"
+    slab_mode: Projection | None = None
     slice: str | None = None
 
     @property
@@ -297,7 +302,7 @@ class ColoringRequest:
         ------
         OptionError
             If one is no picture, and the look or a slab changes the lightness; or there is a slice
-            to show and no PNG.
+            to show and no PNG, or a window that nothing shows.
         """
         from tomochrome.geometry.planes import parse_position
 
@@ -308,6 +313,11 @@ class ColoringRequest:
         allowed: tuple[Format, ...]
         if self.look != "standard":
             allowed, why = LOOK_FORMATS, f"the look '{self.look}' is"
+            if self.window != _DEFAULTS.window and not any(format_of(n) == PAGE for n in names):
+                raise OptionError(
+                    f"the look '{self.look}' has no window, except the grey of a page "
+                    f"({PAGE.ending}); omit --window or --look"
+                )
         elif self.slab is not None:
             allowed, why = PICTURES, "--slab is"
         else:
@@ -323,8 +333,13 @@ class ColoringRequest:
     def _check_slab(self) -> None:
         from tomochrome.color import Slab
 
-        if self.slab is not None:
-            Slab(self.slab_mode, self.slab)
+        if self.slab is None:
+            if self.slab_mode is not None:
+                raise OptionError(
+                    "--slab-mode is how a slab is projected; give its thickness with --slab"
+                )
+        else:
+            Slab(self.slab_mode or "mean", self.slab)
             if self.look != "standard":
                 raise OptionError("a slab has the lightness of the scanner; omit --look or --slab")
 

@@ -354,7 +354,7 @@ def _write_all(
 
     def write_tissue(place: str) -> None:
         if format_of(place) == SEGMENTATION:
-            kind = outputs.segmentation
+            kind = outputs.segmentation or "binary"
             write_segmentation(chroma, place, kind=kind, palette=palette, study=study)
         else:
             write(replace(chroma.tissue_volume(palette), restored=restored), place)
@@ -405,7 +405,7 @@ def _image(scan: ColoredScan, request: ColoringRequest) -> Volume:
     return light_slabs(
         volume,
         chroma,
-        Slab(request.slab_mode, request.slab),
+        Slab(request.slab_mode or "mean", request.slab),
         settings.window,
         axis=plane_map(volume.affine, across)[0][0],
         **{name: getattr(settings, name) for name in names},
