@@ -13,9 +13,11 @@ from qtpy.QtWidgets import QFileDialog
 
 from tomochrome._napari.colorize.screen_picture import picture_of_screen
 from tomochrome._napari.kit.choice_boxes import Offer
+from tomochrome._napari.kit.events import follower_of
 from tomochrome._napari.viewer.canvas_overlays import patient_from_world
+from tomochrome._napari.viewer.clipping_3d import Clipping3D
 from tomochrome._napari.viewer.renderer_3d import NOTHING_SHOWN
-from tomochrome.color import ALPHA_PRESETS
+from tomochrome.color import ALPHA_PRESETS, TissueSelection
 from tomochrome.color.alpha import AlphaCurve
 from tomochrome.geometry.planes import PLANES
 from tomochrome.io import slice_pictures
@@ -50,6 +52,7 @@ def test_the_button_writes_what_3d_shows(colored, qtbot, tmp_path, monkeypatch):
     with Image.open(tmp_path / "skin.png") as picture:
         pixels = np.asarray(picture)
         assert "lightness not from the scanner" in picture.text["Comment"]
+        assert "hidden" not in picture.text["Comment"] and "clipped" not in picture.text["Comment"]
     assert middle(pixels).mean() > 60  # the body, at the center of the canvas as in 3D
     assert "Saved" in colored.view.message.text()
     target = tmp_path / "photograph"
@@ -59,6 +62,21 @@ def test_the_button_writes_what_3d_shows(colored, qtbot, tmp_path, monkeypatch):
     with Image.open(tmp_path / "photograph.png") as picture:
         lighter = middle(np.asarray(picture)).mean() - middle(pixels).mean()
     assert lighter > 3  # the skin
+
+
+def test_the_caption_says_what_is_hidden_and_clipped(colored, qtbot, tmp_path):
+    viewer, layer = colored.viewer, colored.coloring.layer
+    viewer.dims.ndisplay = 3
+    colored.view.color.alpha_box.choose("skin")
+    layer.data.settings = layer.data.settings.replace(tissues=TissueSelection(hidden={"liver"}))
+    clipping = follower_of(viewer, Clipping3D)
+    low, high = clipping.extent
+    clipping.crop(np.array([low, [*high[:2], (low[2] + high[2]) / 2]]))
+    message = picture_of_screen(viewer, layer)(str(tmp_path / "a.png"))
+    assert message.endswith("a.png: the surface of the body; hidden: liver.")
+    with Image.open(tmp_path / "a.png") as picture:
+        parts = picture.text["Comment"].split("  ·  ")
+    assert parts[2:5] == ["the surface of the body", "hidden: liver", "clipped"]
 
 
 @pytest.fixture

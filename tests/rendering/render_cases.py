@@ -13,6 +13,7 @@ from tomochrome.volume import Volume, default_affine
 #: Tissues with clearly different colors, for the markers at the left, in front and at the head.
 MARKERS = {"L": Tissue.VESSEL, "A": Tissue.GALLBLADDER, "H": Tissue.FAT}
 DRAFT = {"quality": "draft", "size": (160, 120)}
+LARGER = {"quality": "draft", "size": (480, 360)}  #: the caption takes little of it
 
 
 def with_tissues(volume: Volume, tissue: np.ndarray) -> tuple[Volume, Chroma]:

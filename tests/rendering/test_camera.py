@@ -59,16 +59,21 @@ def test_the_directions_are_those_of_vtk(azimuth: float, elevation: float) -> No
     assert np.allclose(camera.up, other.GetViewUp(), atol=1e-6)
 
 
-@given(AZIMUTHS, ELEVATIONS, st.floats(0.3, 3))
-def test_all_points_are_in_the_picture(azimuth: float, elevation: float, aspect: float) -> None:
+@given(AZIMUTHS, ELEVATIONS, st.floats(0.3, 3), st.sampled_from([0.84, 0.4]))
+def test_all_points_are_in_the_picture(
+    azimuth: float, elevation: float, aspect: float, filled: float
+) -> None:
+    """In the upper part of it, if the middle is raised."""
     points = np.random.default_rng(5).uniform(-200, 200, (30, 3))
     camera = Camera.looking((azimuth, elevation))
-    placed = camera.at(np.zeros(3), camera.distance(points, aspect))
+    raised = 0.5 - filled / 2 - 0.05
+    placed = camera.at(np.zeros(3), camera.distance(points, aspect, filled), raised)
     seen = points - placed.eye
     depth = seen @ placed.forward
     assert depth.min() > 0
     assert np.abs(seen @ placed.right / depth).max() < placed.slope * aspect
-    assert np.abs(seen @ placed.up / depth).max() < placed.slope
+    height = seen @ placed.up / depth / placed.slope  # -1 to 1 in the picture
+    assert -0.1 + 2 * (0.45 - filled) < height.min() and height.max() < 1
 
 
 @pytest.mark.parametrize("view", ["above", "10", "10/20/30", "nan/0", "0/91", "a/b", "", "400/0"])

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import numpy as np
 import pytest
-from render_cases import DRAFT, MARKERS, body, marked_scan, with_tissues
+from render_cases import DRAFT, LARGER, MARKERS, body, marked_scan, with_tissues
 
 from marker_cases import OFFSETS, STORED, stored_as
-from tomochrome.color import Chroma
+from tomochrome.color import Chroma, TissueSelection
 from tomochrome.color.codes import FreeColors
 from tomochrome.errors import Cancelled, InputError, OptionError
 from tomochrome.notices import Notice
 from tomochrome.rendering import RENDER_PRESETS, RenderRequest, render, render_preset, turntable
-from tomochrome.rendering.camera import VIEWS, Camera
+from tomochrome.rendering.camera import VIEWS, Camera, HalfSpace
 from tomochrome.rendering.cinematic import Stage, turn
 from tomochrome.runtime import Task, running
 from tomochrome.tissue import Tissue
@@ -99,10 +100,10 @@ def test_couch_and_air_leave_no_trace() -> None:
 
 
 def test_a_picture_has_a_dark_background_and_a_lit_body() -> None:
-    picture = render(*body(), preset="skin", **DRAFT)
-    assert picture.pixels.shape == (120, 160, 3)
-    assert picture.pixels[:4].max() < 60
-    assert picture.pixels[50:70, 70:90].min() > 60
+    picture = render(*body(), preset="skin", **LARGER)
+    assert picture.pixels.shape == (360, 480, 3)
+    assert picture.pixels[:12].max() < 60
+    assert picture.pixels[150:210, 210:270].min() > 60
     assert picture.caption[-2:] == ("lightness not from the scanner", "not for diagnosis")
 
 
@@ -120,16 +121,90 @@ def test_a_picture_of_a_restored_scan_says_so() -> None:
 
 def test_a_cut_opens_the_body() -> None:
     scan = body()
-    closed = render(*scan, preset="skin", **DRAFT).pixels.astype(int)
-    opened = render(*scan, preset="skin", cut="y=32", **DRAFT).pixels.astype(int)
+    closed = render(*scan, preset="skin", **LARGER).pixels.astype(int)
+    opened = render(*scan, preset="skin", cut="y=32", **LARGER).pixels.astype(int)
     # the liver lies at the patient's right: on the left of the picture, darker than skin
-    assert opened[60, 55].sum() < closed[60, 55].sum() - 60
-    behind = render(*scan, preset="skin", cut="y=32", view="back", **DRAFT).pixels.astype(int)
-    assert np.abs(behind[60, 105] - opened[60, 55]).max() < 40  # from behind, the same liver
-    with pytest.raises(
-        OptionError, match=r"behind the cut y=900; choose a position between y=-?\d+ and y=-?\d+$"
-    ):
-        render(*scan, preset="skin", cut="y=900", **DRAFT)
+    assert opened[180, 165].sum() < closed[180, 165].sum() - 60
+    behind = render(*scan, preset="skin", cut="y=32", view="back", **LARGER).pixels.astype(int)
+    assert np.abs(behind[180, 315] - opened[180, 165]).max() < 40  # from behind, the same liver
+
+
+@pytest.mark.parametrize("view", ["front", "back", "top"])
+def test_a_cut_beside_the_body_is_refused_on_both_sides(view: str) -> None:
+    """Whether it would remove nothing or everything; the sentence says where the body is."""
+    scan = body()
+    message = r"the cut y={} does not meet .*; choose a position between y=(-?\d+) and y=(-?\d+)$"
+    ends = set()
+    for place in (-900, 900):
+        with pytest.raises(OptionError) as refused:
+            render(*scan, preset="skin", cut=f"y={place}", view=view, **DRAFT)
+        ends.add(re.fullmatch(message.format(place), str(refused.value)).groups())
+    ((low, high),) = ends
+    tissue = (scan[1].code == Tissue.SKIN).any(axis=(0, 2)).nonzero()[0]
+    first, last = ((scan[0].affine @ (0, y, 0, 1))[1] for y in (tissue[0], tissue[-1]))
+    assert (int(low), int(high)) == pytest.approx((first, last), abs=3)
+    for place in (int(low) + 3, int(high) - 3):
+        render(*scan, preset="skin", cut=f"y={place}", view=view, **DRAFT)
+
+
+def test_captions_say_what_was_left_out() -> None:
+    scan = body()
+
+    def caption(**settings) -> tuple[str, ...]:
+        return render(*scan, **DRAFT, **settings).caption[2:-2]
+
+    organs = RENDER_PRESETS["organs"].about
+    assert caption(preset="organs") == (organs,)
+    hidden = caption(preset="organs", hide=("spleen", "stomach", "fat"))  # never with fat
+    assert hidden == (organs, "hidden: spleen, stomach")
+    assert caption(preset="organs", tissues=TissueSelection(hidden={"spleen"})) == (
+        organs, "hidden: spleen",
+    )  # fmt: skip
+    dimmed = TissueSelection(hidden={"kidney"}, dimmed={"spleen"}, greyed={"fat"})
+    assert caption(preset="organs", tissues=dimmed) == (
+        organs, "hidden: kidney", "faint: fat, spleen",
+    )  # fmt: skip
+    alone = TissueSelection.only(["liver"], "dim")
+    about, faint = caption(preset="organs", tissues=alone)
+    assert about == "only liver"
+    assert faint.startswith("faint: lung, airway, fat") and faint.endswith(" and 17 more")
+    half = HalfSpace((1.0, 0.0, 0.0), 48.0)
+    assert caption(preset="skin", cut="y=32") == ("the surface of the body", "cut at y=32 mm")
+    assert caption(preset="skin", clip=(half,)) == ("the surface of the body", "clipped")
+
+
+@pytest.mark.parametrize(
+    ("preset", "other", "main"),
+    [("brain", "SPINAL_CORD", "EYE"), ("lungs-vessels", "HEART", "LUNG")],
+)
+def test_a_preset_needs_the_tissues_that_it_is_named_for(preset, other, main) -> None:
+    """A scan of the abdomen has a spinal cord and vessels, too."""
+    volume, chroma = body()
+    code = chroma.code.copy()
+    code[code == Tissue.LIVER] = Tissue[other]
+    hu = np.where(code == Tissue.SPLEEN, 20, volume.voxels)
+    if main == "LUNG":
+        hu[code == Tissue.SPLEEN] = -750
+    scan = volume.with_voxels(hu, unit="HU"), code
+    with pytest.raises(OptionError, match=f"nothing of '{preset}' .*{main.lower()}"):
+        render(scan[0], replace(chroma, code=code), preset=preset, **DRAFT)
+    code = np.where(code == Tissue.SPLEEN, np.uint16(Tissue[main]), code)
+    seen = render(scan[0], replace(chroma, code=code), preset=preset, **DRAFT)
+    assert (seen.pixels.max(axis=-1) > 80).sum() > 500
+    hidden = RENDER_PRESETS[preset].main  # the user may want the rest
+    render(scan[0], replace(chroma, code=code), preset=preset, hide=hidden, **DRAFT)
+
+
+def test_a_single_slice_is_refused_by_its_reason() -> None:
+    volume, chroma = body((1, 40, 48))
+    for axes in ((0, 1, 2), (1, 0, 2)):
+        affine = volume.affine[:, [*axes, 3]]
+        turned = Volume(volume.voxels.transpose(axes), affine)
+        code, confidence = (x.transpose(axes) for x in (chroma.code, chroma.confidence))
+        same = replace(chroma, code=code, confidence=confidence, affine=affine)
+        with pytest.raises(OptionError, match="a single slice cannot be drawn in 3D"):
+            render(turned, same, preset="skin", **DRAFT)
+    render(*body((2, 40, 48)), preset="skin", **DRAFT)
 
 
 def test_hidden_tissues_are_not_there() -> None:
@@ -150,8 +225,8 @@ def test_a_preset_that_shows_nothing_says_so() -> None:
 
 @pytest.mark.parametrize("look", ["standard", "photograph"])
 def test_saturation_zero_is_grey(look: str) -> None:
-    pixels = render(*body(), preset="skin", saturation=0.0, look=look, **DRAFT).pixels.astype(int)
-    inside = pixels[50:70, 60:100]
+    pixels = render(*body(), preset="skin", saturation=0.0, look=look, **LARGER).pixels.astype(int)
+    inside = pixels[150:210, 180:300]
     assert (inside.max(axis=-1) - inside.min(axis=-1)).max() < 14  # shadows are a little warm
 
 
@@ -189,6 +264,8 @@ def test_a_cancelled_picture_stops() -> None:
     [
         ({"preset": "nobody"}, "unknown preset 'nobody': choose one of auto, skin"),
         ({"only": ("hair",)}, "unknown tissue 'hair'"),
+        ({"only": ("air",)}, "air cannot be drawn in 3D"),
+        ({"only": ("liver", "air")}, "air cannot be drawn in 3D"),
         ({"only": ("liver",), "hide": ("liver",)}, "all tissues of the preset 'liver' are hidden"),
         ({"size": (10, 100)}, "the size must be from 64 to 4096 pixels, not 10x100"),
         ({"size": (100, 5000)}, "the size must be"),

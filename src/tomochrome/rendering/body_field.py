@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from scipy.ndimage import find_objects, gaussian_gradient_magnitude, label, uniform_filter
 
 from tomochrome.color.chroma import Chroma
@@ -88,16 +88,31 @@ class BodyField:
         BodyField
             A copy with the other side transparent; the edge is as sharp as a voxel.
         """
-        *steps, start = np.asarray(half.normal) @ self.affine[:3]
+        inside = self.along(half.normal, half.at)
+        opacity = self.opacity * np.clip(inside / self.spacing + 0.5, 0.0, 1.0)
+        return BodyField(opacity, self.color, self.affine)
+
+    def along(self, direction: ArrayLike, start: float = 0.0) -> NDArray[np.float32]:
+        """Return the position of every voxel along a direction.
+
+        Parameters
+        ----------
+        direction
+            Unit direction in LPS.
+        start
+            Where it is 0, in mm along the direction.
+
+        Returns
+        -------
+        ndarray
+            In mm, float32 (z, y, x).
+        """
+        *steps, first = np.asarray(direction) @ self.affine[:3]
         z, y, x = (
             np.float32(step) * np.arange(n, dtype=np.float32)
             for step, n in zip(steps, self.opacity.shape, strict=True)
         )
-        inside = (
-            z[:, None, None] + y[None, :, None] + x[None, None, :] + np.float32(start - half.at)
-        )
-        opacity = self.opacity * np.clip(inside / self.spacing + 0.5, 0.0, 1.0)
-        return BodyField(opacity, self.color, self.affine)
+        return z[:, None, None] + y[None, :, None] + x[None, None, :] + np.float32(first - start)
 
 
 def body_field(
@@ -151,6 +166,10 @@ def body_field(
     Cancelled
         If the user cancelled.
     """
+    if min(volume.shape) < 2:
+        raise OptionError(
+            "a single slice cannot be drawn in 3D; 'tomochrome colorize' saves it as a picture"
+        )
     upright = closest_axial(volume)
     chroma = chroma.on_grid(upright)
     table = chroma.table
@@ -165,17 +184,10 @@ def body_field(
     hu, code = _sampled(upright, chroma, like, box)
     spacing = float(np.linalg.norm(like.affine[:3, 0]))
     scale = np.asarray(upright.spacing) / spacing, 1.0 / spacing
-    opacity = np.zeros(like.shape, np.float32)
-    paints: dict[Tissue, NDArray[np.bool_]] = {}
-    for number, part in enumerate(preset.parts):
-        report(2 + 2 * number, steps, "preparing the picture")
-        own = _opacity(part, table.weights, code, hu, scale)
-        if part.color is not None:
-            paints[part.color] = paints.get(part.color, False) | (own > opacity)
-        np.maximum(opacity, own, out=opacity)
-    check()
-    opacity = blur(opacity, _SURFACE)  # of air at its border
+    opacity, paints = _opacity_of_parts(preset, table.weights, code, hu, scale)
     _remove_pieces(opacity, preset, spacing)
+    if not clip:
+        _check_main(opacity, preset, table.weights, code, spacing)
     if preset.faint:
         np.maximum(opacity, _faint_surfaces(preset, table.weights, code, hu), out=opacity)
     if not opacity.any():
@@ -206,9 +218,10 @@ NOTHING_LEFT: Final = "clipping leaves nothing of '{}'; clip less, or choose ano
 
 
 def _nothing(preset: RenderPreset) -> OptionError:
+    main = " or ".join(tissue.label for tissue in preset.main)
     return OptionError(
-        f"the scan shows nothing of '{preset.name}' ({preset.about}); choose another preset, or "
-        "other tissues"
+        f"the scan shows nothing of '{preset.name}' ({main or preset.about}); choose another "
+        "preset, or other tissues"
     )
 
 
@@ -319,6 +332,26 @@ def _moved(affine: NDArray[np.float64], box: Box) -> NDArray[np.float64]:
     return moved
 
 
+def _opacity_of_parts(
+    preset: RenderPreset,
+    weights: NDArray[np.float32],
+    code: Codes,
+    hu: NDArray[np.float32],
+    scale: tuple[NDArray[np.float64], float],
+) -> tuple[NDArray[np.float32], dict[Tissue, NDArray[np.bool_]]]:
+    """Return the opacity of a preset, and where it is that of parts with the color of a tissue."""
+    opacity = np.zeros(hu.shape, np.float32)
+    paints: dict[Tissue, NDArray[np.bool_]] = {}
+    for number, part in enumerate(preset.parts):
+        report(2 + 2 * number, 4 + 2 * len(preset.parts), "preparing the picture")
+        own = _opacity(part, weights, code, hu, scale)
+        if part.color is not None:
+            paints[part.color] = paints.get(part.color, False) | (own > opacity)
+        np.maximum(opacity, own, out=opacity)
+    check()
+    return blur(opacity, _SURFACE), paints  # of air at its border
+
+
 def _opacity(
     part: Part,
     weights: NDArray[np.float32],
@@ -361,6 +394,21 @@ def _remove_pieces(opacity: NDArray[np.float32], preset: RenderPreset, spacing: 
         kept[1 + volumes[1:].argmax()] = True
     near = uniform_filter(kept[pieces].astype(np.float32), 5, mode="constant") > 1e-4
     opacity[~near | ~(kept[pieces] | (pieces == 0))] = 0.0
+
+
+def _check_main(
+    opacity: NDArray[np.float32],
+    preset: RenderPreset,
+    weights: NDArray[np.float32],
+    code: Codes,
+    spacing: float,
+) -> None:
+    """Raise `OptionError` if the main tissues of a preset are smaller than a piece of it."""
+    if preset.main:
+        is_main = weights[:, list(preset.main)].sum(axis=1) >= _MIN_SHARE
+        seen = np.count_nonzero(is_main[code] & (opacity > _SEEN * preset.faintest))
+        if seen * spacing**3 / 1000.0 < preset.min_ml:
+            raise _nothing(preset)
 
 
 def _faint_surfaces(

@@ -28,8 +28,7 @@ VIEWS: Final[dict[str, tuple[float, float]]] = {
 MAX_AZIMUTH: Final = 360.0
 MAX_ELEVATION: Final = 90.0
 _HALF_ANGLE: Final = math.radians(11.0)  #: of the field of view, vertically
-_FILLED: Final = (0.92, 0.84)  #: share of width and height that the body fills at most
-_RAISED: Final = 0.03  #: of the height, to leave space for the caption
+_FILLED: Final = 0.92  #: share of the width that the body fills at most
 
 
 def parse_view(view: str | tuple[float, float]) -> tuple[float, float]:
@@ -125,7 +124,7 @@ class Camera:
         x, y, z = -self.forward
         return math.degrees(math.atan2(x, -y)), math.degrees(math.asin(max(-1.0, min(1.0, z))))
 
-    def distance(self, points: ArrayLike, aspect: float) -> float:
+    def distance(self, points: ArrayLike, aspect: float, filled: float = 0.84) -> float:
         """Return the distance from the origin at which points are in the picture.
 
         Parameters
@@ -134,6 +133,8 @@ class Camera:
             Shape (n, 3) in LPS mm.
         aspect
             Width of the picture divided by its height.
+        filled
+            Share of the height that they fill at most.
 
         Returns
         -------
@@ -144,11 +145,11 @@ class Camera:
             np.asarray(points, np.float64) @ direction
             for direction in (self.right, self.up, self.forward)
         )
-        wide = np.abs(across) / (self.slope * aspect * _FILLED[0]) - depth
-        high = np.abs(along) / (self.slope * _FILLED[1]) - depth
+        wide = np.abs(across) / (self.slope * aspect * _FILLED) - depth
+        high = np.abs(along) / (self.slope * filled) - depth
         return float(max(wide.max(), high.max()))
 
-    def at(self, center: Vector, distance: float, *, raised: bool = True) -> Camera:
+    def at(self, center: Vector, distance: float, raised: float = 0.0) -> Camera:
         """Return the camera at a distance in mm from a point.
 
         Parameters
@@ -158,12 +159,12 @@ class Camera:
         distance
             The distance.
         raised
-            Whether the point is a little above the middle, to leave space for the caption.
+            How far above the middle of the picture the point is, in heights of the picture.
 
         Returns
         -------
         Camera
             In the same direction.
         """
-        low = (_RAISED if raised else 0.0) * 2 * self.slope * distance * self.up
+        low = raised * 2 * self.slope * distance * self.up
         return Camera(center - distance * self.forward - low, self.forward, self.up, self.slope)

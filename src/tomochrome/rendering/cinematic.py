@@ -13,11 +13,7 @@ from scipy.ndimage import binary_dilation, distance_transform_cdt
 from tomochrome.color.chroma import Chroma
 from tomochrome.color.lighting import Lighting, check_scalar
 from tomochrome.color.palettes import Palette, palette
-from tomochrome.color.photograph_look import (
-    NOT_FROM_SCANNER,
-    check_look,
-    colors_of_look,
-)
+from tomochrome.color.photograph_look import NOT_FROM_SCANNER, check_look, colors_of_look
 from tomochrome.color.selection import TissueSelection
 from tomochrome.color.space import LINEAR_OF_8BIT, srgb_of_linear
 from tomochrome.errors import OptionError
@@ -25,6 +21,7 @@ from tomochrome.geometry.affine import apply
 from tomochrome.geometry.planes import parse_position
 from tomochrome.rendering.body_field import NOTHING_LEFT, BodyField, body_field
 from tomochrome.rendering.camera import Camera, HalfSpace, parse_view
+from tomochrome.rendering.picture_caption import NOT_FOR_DIAGNOSIS, PARTLY_RESTORED, caption_in
 from tomochrome.rendering.ray_kernels import BLOCK, Scene, View, cast_rays
 from tomochrome.rendering.render_presets import (
     AUTO,
@@ -35,7 +32,7 @@ from tomochrome.rendering.render_presets import (
 from tomochrome.rendering.scene_light import light_step, main_light, sky_light, transmission
 from tomochrome.runtime import check, report
 from tomochrome.tissue import Tissue
-from tomochrome.volume import RESTORED, Volume
+from tomochrome.volume import Volume
 
 Quality = Literal["draft", "final"]
 
@@ -248,7 +245,11 @@ class Stage:
     def distance(self, views: list[tuple[float, float]]) -> float:
         """Return the distance in mm from which the body is in the picture in all views."""
         width, height = self.request.size
-        return max(Camera.looking(view).distance(self._points, width / height) for view in views)
+        upper, lower = caption_in(self.caption, self.request.size).body
+        return max(
+            Camera.looking(view).distance(self._points, width / height, lower - upper)
+            for view in views
+        )
 
     def draw(self, view: tuple[float, float], distance: float | None = None) -> Picture3D:
         """Return the picture of a view.
@@ -271,7 +272,8 @@ class Stage:
             If the user cancelled.
         """
         distance = self.distance([view]) if distance is None else distance
-        camera = Camera.looking(view).at(self._center, distance)
+        raised = 0.5 - sum(caption_in(self.caption, self.request.size).body) / 2
+        camera = Camera.looking(view).at(self._center, distance, raised)
         return self.seen_by(camera)
 
     def seen_by(self, camera: Camera) -> Picture3D:
@@ -316,14 +318,16 @@ class Stage:
     @property
     def caption(self) -> tuple[str, ...]:
         """What the pictures show, without patient data."""
-        restored = (f"partly {RESTORED}",) if self._restored else ()
+        request = self.request
         return (
             "Tomochrome",
             f"color by model {self._model}",
-            self.preset.about,
-            *restored,
+            *self.preset.shown,
+            *(() if request.cut is None else (f"cut at {request.cut} mm",)),
+            *(("clipped",) if request.clip else ()),
+            *((PARTLY_RESTORED,) if self._restored else ()),
             NOT_FROM_SCANNER,
-            "not for diagnosis",
+            NOT_FOR_DIAGNOSIS,
         )
 
 
@@ -338,24 +342,18 @@ def _cut_open(body: BodyField, request: RenderRequest) -> BodyField:
     if request.cut is None:
         return body
     axis, at = parse_position(request.cut, "the cut")
+    positions = body.along(np.eye(3)[axis])
+    seen = positions[body.opacity > min(_VISIBLE, 0.5 * float(body.opacity.max()))]
+    low, high = float(seen.min()), float(seen.max())
+    if not low < at < high:
+        raise OptionError(
+            f"the cut {request.cut} does not meet what is shown; choose a position between "
+            f"{'xyz'[axis]}={low:.0f} and {'xyz'[axis]}={high:.0f}"
+        )
     towards = -Camera.looking(parse_view(request.view)).forward[axis]
     sign = 1.0 if towards < -1e-6 else -1.0
     x, y, z = sign * np.eye(3)[axis]
-    opened = body.clipped(HalfSpace((x, y, z), sign * at))
-    if not opened.opacity.any():
-        low, high = _extent(body, axis)
-        raise OptionError(
-            f"nothing is left behind the cut {request.cut}; choose a position between "
-            f"{'xyz'[axis]}={low:.0f} and {'xyz'[axis]}={high:.0f}"
-        )
-    return opened
-
-
-def _extent(body: BodyField, axis: int) -> tuple[float, float]:
-    """Return the lowest and highest position of what is visible along an axis, in LPS mm."""
-    index = np.stack(np.nonzero(body.opacity > _VISIBLE), axis=1)
-    positions = apply(body.affine, index)[:, axis]
-    return float(positions.min()), float(positions.max())
+    return body.clipped(HalfSpace((x, y, z), sign * at))
 
 
 def _emptiness(body: BodyField) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 from PIL.PngImagePlugin import PngInfo
 
 from tomochrome.color.chroma import no_tissues_message
@@ -25,7 +25,7 @@ from tomochrome.colorization.predictor import predictor_class
 from tomochrome.errors import OptionError, OutputError
 from tomochrome.formats import GIF, SHEET, VIDEO, format_of
 from tomochrome.io import check_output, read
-from tomochrome.io.slice_pictures import GREY, draw_letters, save_gif, save_mp4
+from tomochrome.io.slice_pictures import draw_letters, save_gif, save_mp4
 from tomochrome.notices import Notice
 from tomochrome.rendering.camera import parse_view
 from tomochrome.rendering.cinematic import (
@@ -37,13 +37,12 @@ from tomochrome.rendering.cinematic import (
     check_frames,
     turn,
 )
+from tomochrome.rendering.picture_caption import SEPARATOR, caption_in
 from tomochrome.runtime import quietly, report, write_whole
 from tomochrome.runtime.clock import Clock
 
-_LINE: Final = 1.5  #: height of a line of the caption, in heights of the font
-_MAX_CAPTION: Final = 0.72  #: share of the height
+_TWO_LETTERS: Final = 34  #: pixels from the top to the caption in which two letters have space
 _TURN_SECONDS: Final = 6.0
-_SEPARATOR: Final = "  ·  "
 
 
 def annotated(picture: Picture3D) -> Image.Image:
@@ -61,37 +60,13 @@ def annotated(picture: Picture3D) -> Image.Image:
     """
     image = Image.fromarray(picture.pixels)
     draw = ImageDraw.Draw(image)
-    width, height = image.size
-    size = min(16, round(width / 50)) if width > 450 else max(6, min(9, width // 12))
-    font: Any = ImageFont.load_default(size)
-    step, parts = _LINE * font.size, picture.caption
-    lines = _lines(parts, font, width - 16)
-    while len(parts) > 1 and step * len(lines) > _MAX_CAPTION * height:
-        parts = parts[1:]  # the marks are last; the file's comment has all
-        lines = _lines(parts, font, width - 16)
-    top = height - step * len(lines) - 6
-    for number, line in enumerate(lines):
-        draw.text((width / 2, top + step * number), line, fill=GREY, font=font, anchor="mt")
-    draw_letters(draw, picture.letters, (0, 0, width, int(top)))
+    caption = caption_in(picture.caption, image.size)
+    caption.draw(draw)
+    letters = dict(picture.letters)
+    if caption.top < _TWO_LETTERS:
+        letters["bottom"] = ""  # it would cover that at the top, which implies it
+    draw_letters(draw, letters, (0, 0, image.width, caption.top))
     return image
-
-
-def _lines(parts: Sequence[str], font: Any, width: float) -> list[str]:
-    """Return the lines of a caption, broken between its parts, or between words if it must be."""
-    lines = [""]
-    for part in parts:
-        joined = f"{lines[-1]}{_SEPARATOR if lines[-1] else ''}{part}"
-        if font.getlength(joined) <= width:
-            lines[-1] = joined
-            continue
-        lines.append("")
-        for word in part.split():
-            longer = f"{lines[-1]} {word}".lstrip()
-            if lines[-1] and font.getlength(longer) > width:
-                lines.append(word)
-            else:
-                lines[-1] = longer
-    return [line for line in lines if line]
 
 
 def save_picture(picture: Picture3D, path: str | os.PathLike[str], *, force: bool = False) -> None:
@@ -149,7 +124,7 @@ def save_film(
 
 def _save_png(picture: Picture3D, path: Path) -> None:
     info = PngInfo()
-    info.add_text("Comment", _SEPARATOR.join(picture.caption))
+    info.add_text("Comment", SEPARATOR.join(picture.caption))
     info.add_text("Software", "Tomochrome")
     annotated(picture).save(path, format="PNG", pnginfo=info)
 
@@ -303,7 +278,7 @@ def render_file(
 def _save_film(stage: Stage, path: Path, frames: int) -> None:
     save = save_gif if format_of(path) == GIF else save_mp4
     milliseconds = max(20, 10 * round(100 * _TURN_SECONDS / frames))
-    save(_frames(stage, frames), path, _SEPARATOR.join(stage.caption), milliseconds)
+    save(_frames(stage, frames), path, SEPARATOR.join(stage.caption), milliseconds)
 
 
 def _frames(stage: Stage, frames: int) -> Iterator[Image.Image]:

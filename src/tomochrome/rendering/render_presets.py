@@ -22,6 +22,7 @@ AGENT_HU: Final = 110.0
 
 _T = Tissue
 _ANY: Final = ((-2000.0, 1.0),)
+_LISTED: Final = 7  #: tissues that a caption names
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,10 @@ class RenderPreset:
         Whether the outermost layer has the color of skin, whatever the model takes it for.
     faint
         Tissues whose surfaces are seen as if of glass, in grey.
+    main
+        Tissues without which a scan shows nothing of the preset, whatever else is in it.
+    hidden
+        Tissues that were taken out of it.
     """
 
     name: str
@@ -80,6 +85,8 @@ class RenderPreset:
     min_ml: float = 0.5
     skin: bool = False
     faint: tuple[Tissue, ...] = ()
+    main: tuple[Tissue, ...] = ()
+    hidden: tuple[Tissue, ...] = ()
 
     @property
     def title(self) -> str:
@@ -95,6 +102,12 @@ class RenderPreset:
     def tissues(self) -> tuple[Tissue, ...]:
         """All tissues that are seen."""
         return tuple(sorted({t for part in self.parts for t in part.tissues} | {*self.faint}))
+
+    @property
+    def shown(self) -> tuple[str, ...]:
+        """What a picture shows, and what it does not, as parts of its caption."""
+        notes = (("hidden", self.hidden), ("faint", self.faint))
+        return self.about, *(f"{how}: {_listed(tissues)}" for how, tissues in notes if tissues)
 
     def without(self, names: Iterable[str | Tissue]) -> RenderPreset:
         """Return the preset without some tissues.
@@ -114,7 +127,15 @@ class RenderPreset:
         )
         if not parts:
             raise OptionError(f"all tissues of the preset '{self.name}' are hidden; hide fewer")
-        return replace(self, parts=parts)
+        main = tuple(tissue for tissue in self.main if tissue not in hidden)
+        gone = tuple(sorted({*self.hidden, *(hidden & {*self.tissues})}))
+        return replace(self, parts=parts, main=main, hidden=gone)
+
+
+def _listed(tissues: tuple[Tissue, ...]) -> str:
+    rest = len(tissues) - _LISTED
+    names = ", ".join(tissue.label for tissue in tissues[: _LISTED if rest > 1 else None])
+    return f"{names} and {rest} more" if rest > 1 else names
 
 
 _BONE: Final = Part((_T.CORTICAL_BONE, _T.MARROW), ((110, 0), (220, 1)), _T.CORTICAL_BONE)
@@ -159,7 +180,7 @@ RENDER_PRESETS: Final[dict[str, RenderPreset]] = {
                 _METAL,
                 Part((_T.VESSEL, _T.HEART), ((AGENT_HU, 0), (190, 1)), needs_agent=True),
             ),
-            "the skeleton, and heart and vessels filled with contrast agent",
+            "the skeleton, and heart and vessels if filled with contrast agent",
         ),
         RenderPreset(
             "heart-vessels",
@@ -182,13 +203,13 @@ RENDER_PRESETS: Final[dict[str, RenderPreset]] = {
                 Part((_T.AIRWAY,), ((-1000, 0.08), (-600, 0.2)), _T.FLUID),
             ),
             "transparent lungs with their vessels and airways, and the heart",
-            min_ml=15.0,
+            min_ml=15.0, main=(_T.LUNG,),
         ),
         RenderPreset(
             "brain",
             (Part((_T.BRAIN, _T.SPINAL_CORD, _T.EYE), ((-20, 0), (15, 1))),),
-            "brain and eyes, without the skull",
-            min_ml=2.0,
+            "brain, spinal cord and eyes, without the skull",
+            min_ml=2.0, main=(_T.BRAIN, _T.EYE),
         ),
     )
 }  # fmt: skip
@@ -235,6 +256,8 @@ def render_preset(
             name = "organs" if organs else "bone-vessels"
         name = RENDER_PRESETS[name]
     chosen = tuple(map(tissue_of, only))
+    if Tissue.AIR in chosen:
+        raise OptionError("air cannot be drawn in 3D; choose other tissues")
     if chosen:
         label = ", ".join(tissue.label for tissue in chosen)
         name = RenderPreset(label, (Part(chosen),), f"only {label}", min_ml=0.1)
@@ -267,7 +290,12 @@ def selected_preset(preset: RenderPreset, tissues: TissueSelection) -> RenderPre
     if tissues.isolates:
         preset = render_preset(preset, only=sorted(set(Tissue) - tissues.rest))
     faint = tissues.dimmed | tissues.greyed
-    return replace(preset.without(tissues.rest), faint=tuple(sorted(faint - {Tissue.AIR})))
+    kept = preset.without(tissues.rest)
+    return replace(
+        kept,
+        faint=tuple(sorted(faint - {Tissue.AIR})),
+        hidden=tuple(tissue for tissue in kept.hidden if tissue not in faint),
+    )
 
 
 def visible_share(preset: RenderPreset, weights: ArrayLike) -> np.ndarray:

@@ -121,17 +121,17 @@ def _picture_in_3d(viewer: Any, layer: Any, axes: Axes) -> Callable[[str], str]:
     point[list(viewer.dims.displayed)] = camera.center
     center = apply(data.volume.affine, layer.world_to_data(point)[-3:])
     aimed = Camera(np.zeros(3), np.cross(up, right), up)
-    placed = aimed.at(center, viewer.canvas.size[0] / camera.zoom / 2 / aimed.slope, raised=False)
+    placed = aimed.at(center, viewer.canvas.size[0] / camera.zoom / 2 / aimed.slope)
 
     def draw(path: str) -> str:
         if format_of(path) == SHEET:
             stage = Stage(data.volume, data.chroma, request)
             save_picture(stage.seen_by(placed), path, force=True)
-            return f"Saved {path}: {stage.preset.about}."
+            return f"Saved {path}: {'; '.join(stage.preset.shown)}."
         film = replace(request, view=aimed.view, quality="draft")
         stage = Stage(data.volume, data.chroma, film)
         save_film(stage, path, force=True)
-        return f"Saved {path}: a film of a turn; {stage.preset.about}."
+        return f"Saved {path}: a film of a turn; {'; '.join(stage.preset.shown)}."
 
     return draw
 
