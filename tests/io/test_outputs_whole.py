@@ -75,7 +75,8 @@ def film(path: Path, force: bool) -> None:
         tc.save_colored(scan(), source)
     render_file(
         source, str(path), request,
-        coloring=ColoringRequest(model=SAVED_MODEL), frames=6, force=force,
+        coloring=ColoringRequest(model=SAVED_MODEL),
+        frames=None if path.suffix == ".png" else 6, force=force,
     )  # fmt: skip
 
 

@@ -71,7 +71,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--frames",
         metavar="N",
         type=options.count,
-        default=FRAMES,
         help=f"frames of a film (default: {FRAMES})",
     )
     options.add_palette(parser)

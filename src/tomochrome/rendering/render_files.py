@@ -191,7 +191,7 @@ def render_file(
     *,
     coloring: ColoringRequest | None = None,
     hints: Hints | None = None,
-    frames: int = FRAMES,
+    frames: int | None = None,
     force: bool = False,
 ) -> RenderReport:
     """Read a scan, color it, and write a picture of it in 3D, or a turn around it.
@@ -211,7 +211,7 @@ def render_file(
     hints
         The user's strokes, whose labels mean tissues.
     frames
-        Number of frames of a film.
+        Number of frames, of a film only; None for 60.
     force
         Replace an existing file.
 
@@ -235,8 +235,15 @@ def render_file(
     request = RenderRequest() if request is None else request
     coloring = ColoringRequest() if coloring is None else coloring
     check_render_output(output, force=force)
+    is_film = format_of(output) != SHEET
     request.check()
-    check_frames(frames)
+    if frames is not None:
+        check_frames(frames)
+        if not is_film:
+            raise OptionError(
+                f"a number of frames is for films: give an output in {VIDEO.ending} or {GIF.ending}"
+            )
+    frames = FRAMES if frames is None else frames
     coloring.check(hints=hints)
     if coloring.model not in (NO_MODEL, SAVED_MODEL):
         card = find_model(coloring.model)
@@ -254,7 +261,6 @@ def render_file(
         chroma = color_scan(volume, saved, coloring, hints, strokes, force=source.as_hu)
     with clock.stage("prepare"):
         stage = Stage(volume, chroma, request)
-    is_film = format_of(output) != SHEET
     with clock.stage("draw"), write_whole(output, force=force) as place:
         if is_film:
             _save_film(stage, place, frames)
@@ -268,7 +274,7 @@ def render_file(
         preset=stage.preset.name,
         look=request.look,
         view=parse_view(request.view),
-        size=request.size,
+        size=_even(request.size) if is_film else request.size,
         frames=frames if is_film else 1,
         seconds=clock.seconds(),
         warnings=chroma.provenance.warnings,
@@ -286,6 +292,11 @@ def _frames(stage: Stage, frames: int) -> Iterator[Image.Image]:
     for number in range(frames):
         with quietly():
             image = annotated(next(pictures))
-        width, height = (side - side % 2 for side in image.size)  # video requires even sides
-        yield image.crop((0, 0, width, height))
+        yield image.crop((0, 0, *_even(image.size)))
         report(number + 1, frames, "drawing frames")
+
+
+def _even(size: tuple[int, int]) -> tuple[int, int]:
+    """Return width and height of a film: video requires even sides."""
+    width, height = size
+    return width - width % 2, height - height % 2
