@@ -34,6 +34,7 @@ def colored(panel, qtbot, monkeypatch):
     panel.view.offer(Offer(("tissue",), ("auto",), ("natural",), tuple(ALPHA_PRESETS)))
     colorize(panel, qtbot)
     yield panel
+    follower_of(panel.viewer, Clipping3D).reset()
     panel.viewer.dims.ndisplay = 2
 
 

@@ -140,9 +140,9 @@ def test_3d_says_that_lightness_is_not_the_scanners(colored, qtbot, painted):
     without = viewer.screenshot(canvas_only=True, flash=False)
     changed = np.argwhere((shown != without).any(axis=-1))
     height, width = shown.shape[:2]
-    assert len(changed) > 100  # drawn, in the corner below
+    assert len(changed) > 100  # drawn, in the corner below, however narrow the canvas is
     assert changed[:, 0].min() > 0.8 * height
-    assert changed[:, 1].max() < 0.5 * width
+    assert changed[:, 1].min() < 0.05 * width
     note.visible = True
     box.choose("opaque")  # by Hounsfield units
     qtbot.waitUntil(lambda: not note.visible)
