@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from tomochrome.colorization.grid import CoarseField, block_taps
-from tomochrome.colorization.scan import Colors, Scan
+from tomochrome.colorization.scan import Colors, Scan, box_of
 from tomochrome.colorization.tables import SHADES, brain_shades
 from tomochrome.geometry.block_grids import block_means
 from tomochrome.runtime import check
@@ -39,7 +39,6 @@ MIN_CM3: Final = 100.0
 _TISSUE_HU = (-30, 110)
 _RIM_MM = 2.1  # voxels closer to the surface are blurred with bone
 _CORE_MM = 5.0
-_SAMPLE = (1, 8, 8)  # voxels of the search for a brain
 
 
 class _Density(NamedTuple):
@@ -74,7 +73,7 @@ def shade_brain(scan: Scan, colors: Colors) -> None:
     """
     shades = brain_shades()
     is_brain = shades[:, 0] != shades[:, -1]
-    box = _bounding_box(is_brain, scan, colors)
+    box = box_of(is_brain, scan, colors, MIN_CM3)
     if box is None:
         return
     code, spacing = colors.code[box], np.array(scan.spacing)
@@ -93,21 +92,6 @@ def shade_brain(scan: Scan, colors: Colors) -> None:
         if brain.any():
             shade = np.rint(field.plane(k)[brain]).clip(-half, half).astype(np.intp) + half
             plane[brain] = shades[plane[brain], shade]
-
-
-def _bounding_box(
-    is_brain: NDArray[np.bool_], scan: Scan, colors: Colors
-) -> tuple[slice, ...] | None:
-    """Return the box of the brain, or None if there is little or none."""
-    brain = is_brain[colors.code[tuple(slice(step // 2, None, step) for step in _SAMPLE)]]
-    voxel = float(np.prod(scan.spacing)) * np.prod(_SAMPLE)
-    if brain.sum() * voxel < MIN_CM3 * 1000:
-        return None
-    box = []
-    for axis, step in enumerate(_SAMPLE):
-        hit = np.flatnonzero(brain.any(axis=tuple({0, 1, 2} - {axis})))
-        box.append(slice(max(0, (int(hit[0]) - 1) * step), (int(hit[-1]) + 2) * step))
-    return tuple(box)
 
 
 def _coarse(

@@ -26,6 +26,7 @@ WIDE_GAP_MM = 8.0  #: a larger slice spacing raises a warning
 CUT_OFF = 0.25  #: so does a larger part of the body's sides at the edges of the image
 SLAB_VOXELS = 2_000_000  #: voxels processed between two calls of `check`
 
+_SAMPLE = (1, 8, 8)  #: voxels of the search for a tissue
 _LOWEST, _HIGHEST = -32768, 32767
 _AIR_HU = -1024
 
@@ -126,6 +127,35 @@ class Scan:
             paint(first, stop, body.part(first, stop), part)
             report(stop, shape[0], "coloring")
         return out
+
+
+def box_of(
+    codes: NDArray[np.bool_], scan: Scan, colors: Colors, min_cm3: float, around_mm: float = 0.0
+) -> tuple[slice, ...] | None:
+    """Return the box of a tissue, with a margin, or None if there is little or none of it.
+
+    Parameters
+    ----------
+    codes
+        Booleans (codes,): the codes of the tissue.
+    scan, colors
+        A scan and its colors.
+    min_cm3
+        The least volume of the tissue.
+    around_mm
+        Margin on all sides, in addition to that for the sampled voxels.
+    """
+    hit = codes[colors.code[tuple(slice(step // 2, None, step) for step in _SAMPLE)]]
+    voxel = float(np.prod(scan.spacing)) * np.prod(_SAMPLE)
+    if hit.sum() * voxel < min_cm3 * 1000:
+        return None
+    box = []
+    for axis, (step, mm) in enumerate(zip(_SAMPLE, scan.spacing, strict=True)):
+        at = np.flatnonzero(hit.any(axis=tuple({0, 1, 2} - {axis})))
+        margin = round(around_mm / mm)
+        first, last = (int(at[0]) - 1) * step - margin, (int(at[-1]) + 2) * step + margin
+        box.append(slice(max(0, first), last))
+    return tuple(box)
 
 
 def prepare(volume: Volume, *, force: bool = False) -> Scan:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from tomochrome.bundles import ModelCard
 from tomochrome.colorization.brain import shade_brain
 from tomochrome.colorization.cards import checked_table, hu_edges, temperature
+from tomochrome.colorization.isodense_vessels import doubt_isodense_vessels
 from tomochrome.colorization.predictor import register_kind
 from tomochrome.colorization.slab_kernels import HIGHEST_HU, LOWEST_HU
 from tomochrome.colorization.torch_predictor import TorchPredictor
@@ -50,6 +51,7 @@ class TissueNetwork(TorchPredictor):
         """Compute a code and a confidence for each voxel of a scan; see `Predictor.color`."""
         colors = super().color(scan)
         shade_brain(scan, colors)
+        doubt_isodense_vessels(scan, colors)
         return colors
 
     def head(self, raw: torch.Tensor) -> torch.Tensor:
