@@ -87,8 +87,8 @@ def test_settings_that_are_not_given_are_those_saved(
     as_saved = drawn("a", bone)
     np.testing.assert_array_equal(as_saved, drawn("b", plain, *light, "--only=cortical-bone"))
     assert not np.array_equal(as_saved, drawn("c", plain, "--only=cortical-bone"))
-    chosen = drawn("d", bone, "--preset=skin", "--palette=conventional")
-    same = drawn("e", plain, *light[2:], "--preset=skin", "--palette=conventional")
+    chosen = drawn("d", bone, "--preset=skin", "--palette=natural")
+    same = drawn("e", plain, *light[2:], "--preset=skin")
     np.testing.assert_array_equal(chosen, same)
 
 

@@ -151,10 +151,20 @@ def test_colored_again_it_keeps_the_settings_that_are_not_given(tmp_path, capsys
     case = tc.save_colored(saved, tmp_path / "case.tomochrome")
     again = tmp_path / "again.tomochrome"
     arguments = ["colorize", str(case), "-o", str(again), "--model", "transfer-function"]
-    assert main([*arguments, "--saturation", "0.3"]) == 0
+    assert main([*arguments, "--saturation", "1", "--palette", "natural"]) == 0
     opened = tc.open_colored(again)
     assert opened.chroma.model == "transfer-function" != saved.chroma.model
-    assert opened.settings == saved.settings.replace(saturation=0.3)
+    assert (saved.settings.saturation, saved.settings.palette.name) == (1.25, "vivid")
+    assert opened.settings == saved.settings.replace(saturation=1.0, palette="natural")
+
+
+def test_colored_by_a_model_without_tissues_it_loses_their_selection(tmp_path, capsys) -> None:
+    saved = scan()
+    assert not saved.settings.tissues.is_all
+    case = tc.save_colored(saved, tmp_path / "case.tomochrome")
+    again = tmp_path / "again.tomochrome"
+    assert main(["colorize", str(case), "-o", str(again), "--model", "unet"]) == 0
+    assert tc.open_colored(again).settings == saved.settings.replace(tissues={})
 
 
 def test_more_measurements_than_can_be_opened_are_refused(tmp_path, monkeypatch) -> None:

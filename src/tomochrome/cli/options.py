@@ -230,7 +230,6 @@ def add_lighting(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--alpha",
         metavar="body|opaque|PRESET",
-        default=ColoringRequest.alpha,
         help="opacity: the body only, everything, or a curve over HU (default: body)",
     )
     add_tissues(parser)
@@ -242,7 +241,6 @@ def add_confidence(parser: argparse.ArgumentParser) -> None:
         "--min-confidence",
         metavar="0..1",
         type=fraction,
-        default=ColoringRequest.min_confidence,
         help="below this confidence, color fades to grey (default: 0)",
     )
 
@@ -252,14 +250,12 @@ def add_palette(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--palette",
         metavar="NAME",
-        default=ColoringRequest.palette,
         help="colors of the tissues, see 'tomochrome palette' (default: natural)",
     )
     parser.add_argument(
         "--saturation",
         metavar="0..1",
         type=fraction,
-        default=ColoringRequest.saturation,
         help="0 is grey, 1 the colors of the palette (default: 1)",
     )
 

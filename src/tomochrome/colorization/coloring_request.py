@@ -162,12 +162,12 @@ class ColoringRequest:
     ----------
     model
         Name of an installed model, path of a bundle folder, `NO_MODEL`, or `SAVED_MODEL`: the
-        colors of a file that `tomochrome.save_colored` wrote, where other fields that are left at
-        their defaults are those of the file, too.
+        colors of a file that `tomochrome.save_colored` wrote.
     window
-        As for `tomochrome.windowing.parse_window`.
+        As for `tomochrome.windowing.parse_window`. This and the next four are those that a scan was
+        saved with, if it was and they are not given.
     palette
-        Name of a palette.
+        Name of a palette; None for that of `Lighting`, as for the next three.
     saturation
         Factor on chroma, 0 to 1.
     min_confidence
@@ -193,10 +193,10 @@ class ColoringRequest:
 
     model: str = "tissue"
     window: str = "default"
-    palette: str = "natural"
-    saturation: float = 1.0
-    min_confidence: float = 0.0
-    alpha: str = "body"
+    palette: str | None = None
+    saturation: float | None = None
+    min_confidence: float | None = None
+    alpha: str | None = None
     only: tuple[str, ...] = ()
     others: Literal["dim", "hide"] = "hide"
     hide: tuple[str, ...] = ()
@@ -247,9 +247,7 @@ class ColoringRequest:
             If the window, palette, opacity curve, model or device is unknown or not available.
         """
         from tomochrome.color import Lighting
-        from tomochrome.color.alpha import alpha_curve
         from tomochrome.color.chroma import no_tissues_message
-        from tomochrome.color.palettes import palette
         from tomochrome.color.photograph_look import check_look
         from tomochrome.colorization.cards import find_model
         from tomochrome.colorization.predictor import check_reference, predictor_class
@@ -258,11 +256,8 @@ class ColoringRequest:
 
         Lighting(
             window=parse_window("soft-tissue" if needs_volume(self.window) else self.window),
-            palette=palette(self.palette),
-            saturation=self.saturation,
-            min_confidence=self.min_confidence,
-            alpha=alpha_curve(self.alpha),
             tissues=self.tissues,
+            **self._given,
         )
         self._check_slab()
         if self.model == SAVED_MODEL:  # checked when the file was read
@@ -343,6 +338,12 @@ class ColoringRequest:
             if self.look != "standard":
                 raise OptionError("a slab has the lightness of the scanner; omit --look or --slab")
 
+    @property
+    def _given(self) -> dict[str, Any]:
+        """The settings of the lighting that are given and do not depend on the volume."""
+        names = ("saturation", "min_confidence", "palette", "alpha")
+        return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+
     def lighting(self, volume: Volume, saved: Lighting | None = None) -> Lighting:
         """Return the lighting of a scan.
 
@@ -351,7 +352,7 @@ class ColoringRequest:
         volume
             The scan, whose content the window may depend on.
         saved
-            Settings that apply where a field has its default value; None if there are none.
+            Settings that apply where none are given; None if there are none.
 
         Returns
         -------
@@ -361,11 +362,7 @@ class ColoringRequest:
         from tomochrome.color import Lighting
         from tomochrome.windowing import parse_window
 
-        fields: dict[str, Any] = {
-            "saturation": self.saturation, "min_confidence": self.min_confidence,
-            "palette": self.palette, "alpha": self.alpha,
-        }  # fmt: skip
-        given = {k: v for k, v in fields.items() if saved is None or v != getattr(_DEFAULTS, k)}
+        given = self._given
         if saved is None or self.window != _DEFAULTS.window:
             given["window"] = parse_window(self.window, volume)
         if saved is None or not self.tissues.is_all:

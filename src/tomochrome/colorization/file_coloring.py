@@ -147,6 +147,8 @@ def colorize_file(
         chroma = color_scan(
             volume, saved, request, hints, strokes, reference=reference, force=source.as_hu
         )
+        if not chroma.has_tissues and request.tissues.is_all:
+            settings = settings.replace(tissues=request.tissues)  # instead of those saved
         scan = ColoredScan(volume, chroma, settings)
         if saved is not None:
             scan = replace(scan, measurements=saved.measurements, regions=saved.regions)
@@ -252,14 +254,16 @@ def color_scan(
             threads=request.threads, force=force,
         )  # fmt: skip
     if hints is not None and strokes is not None:
+        from tomochrome.color import Lighting
         from tomochrome.colorization.hints import apply_hints
 
+        lit = Lighting() if saved is None else saved.settings
         chroma = apply_hints(
             volume,
             strokes,
             hints.meanings,
             chroma=chroma,
-            palette_name=request.palette,
+            palette_name=request.palette or lit.palette.name,
             threads=request.threads,
             force=force,
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
 import numpy as np
@@ -12,7 +12,7 @@ from scipy.ndimage import binary_dilation, distance_transform_cdt
 
 from tomochrome.color.chroma import Chroma
 from tomochrome.color.lighting import Lighting, check_scalar
-from tomochrome.color.palettes import Palette, palette
+from tomochrome.color.palettes import Palette
 from tomochrome.color.photograph_look import NOT_FROM_SCANNER, check_look, colors_of_look
 from tomochrome.color.selection import TissueSelection
 from tomochrome.color.space import LINEAR_OF_8BIT, srgb_of_linear
@@ -87,7 +87,7 @@ class RenderRequest:
     size
         Width and height in pixels.
     palette
-        A palette or its name.
+        A palette or its name; None for that of `tomochrome.color.Lighting`, as for the next three.
     saturation
         Factor on the chroma, 0 to 1.
     min_confidence
@@ -107,10 +107,10 @@ class RenderRequest:
     clip: tuple[HalfSpace, ...] = ()
     quality: Quality = "final"
     size: tuple[int, int] = (1000, 1000)
-    palette: str | Palette = "natural"
-    saturation: float = 1.0
-    min_confidence: float = 0.0
-    tissues: TissueSelection = field(default_factory=TissueSelection)
+    palette: str | Palette | None = None
+    saturation: float | None = None
+    min_confidence: float | None = None
+    tissues: TissueSelection | None = None
     look: str = "standard"
 
     def check(self) -> None:
@@ -125,7 +125,6 @@ class RenderRequest:
         render_preset(self.preset, only=self.only, hide=self.hide)
         if self.cut is not None:
             parse_position(self.cut, "the cut")
-        palette(self.palette)
         check_look(self.look)
         if self.quality not in _EFFORTS:
             raise OptionError(f"the quality must be draft or final, not '{self.quality}'")
@@ -136,30 +135,25 @@ class RenderRequest:
             )
         shares = {"saturation": self.saturation, "minimum confidence": self.min_confidence}
         for name, share in shares.items():
-            if not 0.0 <= share <= 1.0:
+            if share is not None and not 0.0 <= share <= 1.0:
                 raise OptionError(f"the {name} must be from 0 to 1, not {share:g}")
+        self.lighting()
 
-    def completed(self, saved: Lighting) -> RenderRequest:
-        """Return the settings with those that a scan was saved with, where they are the default.
+    def lighting(self, saved: Lighting | None = None) -> Lighting:
+        """Return palette, saturation, minimum confidence and selection of tissues.
 
         Parameters
         ----------
         saved
-            Of its palette, saturation, minimum confidence and selection of tissues; the selection
-            only if neither a preset nor tissues are chosen.
+            Settings that apply where none are given; of its selection of tissues, only if neither a
+            preset nor tissues are chosen. None for those of a new `Lighting`.
         """
-        default = RenderRequest()
-        given: dict[str, Any] = {
-            "palette": saved.palette,
-            "saturation": min(saved.saturation, 1.0),
-            "min_confidence": saved.min_confidence,
-        }
-        if (self.preset, self.only, self.hide) == (default.preset, default.only, default.hide):
-            given["tissues"] = saved.tissues
-        return replace(self, **{
-            name: value for name, value in given.items()
-            if getattr(self, name) == getattr(default, name)
-        })  # fmt: skip
+        names = ("palette", "saturation", "min_confidence", "tissues")
+        given = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+        base = Lighting() if saved is None else saved
+        if self.preset != AUTO or self.only or self.hide:
+            base = base.replace(tissues=TissueSelection())
+        return base.replace(**given)
 
 
 @dataclass(frozen=True, eq=False)
@@ -192,6 +186,8 @@ class Stage:
         Its chroma map.
     request
         The settings.
+    saved
+        Settings that the scan was saved with, as for `RenderRequest.lighting`.
 
     Raises
     ------
@@ -203,24 +199,31 @@ class Stage:
         If the user cancelled.
     """
 
-    def __init__(self, volume: Volume, chroma: Chroma, request: RenderRequest) -> None:
+    def __init__(
+        self,
+        volume: Volume,
+        chroma: Chroma,
+        request: RenderRequest,
+        saved: Lighting | None = None,
+    ) -> None:
         check_scalar(volume)
         request.check()
         chroma.require_tissues(NEEDS_TISSUES)
         self.request = request
-        self.preset = _preset_of(chroma, request)
+        lit = request.lighting(saved)
+        self.preset = selected_preset(_preset_of(chroma, request), lit.tissues)
         self._effort = _EFFORTS[request.quality]
         self._model = chroma.model or "an unnamed model"
         marked = volume.restored is not None and bool(volume.restored.any())
         self._restored = marked or chroma.provenance.of_restored
-        colors, texture = colors_of_look(request.look, palette(request.palette), volume, chroma)
+        colors, texture = colors_of_look(request.look, lit.palette, volume, chroma)
         body = body_field(
             volume,
             chroma,
             self.preset,
             colors,
-            saturation=request.saturation,
-            min_confidence=request.min_confidence,
+            saturation=min(lit.saturation, 1.0),
+            min_confidence=lit.min_confidence,
             texture=texture,
             clip=request.clip,
             most_voxels=self._effort.voxels,
@@ -333,8 +336,7 @@ class Stage:
 
 def _preset_of(chroma: Chroma, request: RenderRequest) -> RenderPreset:
     shares = chroma.tissue_shares() if request.preset == AUTO and not request.only else None
-    preset = render_preset(request.preset, only=request.only, hide=request.hide, shares=shares)
-    return selected_preset(preset, request.tissues)
+    return render_preset(request.preset, only=request.only, hide=request.hide, shares=shares)
 
 
 def _cut_open(body: BodyField, request: RenderRequest) -> BodyField:

@@ -206,8 +206,7 @@ def render_file(
         Settings of the picture.
     coloring
         Model and device; its other settings are not used. With `SAVED_MODEL` the source is a scan
-        that was saved with its colors. The settings that a scan was saved with replace the defaults
-        of the request.
+        that was saved with its colors, also with the settings that ``request`` does not give.
     hints
         The user's strokes, whose labels mean tissues.
     frames
@@ -254,13 +253,11 @@ def render_file(
     clock = Clock()
     with clock.stage("read"):
         volume, saved = open_source(source, coloring.model)
-        if saved is not None:
-            request = request.completed(saved.settings)
         strokes = None if hints is None else read(hints.path)
     with clock.stage("predict"):
         chroma = color_scan(volume, saved, coloring, hints, strokes, force=source.as_hu)
     with clock.stage("prepare"):
-        stage = Stage(volume, chroma, request)
+        stage = Stage(volume, chroma, request, None if saved is None else saved.settings)
     with clock.stage("draw"), write_whole(output, force=force) as place:
         if is_film:
             _save_film(stage, place, frames)
