@@ -25,6 +25,8 @@ def test_the_result_is_the_core_lit_volume_over_the_ct(panel, qtbot):
         assert tuple(getattr(layer, name)) == tuple(getattr(ct, name))
     np.testing.assert_array_equal(layer.affine.affine_matrix, ct.affine.affine_matrix)
     np.testing.assert_array_equal(layer.extent.world, ct.extent.world)
+    panel.viewer.layers.remove(layer)
+    assert panel.view.message.text() == ""  # it spoke of a coloring that is gone
 
 
 def test_a_cancelled_run_ends_and_leaves_nothing(panel, qtbot, monkeypatch):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from dataclasses import replace
+from itertools import permutations, product
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,8 @@ from tomochrome._napari.layers.volume_layers import MEASUREMENTS, REGIONS, sourc
 from tomochrome._napari.viewer.measure_labels import LabelMeasuring
 from tomochrome._napari.viewer.measure_shapes import COLUMN, Measuring
 from tomochrome._napari.viewer.readout import MEASURED
-from tomochrome.color import TissueSelection
+from tomochrome.color import Chroma, Lighting, TissueSelection
+from tomochrome.colorization.tables import tissue_table
 from tomochrome.errors import ExistsError
 from tomochrome.formats import (
     COLORED_SCAN,
@@ -39,6 +41,7 @@ from tomochrome.formats import (
 )
 from tomochrome.io.dicom import write_series
 from tomochrome.tissue import Tissue
+from tomochrome.volume import Volume
 
 pytestmark = pytest.mark.gui
 
@@ -205,6 +208,27 @@ def test_painted_regions_are_saved_with_the_scan(exporting, window, panel, qtbot
     assert (window.layers[0].metadata[REGIONS][0] == 9).sum() == 1
     window.layers.remove(opened[0])
     assert len(window.layers[0].metadata[REGIONS]) == 1
+
+
+@pytest.mark.parametrize("axes", list(permutations(range(3))), ids=str)
+@pytest.mark.parametrize("ends", list(product((1, -1), repeat=3)), ids=str)
+def test_painted_regions_are_at_the_same_voxels_however_the_scan_is_stored(axes, ends, tmp_path):
+    affine = np.eye(4)
+    affine[:3, :3] = np.eye(3)[:, axes] * ends * (2.5, 1.5, 1.0)
+    hu = np.random.default_rng(0).integers(-1000, 1000, (5, 7, 9)).astype(np.int16)
+    labels = (hu > 500).astype(np.uint8)
+    chroma = Chroma(
+        np.zeros(hu.shape, np.uint16),
+        np.zeros(hu.shape, np.uint8),
+        tissue_table(),
+        affine,
+        "tissue",
+    )
+    scan = io.ColoredScan(Volume(hu, affine, "HU"), chroma, Lighting(), regions=(labels,))
+    path = str(io.save_colored(scan, tmp_path / "case.tomochrome"))
+    (data, meta, _), _ = get_reader(path)(path)
+    (shown,) = meta["metadata"][REGIONS]
+    np.testing.assert_array_equal(shown, np.asarray(data) > 500)
 
 
 def test_joining_a_study_asks_for_the_scan(exporting, qtbot, tmp_path, monkeypatch, small_ct):

@@ -106,14 +106,18 @@ def test_measurements_of_another_scan_are_told(measuring, small_ct, tmp_path, mo
     assert told[0].startswith("1 of 1 measurements have other values")
 
 
-def test_a_removed_scan_is_forgotten(measuring):
+def test_without_its_scan_a_shape_that_changes_has_no_readout(measuring):
     layer = measuring.chosen()
     layer.add(SQUARE, shape_type="polygon")
+    layer.add(np.array([(5, 3, 3), (5, 3, 9.0)]), shape_type="line")
     before = readouts(layer)
     measuring.viewer.layers.remove("head")
     assert not measuring._kept
-    layer.data = [np.asarray(layer.data[0]) + 1]
     assert readouts(layer) == before
+    layer.data = [np.asarray(layer.data[0]) + 1, layer.data[1]]
+    assert readouts(layer) == [NOT_MEASURABLE, before[1]]
+    layer.add(np.array([(5, 3, 3), (5, 3, 5.0)]), shape_type="line")
+    assert readouts(layer) == [NOT_MEASURABLE, before[1], NOT_MEASURABLE]
 
 
 def test_what_is_no_scan_is_refused(measuring, tmp_path):

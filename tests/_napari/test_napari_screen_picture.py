@@ -19,6 +19,7 @@ from tomochrome._napari.viewer.clipping_3d import Clipping3D
 from tomochrome._napari.viewer.renderer_3d import NOTHING_SHOWN
 from tomochrome.color import ALPHA_PRESETS, TissueSelection
 from tomochrome.color.alpha import AlphaCurve
+from tomochrome.errors import InputError
 from tomochrome.geometry.planes import PLANES
 from tomochrome.io import slice_pictures
 from tomochrome.io.slice_pictures import slice_picture as draw
@@ -41,6 +42,16 @@ def colored(panel, qtbot, monkeypatch):
 def middle(pixels):
     down, right = (side // 2 - 20 for side in pixels.shape[:2])
     return pixels[down : down + 40, right : right + 40]
+
+
+@pytest.mark.parametrize("ndisplay", [2, 3])
+def test_there_is_no_picture_of_a_hidden_layer(colored, ndisplay):
+    layer = colored.coloring.layer
+    colored.viewer.dims.ndisplay = ndisplay
+    layer.visible = False
+    with pytest.raises(InputError, match="is hidden; show it to save a picture of it"):
+        picture_of_screen(colored.viewer, layer)
+    layer.visible = True
 
 
 def test_the_button_writes_what_3d_shows(colored, qtbot, tmp_path, monkeypatch):

@@ -52,6 +52,9 @@ def test_every_plane_shows_the_slab_in_color(panel, qtbot):
     assert link.canvases[0].marks.title.endswith(" · grayscale")
     link.open(OFF)
     assert link.marks.title == "Axial\ncolor max 16 mm"
+    link._slabs.slab = Slab("maximum", 200.0)  # thicker than the scan
+    mm = source.shown.shape[0] * source.shown.spacing[0]
+    assert mm < 200 and link.marks.title == f"Axial\ncolor max {mm:g} mm"
     field.projection.choose("")
     assert link.marks.title == "Axial"
     shown = before[int(viewer.dims.current_step[0])]

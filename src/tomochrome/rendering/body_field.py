@@ -168,7 +168,7 @@ def body_field(
     """
     if min(volume.shape) < 2:
         raise OptionError(
-            "a single slice cannot be drawn in 3D; 'tomochrome colorize' saves it as a picture"
+            "a single slice cannot be drawn in 3D; color it and save it as a picture in 2D"
         )
     upright = closest_axial(volume)
     chroma = chroma.on_grid(upright)

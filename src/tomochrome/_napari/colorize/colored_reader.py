@@ -20,7 +20,7 @@ from tomochrome._napari.layers.volume_layers import (
 )
 from tomochrome._napari.viewer.viewer_setup import prepare_viewer
 from tomochrome.errors import Cancelled
-from tomochrome.geometry.orient import reorient_like
+from tomochrome.geometry.orient import closest_axial
 from tomochrome.volume import Volume
 
 _NOTHING: list[LayerTuple] = [(None,)]  # type: ignore[list-item]  # npe2: no layer to add
@@ -47,7 +47,7 @@ def read_layers(path: str) -> list[LayerTuple]:
         colored = finished_layer(grey, source, chroma, scan.settings)
         grey.metadata[MEASUREMENTS] = scan.measurements
         grey.metadata[REGIONS] = tuple(
-            reorient_like(Volume(labels, scan.volume.affine, "unknown"), source.shown).voxels
+            closest_axial(Volume(labels, scan.volume.affine, "unknown")).voxels
             for labels in scan.regions
         )
         return [grey.as_layer_data_tuple(), colored.as_layer_data_tuple()]

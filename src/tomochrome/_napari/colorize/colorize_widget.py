@@ -395,11 +395,12 @@ class ColorizeWidget(JobPanel):
 
     def _layer_removed(self, event: Any) -> None:
         removed = event.value
+        before = self.colorings
         self.colorings = [
-            coloring
-            for coloring in self.colorings
-            if removed not in (coloring.layer, coloring.ct_layer)
+            coloring for coloring in before if removed not in (coloring.layer, coloring.ct_layer)
         ]
+        if before and not self.colorings and not self.running:
+            self.say("")  # what it said of a coloring that is gone
         if removed is self._target:
             self.jobs.cancel()
         self._layer_chosen()

@@ -47,8 +47,10 @@ def picture_of_screen(viewer: Any, layer: Any) -> Callable[[str], str]:
     Raises
     ------
     InputError
-        If no slice of the scan is shown.
+        If the layer is hidden, or no slice of the scan is shown.
     """
+    if not layer.visible:
+        raise InputError(f"'{layer.name}' is hidden; show it to save a picture of it")
     axes = scan_axes(viewer.dims.order, viewer.dims.ndisplay)
     if source_of(layer.metadata) is None or axes is None:
         raise InputError("the axes on screen are not those of a scan; reset them first")

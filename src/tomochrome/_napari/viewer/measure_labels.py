@@ -95,10 +95,9 @@ class LabelMeasuring(MeasuresScans[_Measured]):
         """
         check_on_grid(layer, scan, "measure a layer on the grid of the scan")
         if layer not in self._kept:
-            painted, later = weakly(self._painted), weakly(self._later)
-            layer.events.labels_update.connect(lambda event: painted(event.source))
-            layer.events.paint.connect(later)
-            layer.events.set_data.connect(later)
+            changed, events = weakly(self._changed), layer.events
+            for emitter in (events.labels_update, events.paint, events.set_data):
+                emitter.connect(lambda event: changed(event.source))
         self._kept[layer], self._scans[layer] = _Measured(layer, scan), scan
         self.update()
 
@@ -126,17 +125,19 @@ class LabelMeasuring(MeasuresScans[_Measured]):
         for layer, measured in self._kept.items():
             self._show(layer, measured, range(len(layer.data)))
 
-    def _painted(self, layer: Any) -> None:
-        """Measure the slice that is being painted in; other slices follow."""
+    def _changed(self, layer: Any) -> None:
+        """Measure the slice that is being painted in; other slices follow.
+
+        After its scan was removed, nothing can be measured in the layer any more.
+        """
         measured = self._kept.get(layer)
+        if measured is None and MEASURED in layer.features:
+            layer.features = layer.features.drop(columns=MEASURED)
         axes = scan_axes(self.viewer.dims.order, self.viewer.dims.ndisplay)
         if measured is not None and axes == (0, 1, 2) and self.viewer.dims.ndisplay == 2:
             z = int(np.rint(layer.world_to_data(self.viewer.dims.point)[-3:][0]))
             if 0 <= z < len(layer.data):
                 self._show(layer, measured, [z])
-        self._later()
-
-    def _later(self, _: object = None) -> None:
         self._timer.start()
 
     def _show(self, layer: Any, measured: _Measured, slices: Any) -> None:

@@ -138,17 +138,19 @@ class Measuring(MeasuresScans[Placed]):
             return None
 
     def _update(self, layer: Any) -> None:
-        """Show the readouts of the shapes, measuring only those that have changed."""
-        if layer not in self._kept:
-            return
+        """Show the readouts of the shapes, measuring only those that have changed.
+
+        Those that change after their scan was removed cannot be measured any more.
+        """
         before, measured = self._measured.get(layer, {}), []
         for data, kind in zip(layer.data, layer.shape_type, strict=True):
             key = (kind, np.asarray(data).tobytes())
             if key not in before:
-                before[key] = self._measure(layer, data, kind)
+                before[key] = self._measure(layer, data, kind) if layer in self._kept else None
             measured.append((key, before[key]))
         self._measured[layer] = dict(measured)
-        self._scans[layer].metadata[MEASUREMENTS] = tuple(x for _, x in measured)
+        if layer in self._scans:
+            self._scans[layer].metadata[MEASUREMENTS] = tuple(x for _, x in measured)
         readouts = [NOT_MEASURABLE if x is None else describe_measurement(x) for _, x in measured]
         if list(layer.features.get(COLUMN, ())) != readouts:
             layer.features = {COLUMN: np.array(readouts, dtype=object)}
