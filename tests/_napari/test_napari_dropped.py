@@ -195,6 +195,33 @@ def test_a_long_message_is_whole_and_stays_until_it_is_read(drop, qtbot, severit
     assert dialog.timer.interval() > 15_000
 
 
+@pytest.mark.parametrize("text", ["Line: mm. Polyline of 3 points: angle.", LONG[:400]])
+def test_a_message_is_whole_beside_linked_planes(drop, window, scans, qtbot, text):
+    drop(scans[0])
+    link = follower_of(window, LinkedPlanes)
+    link.open(PLANES_MODE)
+    qtbot.waitUntil(lambda: len(link.canvases) == 2 and link.settled)
+    canvas = window.window._qt_viewer.canvas.native
+    size = window.window._qt_window.size()
+    window.window._qt_window.resize(size.width() - 200, size.height())
+    qtbot.waitUntil(lambda: canvas.width() < NapariQtNotification.MIN_WIDTH)
+    show_message(text)
+    dialog = unfolded(NapariQtNotification._instances[-1], qtbot)
+    label = dialog.message
+    wrap = Qt.TextFlag.TextWordWrap
+
+    def is_whole():
+        inside = label.contentsRect()
+        needed = label.fontMetrics().boundingRect(0, 0, inside.width(), 10_000, wrap, text)
+        return inside.height() >= needed.height() and inside.width() >= needed.width()
+
+    qtbot.waitUntil(is_whole)
+    assert canvas.rect().contains(dialog.geometry())
+    dialog.close()
+    link.open(OFF)
+    window.window._qt_window.resize(size)
+
+
 def test_a_short_message_is_as_napari_shows_it(drop):
     show_message("Saved.")
     assert not NapariQtNotification._instances[-1].property("expanded")

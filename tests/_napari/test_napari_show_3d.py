@@ -131,7 +131,7 @@ def test_3d_says_that_lightness_is_not_the_scanners(colored, qtbot, painted):
     def settled():
         return follower_of(viewer, CanvasOverlays).settled
 
-    assert not note.visible
+    qtbot.waitUntil(lambda: not note.visible)  # the previous test's
     viewer.dims.ndisplay = 3
     qtbot.waitUntil(settled)
     assert (note.visible, note.text) == (True, "lightness not from the scanner")
