@@ -15,8 +15,10 @@ from tomochrome._napari.layers.volume_layers import color_layer, source_of, volu
 from tomochrome._napari.viewer.readout import describe_values
 from tomochrome._napari.viewer.restored_hatching import OVERLAY, HatchPicture, is_hatching
 from tomochrome._napari.viewer.viewer_setup import prepare_viewer
+from tomochrome.color import Chroma, Slab, light_slab
 from tomochrome.color.hatch import LEGEND
-from tomochrome.volume import RESTORED
+from tomochrome.colorization.tables import tissue_table
+from tomochrome.volume import RESTORED, Volume
 
 pytestmark = pytest.mark.gui
 
@@ -80,7 +82,7 @@ def test_a_copy_of_a_restored_scan_stays_marked(viewer, restored):
 
 @pytest.mark.parametrize("axis", [0, 1, 2])
 def test_lines_lie_over_restored_voxels_in_every_plane(restored, axis):
-    picture = HatchPicture(restored.restored, restored.spacing)
+    picture = HatchPicture(restored.restored, restored.affine)
     assert picture.shape == (*restored.shape, 4)
     for k in range(restored.shape[axis]):
         index = [slice(None)] * 3
@@ -91,6 +93,23 @@ def test_lines_lie_over_restored_voxels_in_every_plane(restored, axis):
         assert plane[..., 3].any() == mask.any()
     assert picture[:, :, :].shape == (1, 1, 1, 4)
     assert np.asarray(picture).shape == picture.shape
+
+
+def test_the_lines_over_a_slab_of_sheared_slices_are_over_all_that_it_shows():
+    # Along their axis, slices are 6.26 mm apart, in planes of 6 mm.
+    affine = np.array([[0, 0, 1, 0], [1.8, 1, 0, 0], [6, 0, 0, 0], [0, 0, 0, 1]])
+    marked = np.zeros((5, 8, 8), np.bool_)
+    marked[1, 2:6, 2:6] = True
+    scan = Volume(np.zeros(marked.shape, np.int16), affine, "HU", restored=marked)
+    picture, slab = HatchPicture(marked, affine), Slab("mean", 12.2)
+    picture.slab = slab
+    table = tissue_table()
+    chroma = Chroma(
+        np.ones(marked.shape, np.uint16), np.zeros(marked.shape, np.uint8), table, affine
+    )
+    for index in range(5):
+        expected = light_slab(scan, chroma, index, slab).restored.any()
+        assert picture[index][..., 3].any() == expected == (index < 3)
 
 
 def test_the_hatching_is_above_colors_and_not_in_3d(viewer, restored):

@@ -18,6 +18,7 @@ from tomochrome._napari.layers.volume_layers import (
 )
 from tomochrome.color import Slab
 from tomochrome.color.hatch import LEGEND, STRENGTH, hatch_lines
+from tomochrome.geometry.affine import plane_distance
 from tomochrome.geometry.computed import ComputedArray, full_index
 from tomochrome.volume import RESTORED
 
@@ -33,15 +34,15 @@ class HatchPicture(ComputedArray):
     ----------
     mask
         Booleans (z, y, x).
-    spacing
-        Of the voxels along (z, y, x), in mm.
+    affine
+        4x4, from (z, y, x) index to LPS mm.
     """
 
     dtype = np.dtype(np.uint8)
 
-    def __init__(self, mask: NDArray[np.bool_], spacing: tuple[float, ...]) -> None:
+    def __init__(self, mask: NDArray[np.bool_], affine: NDArray[np.float64]) -> None:
         self.mask = mask
-        self.spacing = spacing
+        self._distances = [plane_distance(affine, axis) for axis in range(3)]
         self.slab: Slab | None = None  #: a plane has the marked voxels of the slab around it
 
     @property
@@ -57,7 +58,7 @@ class HatchPicture(ComputedArray):
         if self.slab is not None and len(axes) == 1:
             (axis,) = axes
             spatial[axis] = self.slab.slices(
-                spatial[axis], self.spacing[axis], self.mask.shape[axis]
+                spatial[axis], self._distances[axis], self.mask.shape[axis]
             )
             marked = self.mask[tuple(spatial)].any(axis=axis)
         else:
@@ -135,7 +136,7 @@ class RestoredHatching(ViewerFollower):
     def _add(self, viewer: Any, layer: Any) -> Any:
         source = source_of(layer.metadata)
         assert source is not None and source.shown.restored is not None
-        picture = HatchPicture(source.shown.restored, source.shown.spacing)
+        picture = HatchPicture(source.shown.restored, source.shown.affine)
         origin = LayerSource("derived", source.stored, source.shown)
         data, keywords, kind = color_layer(picture, origin, layer_transform(layer), RESTORED)
         keywords |= {"interpolation2d": "nearest", "visible": False}
