@@ -93,13 +93,6 @@ def brain_shades() -> NDArray[np.uint16]:
     return shades.astype(np.uint16)
 
 
-def code_between(first: Tissue, second: Tissue) -> int:
-    """Return the code of two tissues that are nearly as probable, and certainly one of them."""
-    other = second - (second > first)
-    pair = first * (N_TISSUES - 1) + other
-    return int(1 + (pair * SHARES + SHARES - 1) * TOTALS + TOTALS - 1)
-
-
 @cache
 def color_table() -> FreeColors:
     """Return the table for models that predict (a*, b*)."""

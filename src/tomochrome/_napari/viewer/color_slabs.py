@@ -11,6 +11,7 @@ from superqt.utils import signals_blocked
 from tomochrome._napari.kit.choice_boxes import Named, NamedChoice
 from tomochrome._napari.kit.controls import FieldRow, NumberBox, side_by_side
 from tomochrome._napari.kit.events import ViewerFollower, follower_of
+from tomochrome._napari.layers.volume_layers import source_of
 from tomochrome.color import Slab
 from tomochrome.formats import Projection
 
@@ -45,6 +46,14 @@ class ColorSlabs(ViewerFollower):
             self._show(layer)
         for call in self.changed:
             call()
+
+    def thickness_mm(self, axis: int) -> float:
+        """Return the thickness of the slabs across an axis, no more than that of the scans."""
+        assert self._slab is not None
+        layers = [layer for layer in self.viewer.layers if hasattr(layer.data, "slab")]
+        sources = filter(None, (source_of(layer.metadata) for layer in layers))
+        shown = [self._slab.within(source.shown, axis).thickness_mm for source in sources]
+        return max(shown, default=self._slab.thickness_mm)
 
     def _show(self, layer: Any) -> None:
         if hasattr(layer.data, "slab") and layer.data.slab != self._slab:

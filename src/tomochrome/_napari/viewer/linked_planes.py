@@ -369,7 +369,7 @@ class LinkedPlanes(ViewerFollower):
                 parts = []
             lines = [" · ".join(parts)] if parts else []
             if slab is not None and parts[1:] != ["grayscale"]:  # short, beside a letter on top
-                mm = min(slab.thickness_mm, round(dims.nsteps[axis] * dims.range[axis].step, 1))
+                mm = self._slabs.thickness_mm(axis)
                 short = f"{_SHORT[slab.projection]} {mm:g} mm"
                 lines.append(short if parts[1:] == ["color"] else f"color {short}")
             marks.title = "\n".join(lines)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Sequence
 from typing import Any, Final
 
 import napari
@@ -47,27 +48,18 @@ class _Measured:
 class LabelMeasuring(MeasuresScans[_Measured]):
     """The Labels layers of a viewer that are measured on its scans."""
 
+    saved_as = REGIONS
+
     def __init__(self, viewer: Any) -> None:
         super().__init__(viewer)
         self._timer = QTimer()
         self._timer.setSingleShot(True)
         self._timer.setInterval(_LATER_MS)
         self._timer.timeout.connect(weakly(self.update))
-        self.each_layer(self._opened)
 
-    def _opened(self, scan: Any) -> None:
-        """Show the regions that were saved with a scan, once its other layers are there."""
-        if scan.metadata.get(REGIONS) and scan not in self._scans.values():
-            show = weakly(self._show_saved)
-            QTimer.singleShot(0, lambda: show(scan))
-
-    def _show_saved(self, scan: Any) -> None:
-        layers = self.viewer.layers
-        if scan in layers and scan not in self._scans.values():
-            active = layers.selection.active
-            for labels in scan.metadata[REGIONS]:
-                self._add(np.array(labels), scan)
-            layers.selection.active = active
+    def _add_saved(self, scan: Any, saved: Sequence[Any]) -> None:
+        for labels in saved:
+            self._add(np.array(labels), scan)
 
     def _add(self, labels: Any, scan: Any) -> Labels:
         """Add a Labels layer on the grid of a scan, and measure it."""
@@ -79,11 +71,12 @@ class LabelMeasuring(MeasuresScans[_Measured]):
 
     def _keep(self, scan: Any) -> None:
         """Keep the label maps that are measured on a scan with it."""
-        if scan is not None:
-            layers = [layer for layer, on in self._scans.items() if on is scan]
-            scan.metadata[REGIONS] = tuple(layer.data for layer in layers)
+        layers = [layer for layer, on in self._scans.items() if on is scan]
+        scan.metadata[REGIONS] = tuple(layer.data for layer in layers)
 
-    _forget = _keep
+    def _forget(self, scan: Any) -> None:
+        if scan is not None:
+            self._keep(scan)
 
     def measure(self, layer: Any, scan: Any) -> None:
         """Measure a Labels layer on a scan from now on.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, ClassVar, Final, Generic, TypeVar
 from weakref import WeakKeyDictionary
 
 import napari
@@ -41,13 +41,36 @@ _Measured = TypeVar("_Measured")
 
 
 class MeasuresScans(ViewerFollower, Generic[_Measured]):
-    """The layers of a viewer that are measured on its scans, and what is kept for each."""
+    """The layers of a viewer that are measured on its scans, and what is kept for each.
+
+    Subclasses show with a scan what its metadata say was measured on it.
+    """
+
+    saved_as: ClassVar[str]  #: the key in the metadata
 
     def __init__(self, viewer: Any) -> None:
         super().__init__(viewer)
         self._kept: WeakKeyDictionary[Layer, _Measured] = WeakKeyDictionary()
         self._scans: WeakKeyDictionary[Layer, Layer] = WeakKeyDictionary()
         viewer.layers.events.removed.connect(weakly(self._removed))
+        self.each_layer(self._opened)
+
+    def _opened(self, scan: Any) -> None:
+        """Show what was saved with a scan, once its other layers are there, below the new ones."""
+        if scan.metadata.get(self.saved_as):
+            show = weakly(self._show_saved)
+            QTimer.singleShot(0, lambda: show(scan))
+
+    def _show_saved(self, scan: Any) -> None:
+        layers = self.viewer.layers
+        if scan in layers and scan not in self._scans.values():
+            active = layers.selection.active
+            self._add_saved(scan, scan.metadata.get(self.saved_as, ()))
+            layers.selection.active = active
+
+    def _add_saved(self, scan: Any, saved: Sequence[Any]) -> None:
+        """Add layers with what was saved with a scan."""
+        raise NotImplementedError
 
     def _removed(self, event: Any) -> None:
         """Forget a removed scan, whose voxels would stay in memory; its readouts stay."""
@@ -62,25 +85,16 @@ class MeasuresScans(ViewerFollower, Generic[_Measured]):
 class Measuring(MeasuresScans[Placed]):
     """The Shapes layers of a viewer that measure its scans."""
 
+    saved_as = MEASUREMENTS
+
     def __init__(self, viewer: Any) -> None:
         super().__init__(viewer)
         self._measured: WeakKeyDictionary[Layer, dict[tuple[str, bytes], Measurement | None]]
         self._measured = WeakKeyDictionary()
-        self.each_layer(self._opened)
 
-    def _opened(self, scan: Any) -> None:
-        """Show what was saved with a scan, once its other layers are there, below the shapes."""
-        saved = [each for each in scan.metadata.get(MEASUREMENTS, ()) if each is not None]
-        if saved and scan not in self._scans.values():
-            show = weakly(self._show_saved)
-            QTimer.singleShot(0, lambda: show(scan, saved))
-
-    def _show_saved(self, scan: Any, saved: Sequence[Measurement]) -> None:
-        layers = self.viewer.layers
-        if scan in layers and scan not in self._scans.values():
-            active = layers.selection.active
-            self.add(saved, self.layer_of(scan))
-            layers.selection.active = active
+    def _add_saved(self, scan: Any, saved: Sequence[Measurement | None]) -> None:
+        if shapes := [each for each in saved if each is not None]:
+            self.add(shapes, self.layer_of(scan))
 
     def _forget(self, scan: Any) -> None:
         if scan is not None:
