@@ -143,7 +143,7 @@ def test_the_field_of_slicer_and_the_kind_of_the_tissue_map_have_their_names(
     tree = etree.parse(str(tmp_path / "modules" / "TomochromeColorize.xml"))
     (node,) = tree.xpath("//image[name='tissueMap']")
     assert node.get("type") == "label"
-    assert node.findtext("description").startswith("A label map")
+    assert re.search("new segmentation .* new label map", node.findtext("description"))
     (table,) = tree.xpath("//table[name='tissueColors']")
     assert f"'{table.findtext('label')}'" in node.findtext("description")
 

@@ -120,8 +120,8 @@ def _colorize() -> SlicerModule:
         ),
         _image(
             "tissueMap", "Tissue map",
-            "A label map: the number of each voxel's tissue. Its names and colors are those of the "
-            "color table 'Names of tissues'.",
+            "The tissue of each voxel. A new segmentation has the names and colors of the tissues; "
+            "for a new label map they are in the color table 'Names of tissues'.",
             "output", type="label", ending=".seg.nrrd", option="--tissue-map",
         ),
         Parameter(
