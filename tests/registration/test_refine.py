@@ -14,6 +14,7 @@ from tomochrome.registration.refine import (
     FINE_VOXELS,
     FINEST_VOXELS,
     Stage,
+    TensorAdam,
     refine,
     stages,
 )
@@ -48,6 +49,28 @@ def test_each_measure_lowers_the_error_of_a_known_deformation(measure: str) -> N
     before = length(truth.forward)
     assert length(fields.forward - truth.forward) < 0.75 * before
     assert length(fields.inverse - truth.inverse) < 0.75 * before
+
+
+def test_steps_are_those_of_torch() -> None:
+    ours, theirs = (torch.linspace(-1, 1, 24).requires_grad_() for _ in range(2))
+    optimizers = TensorAdam(ours), torch.optim.Adam([theirs], betas=(0.9, 0.99))
+    for rate in (0.25, 0.1, 0.04):
+        optimizers[1].param_groups[0]["lr"] = rate
+        for tensor in (ours, theirs):
+            (tensor.sin() * tensor.detach().flip(0)).square().sum().backward()
+        optimizers[0].step(rate)
+        optimizers[1].step()
+        optimizers[1].zero_grad()
+        assert torch.equal(ours, theirs)
+    assert float((ours - torch.linspace(-1, 1, 24)).detach().abs().max()) > 0.1
+
+
+def test_no_optimizer_of_torch_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Making one imports torch's compiler, which takes longer than this refinement."""
+    monkeypatch.delattr(torch.optim.Optimizer, "__init__")
+    with pytest.raises(TypeError):
+        torch.optim.Adam([torch.zeros(1)])
+    assert refine(tensor(picture()), tensor(picture(1)), plan=QUICK[:1]).curve
 
 
 def test_what_masks_leave_out_does_not_drive_it() -> None:

@@ -17,6 +17,7 @@ from functools import cached_property
 from typing import NamedTuple
 
 import torch
+from torch.optim.adam import adam
 
 from tomochrome.errors import OptionError
 from tomochrome.registration.guides import FEATURE_WEIGHT, Guides
@@ -330,17 +331,15 @@ def refine(
             start = _best_start(start, objective, pair, stage)
         best = _BestSoFar()
         step = torch.zeros_like(start, requires_grad=True)
-        optimizer = torch.optim.Adam([step], lr=stage.rate, betas=(0.9, 0.99))
+        optimizer = TensorAdam(step)
         for k in range(stage.iterations):
             check()
             report(done + k, total, "refining")
-            optimizer.param_groups[0]["lr"] = stage.rate * (1 - 0.6 * k / stage.iterations)
-            optimizer.zero_grad(set_to_none=True)
             velocity = start + smooth(step, stage.smooth)
             dissimilarity, penalty = objective(velocity, pair, stage)
             best.offer(float((dissimilarity + penalty).detach()), velocity)
             (dissimilarity + penalty).backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
+            optimizer.step(stage.rate * (1 - 0.6 * k / stage.iterations))
             curve.append((stage.name, float(dissimilarity.detach())))
             if metric is not None:
                 metric(stage.name, done + k, curve[-1][1])
@@ -409,6 +408,30 @@ def _best_start(
         torch.zeros_like(start),
     ]
     return min(starts, key=lambda velocity: objective.value(velocity, pair, stage))
+
+
+class TensorAdam:
+    """`torch.optim.Adam` of one tensor, without its class.
+
+    Making an object of that class imports torch's compiler, which takes longer than most
+    refinements: 800 modules in 2 s.
+    """
+
+    def __init__(self, tensor: torch.Tensor) -> None:
+        self._tensor = tensor
+        self._mean, self._square = torch.zeros_like(tensor), torch.zeros_like(tensor)
+        self._count = torch.tensor(0.0)
+
+    @torch.no_grad()
+    def step(self, rate: float) -> None:
+        """Change the tensor by its gradient, and forget the gradient."""
+        assert self._tensor.grad is not None
+        adam(
+            [self._tensor], [self._tensor.grad], [self._mean], [self._square], [], [self._count],
+            amsgrad=False, beta1=0.9, beta2=0.99, lr=rate, weight_decay=0.0, eps=1e-8,
+            maximize=False,
+        )  # fmt: skip
+        self._tensor.grad = None
 
 
 class _BestSoFar:
