@@ -101,6 +101,15 @@ def test_one_that_is_damaged_does_not_stop_the_others(drop, window, scans, monke
     assert "scan 1.nii.gz" in dialog.message.text()
 
 
+def test_a_folder_without_images_does_not_stop_the_others(drop, window, scans, tmp_path):
+    (tmp_path / "letters").mkdir()
+    (tmp_path / "letters" / "letter.txt").write_text("Dear colleague")
+    drop(scans[0], tmp_path / "letters", scans[2])
+    assert names(window) == ["scan 0", "scan 2"]
+    (dialog,) = NapariQtNotification._instances
+    assert "letters" in dialog.message.text() and "plugin" not in dialog.message.text()
+
+
 def test_each_is_whole_in_view_when_it_opens(drop, window, scans, qtbot):
     for path in (scans[0], *scans[2:]):
         drop(path)

@@ -40,10 +40,14 @@ def get_reader(path: PathOrPaths) -> Callable[[PathOrPaths], list[LayerTuple]] |
     """Return the function that reads ``path``, or None if this plugin does not read it.
 
     Only names and the first bytes of files are checked. Several files are not accepted: the
-    reader needs the folder to find the slices that belong together.
+    reader needs the folder to find the slices that belong together. Of several items that are
+    opened at once, each is: reading one then says what is wrong with it, where napari would show a
+    traceback and not open those after it.
     """
     single = _single(path)
-    return read_layers if single is not None and _is_readable(single) else None
+    if single is None:
+        return None
+    return read_layers if _is_readable(single) or _is_one_of_several() else None
 
 
 def read_layers(path: PathOrPaths) -> list[LayerTuple]:
@@ -74,7 +78,7 @@ def read_layers(path: PathOrPaths) -> list[LayerTuple]:
     except Cancelled:
         return _NOTHING
     except TomochromeError as error:
-        if viewer is None or not any(call.total > 1 for call in open_calls()):
+        if viewer is None or not _is_one_of_several():
             raise
         show_message(sentence(error), "error")
         return _NOTHING
@@ -98,6 +102,10 @@ def _single(path: PathOrPaths) -> Path | None:
     if isinstance(path, str):
         return Path(path)
     return Path(path[0]) if len(path) == 1 else None
+
+
+def _is_one_of_several() -> bool:
+    return any(call.total > 1 for call in open_calls())
 
 
 def _is_readable(path: Path) -> bool:
