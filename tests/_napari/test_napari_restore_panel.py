@@ -18,7 +18,7 @@ from tomochrome._napari.kit.choice_boxes import Offer
 from tomochrome._napari.layers.volume_layers import source_of, volume_layer, world_affine
 from tomochrome._napari.restore import restore_panel
 from tomochrome._napari.restore.restore_panel import RestorePanel
-from tomochrome._napari.restore.restore_work import MEASURED_LIGHTNESS
+from tomochrome._napari.restore.restore_work import MEASURED_LIGHTNESS, RESTORED_VALUES
 from tomochrome._napari.viewer.canvas_marks import canvas_point
 from tomochrome._napari.viewer.restored_hatching import OVERLAY, is_hatching
 from tomochrome.bundles import RESTORATION, find_card
@@ -237,6 +237,17 @@ def test_the_result_is_colored_in_its_own_or_the_scanner_s_lightness(
         assert (one.restored is None) == measured
     order = [layer.name for layer in window.layers]
     assert order.index(colored.name) > order.index("scan · restored")
+
+
+@pytest.mark.parametrize("first", [False, True])
+def test_colors_in_both_lightnesses_the_newer_lies_above(panel, window, qtbot, monkeypatch, first):
+    monkeypatch.setattr(import_module("tomochrome.colorization"), "colorize", simple_colorize)
+    press(panel, qtbot, panel.view.run)
+    for measured in (first, not first):
+        panel.view.lightness.choose(MEASURED_LIGHTNESS if measured else RESTORED_VALUES)
+        press(panel, qtbot, panel.view.color)
+    shown = [x for x in window.layers if getattr(x, "rgb", False) and not is_hatching(x)]
+    assert ["lightness measured" in colored.name for colored in shown] == [first, not first]
 
 
 def test_cancel_changes_nothing(panel, window, qtbot, monkeypatch):

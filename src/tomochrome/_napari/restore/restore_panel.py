@@ -242,8 +242,9 @@ class RestorePanel(JobPanel):
         if below not in layers:
             self.say("The scan was closed meanwhile; nothing was changed.")
             return
-        top = self._pair[1] if self._pair[1] in layers else below
-        Coloring.add(self.viewer, below, made, [top, *colored_layers(layers, below)])
+        scans = [scan for scan in self._pair if scan in layers]
+        earlier = [colors for scan in scans for colors in colored_layers(layers, scan)]
+        Coloring.add(self.viewer, below, made, [*scans, *earlier])
         self.say(f"Added the layer '{made.name}'.")
 
     def _update(self, _: object = None) -> None:
