@@ -151,3 +151,17 @@ def test_3d_says_that_lightness_is_not_the_scanners(colored, qtbot, painted):
     viewer.dims.ndisplay = 2
     qtbot.waitUntil(settled)
     assert not note.visible
+
+
+def test_the_note_is_right_however_fast_3d_is_switched(colored, qtbot):
+    viewer = colored.viewer
+    note, overlays = viewer.canvas.overlays["orientation_note"], follower_of(viewer, CanvasOverlays)
+    qtbot.waitUntil(lambda: overlays.settled)
+    for in_3d in (True, False):
+        viewer.dims.ndisplay = 2 if in_3d else 3
+        qtbot.waitUntil(lambda: overlays.settled)
+        assert note.visible != in_3d
+        viewer.dims.ndisplay = 3 if in_3d else 2
+        viewer.dims.ndisplay = 2 if in_3d else 3  # before the note is drawn or removed
+        qtbot.waitUntil(lambda: overlays.settled)
+        assert note.visible != in_3d

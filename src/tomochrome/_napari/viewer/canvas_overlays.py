@@ -228,17 +228,23 @@ class CanvasOverlays(ViewerFollower):
                 overlay.box_color = _CLEAR if text == _BLANK else None
         self._show_note()
 
-    def _show_note(self, _: object = None) -> None:
-        in_3d = self.viewer.dims.ndisplay == 3
-        shown = in_3d and any(
+    @property
+    def _is_noted(self) -> bool:
+        """Whether 3D shows colors whose lightness is not the scanner's."""
+        return self.viewer.dims.ndisplay == 3 and any(
             layer.visible and getattr(layer.data, "has_own_lightness_in_3d", False)
             for layer in self.viewer.layers
         )
-        if shown and self._note.text != NOT_FROM_SCANNER:
+
+    def _show_note(self, _: object = None) -> None:
+        if self._is_noted and self._note.text != NOT_FROM_SCANNER:
             self._load_glyphs("".join(sorted(set(NOT_FROM_SCANNER))))
             self._note.text = NOT_FROM_SCANNER
-        if shown != self._note.visible:
-            self._soon(partial(setattr, self._note, "visible", shown))
+        if self._is_noted != self._note.visible:
+            self._soon(self._switch_note)
+
+    def _switch_note(self) -> None:
+        self._note.visible = self._is_noted
 
     def _letters(self, viewer: Any, layer: Any) -> dict[str, str]:
         axes, camera = scan_axes(viewer.dims.order, viewer.dims.ndisplay), viewer.scene.camera
