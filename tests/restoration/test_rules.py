@@ -158,6 +158,12 @@ def test_copies_in_a_volume_that_does_not_change_are_none(body: np.ndarray) -> N
     assert not rules.lost_slices(np.repeat(body, 2, axis=0)).any()
 
 
+def test_a_slice_between_equal_ones_is_corrupted(body: np.ndarray) -> None:
+    same = np.repeat(body[:1], 6, axis=0)
+    same[3] = rng().normal(0, 300, same[3].shape)
+    assert np.flatnonzero(rules.lost_slices(same)).tolist() == [3]
+
+
 def test_air_at_the_ends_of_a_scan_is_not_lost(body: np.ndarray) -> None:
     padded = np.pad(body, ((2, 3), (0, 0), (0, 0)), constant_values=-1024)
     assert not find(padded).any()

@@ -224,7 +224,7 @@ def _corrupted(
             jump = min(step(first - 1, first), step(after - 1, after))
             ends = max(step(first - 1, after), 0.5 * usual)
             if jump > _MIN_JUMP * ends and _may_be_corrupted(hu[shown[first:after]]):
-                runs.append((jump / ends, first, after))
+                runs.append((jump / ends if ends else np.inf, first, after))
     for _, first, after in sorted(runs, reverse=True):
         if not corrupted[first - 1 : after + 1].any():
             corrupted[first:after] = True
