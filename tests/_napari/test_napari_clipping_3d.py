@@ -52,6 +52,17 @@ def hide_frame(viewer, clipping):
     clipping._frame.visible = False
 
 
+def test_the_next_scan_is_not_clipped_like_the_last(viewer, clipping, small_ct):
+    clipping.cut("y")
+    low, high = clipping.extent
+    clipping.crop(np.array([low, [*high[:2], (low[2] + high[2]) / 2]]))
+    assert len(clipping.halves) == 2
+    viewer.layers.clear()
+    scan = viewer.add_layer(Layer.create(*volume_layer(small_ct)))
+    assert clipping.axis == "" and clipping.halves == []
+    assert not scan.experimental_clipping_planes
+
+
 def test_a_plane_removes_what_is_in_front_and_turns(viewer, clipping):
     axis = viewer.scene.camera
     away = np.asarray(axis.view_direction) @ LPS_OF_AXES

@@ -151,7 +151,12 @@ class Clipping3D(ViewerFollower):
     # Showing it
 
     def update(self, _: object = None) -> None:
-        """Clip all layers, and draw the outlines of plane and box."""
+        """Clip all layers, and draw the outlines of plane and box.
+
+        Both are forgotten with the last scan: the next one may be another patient's.
+        """
+        if self.extent is None:
+            self.axis, self.plane, self.box = "", None, None
         in_3d = self._axes() is not None
         planes = [self._napari_plane(half) for half in self.halves] if in_3d else []
         for layer in self.viewer.layers:
