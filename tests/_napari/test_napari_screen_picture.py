@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+import threading
+
 import av
 import numpy as np
 import pytest
@@ -9,11 +12,13 @@ from colorize_panel_cases import colorize
 from PIL import Image, ImageSequence
 from qtpy.QtCore import Qt
 from qtpy.QtTest import QTest
-from qtpy.QtWidgets import QFileDialog
+from qtpy.QtWidgets import QApplication, QFileDialog
+from screen import pixels
 
 from tomochrome._napari.colorize.screen_picture import picture_of_screen
 from tomochrome._napari.kit.choice_boxes import Offer
 from tomochrome._napari.kit.events import follower_of
+from tomochrome._napari.viewer.canvas_marks import canvas_point
 from tomochrome._napari.viewer.canvas_overlays import patient_from_world
 from tomochrome._napari.viewer.clipping_3d import Clipping3D
 from tomochrome._napari.viewer.renderer_3d import NOTHING_SHOWN
@@ -198,6 +203,57 @@ def test_in_2d_the_slice_on_screen_is_saved(colored, qtbot, tmp_path, monkeypatc
         volume.affine @ (0, 0, 0, 1),
         layer.data.volume.affine @ [*(index if axis == order[0] else 0 for axis in range(3)), 1],
     )
+
+
+@pytest.mark.parametrize("grey", [True, False])
+def test_in_2d_the_picture_is_as_opaque_as_the_screen(
+    colored, painted, qtbot, tmp_path, monkeypatch, grey
+):
+    drawn = []
+    monkeypatch.setattr(
+        slice_pictures, "slice_picture", lambda *what: drawn.append(what) or draw(*what)
+    )
+    target = tmp_path / "slice.png"
+    monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *_: (str(target), ""))
+    viewer, layer = colored.viewer, colored.coloring.layer
+    colored.coloring.ct_layer.visible = grey
+    colored.view.color.opacity_row.slider.setValue(300)
+    assert layer.opacity == pytest.approx(0.3)
+    viewer.reset_view()
+    QApplication.processEvents()
+    colored.view.picture.click()
+    qtbot.waitUntil(lambda: not colored.running, timeout=60_000)
+    ((volume, *_),) = drawn
+    canvas = viewer.window._qt_window._qt_viewer.canvas.native
+    screen = pixels(canvas)
+    scale = canvas.devicePixelRatioF()
+    index = int(np.rint(layer.world_to_data(viewer.dims.point)[0]))
+    for y, x in ((24, 28), (24, 34)):  # water and fat
+        at = canvas_point(viewer, layer.data_to_world((index, y, x))) * scale
+        np.testing.assert_allclose(
+            volume.voxels[0, y, x, :3].astype(int), screen[int(at.y()), int(at.x())], atol=3
+        )
+    colored.coloring.ct_layer.visible = True
+    colored.view.color.opacity_row.slider.setValue(1000)
+
+
+def test_what_writes_a_picture_is_imported_by_a_worker(colored, qtbot, tmp_path, monkeypatch):
+    importers = []
+
+    class Finder:
+        @staticmethod
+        def find_spec(name, path=None, target=None):
+            if name == "tomochrome.io.slice_pictures":
+                importers.append(threading.current_thread())
+
+    monkeypatch.delitem(sys.modules, "tomochrome.io.slice_pictures")
+    monkeypatch.setattr(sys, "meta_path", [Finder, *sys.meta_path])
+    target = tmp_path / "slice.png"
+    monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *_: (str(target), ""))
+    colored.view.picture.click()
+    qtbot.waitUntil(lambda: not colored.running, timeout=60_000)
+    assert target.exists()
+    assert importers and threading.main_thread() not in importers
 
 
 def test_a_slice_outside_the_scan_is_refused(colored, tmp_path, monkeypatch):

@@ -10,9 +10,11 @@ from dataclasses import replace
 from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tomochrome._napari.kit.events import follower_of
-from tomochrome._napari.layers.volume_layers import source_of
+from tomochrome._napari.layers.grey_window import window_of
+from tomochrome._napari.layers.volume_layers import grey_layer, source_of
 from tomochrome._napari.viewer.canvas_overlays import patient_from_world
 from tomochrome._napari.viewer.clipping_3d import Clipping3D, patient_half
 from tomochrome._napari.viewer.orientation import Axes, scan_axes, screen_directions
@@ -62,7 +64,6 @@ def picture_of_screen(viewer: Any, layer: Any) -> Callable[[str], str]:
 def _picture_of_slice(viewer: Any, layer: Any, axis: int) -> Callable[[str], str]:
     """Return the work that draws the slice on screen across an axis of the layer's data."""
     from tomochrome.color.lighting import lit_provenance
-    from tomochrome.io.slice_pictures import save_slice_picture, slice_picture
 
     data = layer.data
     index = int(np.rint(layer.world_to_data(viewer.dims.point)[-3:][axis]))
@@ -79,11 +80,13 @@ def _picture_of_slice(viewer: Any, layer: Any, axis: int) -> Callable[[str], str
     restored = data.volume.restored
     if restored is not None:
         restored = restored[(*[slice(None)] * axis, reach)].any(axis=axis, keepdims=True)
-    pixels = np.expand_dims(data[(*[slice(None)] * axis, index)], axis)
-    thin = Volume(pixels, affine, "RGBA", provenance, restored=restored)
+    pixels = _at_opacity(viewer, layer, (*[slice(None)] * axis, index))
+    thin = Volume(np.expand_dims(pixels, axis), affine, "RGBA", provenance, restored=restored)
     across = [plane_map(affine, k)[0][0] for k in range(3)].index(axis)
 
     def draw(path: str) -> str:
+        from tomochrome.io.slice_pictures import save_slice_picture, slice_picture  # pydicom
+
         with write_whole(path, force=True) as temporary:
             save_slice_picture(slice_picture(thin, across, 0), thin, temporary)
         return f"Saved {path}: one slice, {slice_orientation(affine, axis)}."
@@ -91,15 +94,31 @@ def _picture_of_slice(viewer: Any, layer: Any, axis: int) -> Callable[[str], str
     return draw
 
 
+def _at_opacity(viewer: Any, layer: Any, where: tuple[Any, ...]) -> NDArray[np.uint8]:
+    """Return RGBA of a slice of a colored layer at its opacity, over the scan or over black."""
+    from tomochrome.color import LitVolume
+
+    data, share = layer.data, layer.opacity
+    pixels: NDArray[np.uint8] = data[where]
+    if share == 1:
+        return pixels
+    source = source_of(layer.metadata)
+    grey = None if source is None else grey_layer(viewer.layers, layer, source)
+    below = np.zeros_like(pixels)
+    if grey is not None and grey.visible:
+        window = window_of(grey) or data.settings.window
+        scan = LitVolume(
+            data.volume, data.chroma, data.settings.replace(window=window, saturation=0.0)
+        )
+        scan.slab = data.slab
+        below = scan[where]
+    mixed = np.rint(share * pixels[..., :3] + (1 - share) * below[..., :3]).astype(np.uint8)
+    return np.concatenate([mixed, pixels[..., 3:]], axis=-1)
+
+
 def _picture_in_3d(viewer: Any, layer: Any, axes: Axes) -> Callable[[str], str]:
     """Return the work that draws the view in 3D."""
-    from tomochrome.rendering import (
-        Camera,
-        RenderRequest,
-        Stage,
-        save_film,
-        save_picture,
-    )
+    from tomochrome.rendering import Camera, RenderRequest, Stage
 
     data = layer.data
     settings, clipping = data.settings_in_3d, follower_of(viewer, Clipping3D)
@@ -126,6 +145,8 @@ def _picture_in_3d(viewer: Any, layer: Any, axes: Axes) -> Callable[[str], str]:
     placed = aimed.at(center, viewer.canvas.size[0] / camera.zoom / 2 / aimed.slope)
 
     def draw(path: str) -> str:
+        from tomochrome.rendering import save_film, save_picture  # nibabel and pydicom
+
         if format_of(path) == SHEET:
             stage = Stage(data.volume, data.chroma, request)
             save_picture(stage.seen_by(placed), path, force=True)
