@@ -20,7 +20,12 @@ from tomochrome._napari.colorize.coloring import Coloring
 from tomochrome._napari.export import export_panel as export_module
 from tomochrome._napari.export.export_panel import ExportPanel
 from tomochrome._napari.kit.events import follower_of
-from tomochrome._napari.layers.volume_layers import MEASUREMENTS, REGIONS, source_of
+from tomochrome._napari.layers.volume_layers import (
+    MEASUREMENTS,
+    METADATA_KEY,
+    REGIONS,
+    source_of,
+)
 from tomochrome._napari.viewer.measure_labels import LabelMeasuring
 from tomochrome._napari.viewer.measure_shapes import COLUMN, Measuring
 from tomochrome._napari.viewer.readout import MEASURED
@@ -40,7 +45,7 @@ from tomochrome.formats import (
     TISSUE_FORMATS,
 )
 from tomochrome.io.dicom import write_series
-from tomochrome.tissue import Tissue
+from tomochrome.tissue import N_TISSUES, Tissue
 from tomochrome.volume import Volume
 
 pytestmark = pytest.mark.gui
@@ -122,6 +127,25 @@ def test_surfaces_are_those_of_the_tissues_that_are_shown(exporting, panel, qtbo
     message = run(exporting, qtbot)
     assert "none of the chosen tissues (eye)" in message
     assert not (tmp_path / "none.ply").exists()
+
+
+def test_a_tissue_too_small_for_a_surface_is_named(exporting, panel, qtbot, tmp_path):
+    chroma = panel.coloring.chroma
+    code = chroma.tissue.astype(np.uint16)
+    code[6, 24, 30] = Tissue.EYE
+    colors = replace(chroma, code=code, table=np.eye(N_TISSUES, dtype=np.float32))
+    source = source_of(panel.coloring.layer.metadata)
+    marked = replace(source, chroma=colors)
+    panel.coloring.layer.metadata[METADATA_KEY] = marked
+    exporting._refill()
+    choose(exporting, "tissue map", PLY)
+    exporting.view.path.setText(str(tmp_path / "t"))
+    assert run(exporting, qtbot) == (
+        f"Saved {tmp_path / 't.ply'}. No surface of eye: too few voxels."
+    )
+    assert exporting.view.message.tone == "warning"
+    names = (tmp_path / "t.ply").read_bytes().split(b"\n")[3]
+    assert names.startswith(b"comment Fat") and b"Eye" not in names
 
 
 def test_a_colored_scan_is_saved_and_opens_with_its_colors(exporting, panel, qtbot, tmp_path):

@@ -19,6 +19,7 @@ from tomochrome.errors import Cancelled, OutputError
 from tomochrome.geometry import from_sitk, same_grid
 from tomochrome.io import read, surface, surfaces, write, write_surfaces
 from tomochrome.io.tissue_segments import color_table, names_json
+from tomochrome.notices import Notice
 from tomochrome.runtime import Task, running
 from tomochrome.tissue import Tissue
 from tomochrome.volume import Provenance, Volume, default_affine
@@ -165,8 +166,13 @@ def test_absent_tissues_and_specks_are_named(tmp_path) -> None:
             write_surfaces(volume, tmp_path / "t.stl", only=only)
         assert words in str(refused.value)
     assert not list(tmp_path.iterdir())
-    write_surfaces(volume, tmp_path / "t.stl", only=[Tissue.LIVER, Tissue.EYE])
+    skipped: list[Notice] = []
+    write_surfaces(volume, tmp_path / "t.stl", only=[Tissue.LIVER, Tissue.EYE], skipped=skipped)
     assert len(stl(tmp_path / "t.stl")[1]) > 100
+    assert not skipped
+    write_surfaces(volume, tmp_path / "t.ply", skipped=skipped)
+    assert [notice.text for notice in skipped] == ["no surface of adrenal: too few voxels"]
+    assert (tmp_path / "t.ply").read_bytes().split(b"\n")[3] == b"comment Liver"
 
 
 def slicer_segments(path: Path) -> list[dict[str, str]]:

@@ -166,7 +166,7 @@ def colorize_file(
     if page is not None and identity is not None:
         page.name_patient(identity)
     with clock.stage("write"):
-        _write_all(outputs, scan, image, study, page, request.slice)
+        skipped += _write_all(outputs, scan, image, study, page, request.slice)
     return ColoringReport(
         input=str(source.path),
         output=outputs.color,
@@ -336,8 +336,8 @@ def _write_all(
     study: SourceStudy | None,
     page: CasePage | None,
     position: str | None,
-) -> None:
-    """Write all outputs; all move to their paths once all are complete."""
+) -> list[Notice]:
+    """Write all outputs; all move to their paths once all are complete. Returns warnings."""
     from tomochrome.io import save_colored, write, write_segmentation, write_slice, write_surfaces
     from tomochrome.io.restored_mask import mask_path
     from tomochrome.io.tissue_segments import names_path
@@ -345,6 +345,7 @@ def _write_all(
 
     chroma, restored = scan.chroma, scan.volume.restored
     palette = scan.settings.palette.name
+    skipped: list[Notice] = []
 
     def write_color(place: str) -> None:
         if format_of(place) == COLORED_SCAN:
@@ -368,7 +369,7 @@ def _write_all(
 
     def write_shown(place: str) -> None:
         shown = set(Tissue) - scan.settings.tissues.hidden
-        write_surfaces(chroma.tissue_volume(palette), place, only=shown)
+        write_surfaces(chroma.tissue_volume(palette), place, only=shown, skipped=skipped)
 
     writers: list[tuple[str | None, Callable[[str], object]]] = [
         *((name, write_color) for name in outputs.colored),
@@ -391,6 +392,7 @@ def _write_all(
     with write_group([*(name for name, _ in used), *beside], force=outputs.force) as places:
         for (name, writer), place in zip(used, places, strict=False):
             writer(f"{place}/" if name.endswith(("/", os.sep)) else str(place))
+    return skipped
 
 
 def _image(scan: ColoredScan, request: ColoringRequest) -> Volume:

@@ -19,6 +19,7 @@ from scipy import ndimage
 from tomochrome.errors import OutputError
 from tomochrome.formats import PLY, check_package, format_of
 from tomochrome.io.tissue_segments import Segment, in_short, segments_of
+from tomochrome.notices import Notice
 from tomochrome.runtime import check, check_writable, report, write_whole
 from tomochrome.tissue import Tissue
 from tomochrome.volume import OF_RESTORED, Volume
@@ -116,6 +117,7 @@ def write_surfaces(
     *,
     only: Iterable[Tissue] | None = None,
     force: bool = False,
+    skipped: list[Notice] | None = None,
 ) -> Path:
     """Write the surface of each tissue of a tissue map, all in one STL or PLY file.
 
@@ -135,6 +137,9 @@ def write_surfaces(
         The tissues to write; None for all.
     force
         Replace an existing file.
+    skipped
+        A list to which a warning is added that names the tissues with too few voxels for a
+        surface.
 
     Returns
     -------
@@ -163,9 +168,13 @@ def write_surfaces(
             segment = replace(segment, name=f"{segment.name} with marrow")
         meshes.append((segment, surface(volume, {segment.value, *filled})))
     report(len(segments), len(segments), "surfaces")
-    if not any(len(faces) for _, (_, faces) in meshes):
-        names = in_short([Tissue(segment.value) for segment in segments])
-        raise OutputError(f"the tissues ({names}) have too few voxels for a surface")
+    small = [Tissue(segment.value) for segment, (_, faces) in meshes if not len(faces)]
+    meshes = [(segment, mesh) for segment, mesh in meshes if len(mesh[1])]
+    if not meshes:
+        raise OutputError(f"the tissues ({in_short(small)}) have too few voxels for a surface")
+    if small and skipped is not None:
+        text = f"no surface of {in_short(small)}: too few voxels"
+        skipped.append(Notice("option-unused", "warning", text))
     restored = volume.restored is not None or volume.provenance.of_restored
     note = f"{_NOTE}, {OF_RESTORED}" if restored else _NOTE
     with write_whole(target, force=force) as temporary, temporary.open("wb") as file:

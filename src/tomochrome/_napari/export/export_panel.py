@@ -44,6 +44,7 @@ from tomochrome.formats import (
 )
 from tomochrome.geometry import reorient_like
 from tomochrome.geometry.measurement import Measurement
+from tomochrome.notices import Notice, sentence
 from tomochrome.runtime import write_whole
 from tomochrome.tissue import Tissue
 from tomochrome.volume import Volume
@@ -152,13 +153,14 @@ def export(
     photograph: bool = False,
     measured: Sequence[Measurement] = (),
     regions: Sequence[Any] = (),
+    skipped: list[Notice] | None = None,
 ) -> None:
     """Write a choice in the format of ``path``, in a worker. Raises as `tomochrome.write`.
 
     With ``scan``, the folder of the scan, a DICOM output joins its study, with the identity of the
     patient, and a page names the patient. With ``photograph``, a picture or page has the look of a
     photograph. ``measured``, and ``regions`` on the grid on screen, are saved with a scan and its
-    colors.
+    colors. ``skipped`` is as for `tomochrome.io.write_surfaces`.
     """
     io.check_output(path, force=force)
     series = choice.source.stored.provenance.series_uid or None
@@ -185,7 +187,7 @@ def export(
         return
     if format_of(path) in (STL, PLY):
         shown = set(Tissue) - choice.layer.data.settings.tissues.hidden
-        io.write_surfaces(choice.volume(), path, only=shown, force=force)
+        io.write_surfaces(choice.volume(), path, only=shown, force=force, skipped=skipped)
         return
     study = io.source_study(scan, series) if scan else None
     io.write(choice.volume(), path, study=study, force=force)
@@ -352,7 +354,8 @@ class ExportPanel(JobPanel):
                 return
         photograph = self.view.photograph.isChecked() and choice.can_be_photograph(chosen)
         grey = grey_layer(self.viewer.layers, choice.layer, choice.source) or choice.layer
-        kept: dict[str, Any] = {}
+        skipped: list[Notice] = []
+        kept: dict[str, Any] = {"skipped": skipped}
         done = f"Saved {path}"
         tone: Tone = "good"
         if chosen == COLORED_SCAN:
@@ -364,8 +367,11 @@ class ExportPanel(JobPanel):
                 done, tone = f"{done}. {NOT_SAVED.format(lost)}", "warning"
         self.start(
             lambda: export(choice, path, force=exists, scan=scan, photograph=photograph, **kept),
-            lambda _: self.view.message.say(done, tone),
+            lambda _: self._saved(done, "warning" if skipped else tone, skipped),
         )
+
+    def _saved(self, done: str, tone: Tone, skipped: Sequence[Notice]) -> None:
+        self.view.message.say(". ".join([done, *map(sentence, skipped)]), tone)
 
     def show_error(self, error: Exception) -> None:
         """Show the error, without the hint to ``--force`` of the command line."""
