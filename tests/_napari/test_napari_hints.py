@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from colorize_panel_cases import colorize
 from napari.layers import Layer
 from qtpy.QtGui import QColor
 from skimage.color import rgb2lab
@@ -199,6 +200,20 @@ def test_an_open_colorize_panel_follows_strokes_alone(panel, window, qtbot):
     assert run(hints, qtbot) == "Strokes applied."
     assert panel.coloring is not None
     assert [row.tissue for row in panel.view.legend.list.rows()] == [Tissue.SPLEEN]
+    hints.release()
+
+
+def test_a_run_of_colorize_says_that_the_strokes_are_gone(panel, window, qtbot):
+    colorize(panel, qtbot)
+    hints = HintsPanel(window)
+    window.window.add_dock_widget(hints, name="Color hints")
+    paint(hints, "spleen")
+    assert run(hints, qtbot) == "Strokes applied."
+    colorize(panel, qtbot)
+    assert BEFORE_KEY not in panel.coloring.layer.metadata
+    assert hints.view.message.text().endswith("without the strokes; apply them again.")
+    assert run(hints, qtbot) == "Strokes applied."
+    assert tissue_at(panel.coloring.layer) == Tissue.SPLEEN
     hints.release()
 
 

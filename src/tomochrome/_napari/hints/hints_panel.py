@@ -44,6 +44,7 @@ BEFORE_KEY: Final = "tomochrome-before-hints"
 _FIRST: Final = Tissue.LIVER
 _HELP: Final = "Paint a few strokes in an organ and apply them: the color spreads up to its edges."
 _ERASED: Final = "There are no strokes any more: the colors are those of the model again."
+_RECOLORED: Final = "The scan was colored again, without the strokes; apply them again."
 _BRUSH: Final = 6  # voxels
 
 
@@ -143,6 +144,7 @@ class HintsPanel(JobPanel):
         prepare_viewer(napari_viewer)
         super().__init__(napari_viewer)
         self._painted = Connections()
+        self._applied = Connections()  # to the layer that was corrected last
         self._request: Any = None
         view = self.view
         view.new.clicked.connect(self.add_strokes)
@@ -241,6 +243,14 @@ class HintsPanel(JobPanel):
         self.view.colored.choose(colored)
         done = "Strokes applied." if BEFORE_KEY in made.metadata else _ERASED
         self.say(f"{done}{unused_options(made.data.chroma)}")
+        self._applied.release()
+        if BEFORE_KEY in made.metadata:
+            self._applied.add(self._recolored, colored.events.data)
+
+    def _recolored(self, _: object = None) -> None:
+        """Say that the strokes are gone from the colors when another panel has replaced them."""
+        if not self.running:
+            self.say(_RECOLORED)
 
     def _layer_chosen(self) -> None:
         self.view.colored.refresh()
@@ -272,6 +282,7 @@ class HintsPanel(JobPanel):
     def cleanup(self) -> None:
         """Drop all references to the viewer and its layers."""
         self._painted.release()
+        self._applied.release()
         for box in (self.view.layer, self.view.colored, self.view.strokes):
             box.release()
         self._request = None
