@@ -12,6 +12,7 @@ from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QFileDialog
 
 from marker_cases import marked, turned
+from tomochrome._napari.colorize.keys_help import rows
 from tomochrome._napari.kit.events import follower_of
 from tomochrome._napari.layers.volume_layers import source_of, volume_layer
 from tomochrome._napari.viewer.measure_shapes import (
@@ -159,6 +160,36 @@ def test_a_line_drawn_in_the_window_reads_its_length(
     save_measurements(window)
     open_measurements(window)
     assert readouts(layer) == [text, text]
+    window.layers.clear()
+
+
+@pytest.mark.gui
+def test_delete_removes_a_line_just_drawn_as_the_page_on_keys_says(
+    painted, window, small_ct, qtbot
+):
+    window.add_layer(Layer.create(*volume_layer(small_ct, "head")))
+    start_measuring(window)
+    layer = window.layers.selection.active
+    canvas = window.window._qt_window._qt_viewer.canvas.native
+    start = canvas.rect().center()
+    qtbot.wait(50)
+    for down in (0, 30):
+        first, last = start + QPoint(0, down), start + QPoint(60, down)
+        move_mouse(qtbot, canvas, first)
+        QTest.mousePress(canvas, Qt.MouseButton.LeftButton, pos=first)
+        for step in (20, 40, 60):
+            move_mouse(qtbot, canvas, first + QPoint(step, 0), Qt.MouseButton.LeftButton)
+        QTest.mouseRelease(canvas, Qt.MouseButton.LeftButton, pos=last)
+        qtbot.wait(20)
+    above = layer.data[0].copy()
+    meaning = {action: text for _, action, text in rows()}
+    assert "not a measurement" in meaning["Ctrl + Z"]
+    QTest.keyClick(canvas, Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
+    assert len(layer.data) == 2
+    assert "measurement just drawn" in meaning["Delete"]
+    QTest.keyClick(canvas, Qt.Key.Key_Delete)
+    qtbot.waitUntil(lambda: len(layer.data) == 1)
+    np.testing.assert_array_equal(layer.data[0], above)
     window.layers.clear()
 
 

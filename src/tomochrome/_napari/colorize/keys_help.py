@@ -34,6 +34,8 @@ def rows() -> list[tuple[str, str, str]]:
     ]
     keys = [(COLOR_KEY, "Color on or off"), *((key, _MODES[mode]) for key, mode in KEYS.items())]
     keys.append((FIT_KEY, "Fit the body into the view"))
+    keys.append(("Delete", "Remove the measurement just drawn, or those selected"))
+    keys.append(("Ctrl-Z", "Undo a stroke of the brush, not a measurement"))
     windows = [
         (key, name.replace("-", " ").replace("auto", "automatic").capitalize())
         for key, name in WINDOW_KEYS.items()
