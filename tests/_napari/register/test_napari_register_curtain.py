@@ -8,14 +8,17 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from mouse import move_mouse
+from napari.layers import Layer
 from panel_cases import choose, compare, on_screen, register, settle
 from qtpy.QtCore import QPoint, Qt
 from qtpy.QtTest import QTest
 from register_cases import body
 
+from tomochrome._napari.layers.volume_layers import volume_layer
 from tomochrome._napari.viewer.canvas_marks import canvas_point
 from tomochrome._napari.viewer.wipe_handle import WipeLine
 from tomochrome.compare.region import Region, split
+from tomochrome.volume import default_affine
 
 pytestmark = pytest.mark.gui
 
@@ -62,6 +65,27 @@ def test_the_curtain_is_dragged_by_its_edge(panel, qtbot):
     # Elsewhere the mouse is napari's.
     event = SimpleNamespace(type="mouse_press", button=1, position=at(30), handled=False)
     assert next(drag(viewer, event), "done") == "done"
+
+
+def test_no_line_divides_a_scan_that_covers_the_comparison(panel, qtbot):
+    compare(panel, qtbot, "wipe left | right")
+    viewer, line = panel.viewer, panel.comparing.handle.line
+    assert line.visible
+    away = body(affine=default_affine((6, 4, 4), (5000, 5000, 5000)))
+    viewer.add_layer(Layer.create(*volume_layer(away, "elsewhere")))
+    assert line.visible
+    other = viewer.add_layer(Layer.create(*volume_layer(body(), "another")))
+    assert not line.visible
+    other.visible = False
+    assert line.visible
+    other.visible = True
+    viewer.layers.move(viewer.layers.index(other), 0)
+    assert line.visible
+    viewer.layers.move(0, len(viewer.layers))
+    assert not line.visible
+    viewer.layers.remove(other)
+    assert line.visible
+    viewer.layers.remove("elsewhere")
 
 
 def test_real_mouse_events_drag_the_curtain(panel, qtbot):

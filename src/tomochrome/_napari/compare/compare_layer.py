@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from napari.layers import Image, Layer
+from napari.layers import Layer
 from numpy.typing import NDArray
 
 from tomochrome import compare
@@ -15,7 +15,7 @@ from tomochrome._napari.compare.compare_modes import Fields, make_view
 from tomochrome._napari.layers import grey_window
 from tomochrome._napari.layers.layer_volumes import moved_by_hand, place
 from tomochrome._napari.layers.lazy_picture import LazyPicture, Rendering
-from tomochrome._napari.layers.volume_layers import LayerSource, color_layer, source_of
+from tomochrome._napari.layers.volume_layers import LayerSource, color_layer, covers
 from tomochrome._napari.viewer.orientation import Screen
 from tomochrome._napari.viewer.renderer_3d import renderer_of
 from tomochrome.compare.region import Region
@@ -223,14 +223,6 @@ class Comparison:
         self.picture.outdate()
         if not self.picture.in_3d:
             self.layer.refresh(extent=False, highlight=False, thumbnail=False)
-
-
-def covers(layer: Any) -> bool:
-    """Whether a layer hides the layers below it, unlike points, outlines or a heat map."""
-    source = source_of(layer.metadata)
-    overlaid = source is not None and source.role == "derived"
-    solid = isinstance(layer, Image) and layer.opacity == 1 and not overlaid
-    return bool(solid and layer.blending in ("translucent", "translucent_no_depth", "opaque"))
 
 
 def is_comparison(layer: Any) -> bool:

@@ -17,6 +17,7 @@ from typing import Any, Literal
 
 import numpy as np
 import pint
+from napari.layers import Image
 from numpy.typing import NDArray
 
 from tomochrome import color
@@ -111,6 +112,14 @@ def colored_layers(layers: Any, grey: Any) -> list[Any]:
         and source.chroma is not None
         and grey.data is source.shown.voxels
     ]
+
+
+def covers(layer: Any) -> bool:
+    """Whether a layer hides the layers below it, unlike points, outlines or a heat map."""
+    source = source_of(layer.metadata)
+    overlaid = source is not None and source.role == "derived"
+    solid = isinstance(layer, Image) and layer.opacity == 1 and not overlaid
+    return bool(solid and layer.blending in ("translucent", "translucent_no_depth", "opaque"))
 
 
 def kind_of(layer: Any) -> str:

@@ -11,9 +11,9 @@ from qtpy.QtWidgets import QCheckBox
 from superqt.utils import signals_blocked
 
 from tomochrome._napari.compare.compare_control import CompareControl
-from tomochrome._napari.compare.compare_layer import covers, is_comparison
+from tomochrome._napari.compare.compare_layer import is_comparison
 from tomochrome._napari.kit.events import Connections
-from tomochrome._napari.layers.volume_layers import LayerTuple
+from tomochrome._napari.layers.volume_layers import LayerTuple, covers
 from tomochrome._napari.registration.deformation_layers import (
     change_layer,
     grid_layer,

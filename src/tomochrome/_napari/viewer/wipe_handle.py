@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from vispy.scene.visuals import Compound, Markers, Mesh
 
 from tomochrome._napari.kit.events import Connections, ViewerFollower, follower_of
-from tomochrome._napari.layers.volume_layers import layer_position
+from tomochrome._napari.layers.volume_layers import covers, layer_position
 
 #: Amber, visible on grey and on anatomical colors, with a dark outline.
 LINE_COLOR: Final = (1.0, 196 / 255, 0.0, 1.0)
@@ -178,7 +178,7 @@ class WipeHandle:
     def update(self, _: object = None) -> None:
         """Redraw the line at its current position."""
         self._handles.tell()
-        ends = self._ends() if self.layer.visible else None
+        ends = self._ends() if self.layer.visible and not self._is_covered() else None
         if ends is None:
             self.line.visible = False
             return
@@ -187,6 +187,18 @@ class WipeHandle:
         self.line.zoom = float(self._viewer.scene.camera.zoom)
         self.line.points = (_pair(start), _pair(end), _pair(grip))
         self.line.visible = True
+
+    def _is_covered(self) -> bool:
+        """Whether another scan lies above the layer, which the line would seem to divide."""
+        layers = self._viewer.layers
+        if self.layer not in layers:
+            return False
+        low, high = self.layer.extent.world
+        return any(
+            (other.extent.world[0] < high).all() and (other.extent.world[1] > low).all()
+            for other in layers[layers.index(self.layer) + 1 :]
+            if other.visible and other.ndim == self.layer.ndim and covers(other)
+        )
 
     # Position in displayed world coordinates (row, column)
 
@@ -265,6 +277,18 @@ class WipeHandles(ViewerFollower):
         super().__init__(viewer)
         self.all: list[WipeHandle] = []
         self.changed: list[Callable[[], None]] = []  #: called when one is added, moved or removed
+        layers = viewer.layers.events
+        for emitter in (layers.inserted, layers.removed, layers.reordered):
+            emitter.connect(self._update, position="last")
+        self.each_layer(self._follow)
+
+    def _follow(self, layer: Any) -> None:
+        for emitter in (layer.events.visible, layer.events.opacity):
+            emitter.connect(self._update)
+
+    def _update(self, _: object = None) -> None:
+        for handle in list(self.all):
+            handle.update()
 
     def tell(self) -> None:
         """Call what follows the handles."""
