@@ -206,6 +206,8 @@ def test_it_follows_the_selected_scan_and_is_not_saved(colored, qtbot, small_ct)
     assert lines(panel.viewer) == []
     np.testing.assert_array_equal(on_screen(layer), plane(panel, whole))
     panel.view.layer.choose(panel.viewer.layers[0])
+    assert lines(panel.viewer) == []  # the other scan covers it
+    other.visible = False
     assert len(lines(panel.viewer)) == 1
     layer.visible = False
     assert lines(panel.viewer) == []
