@@ -19,6 +19,14 @@ _MODES: Final = {
 }
 
 
+#: Heading of keys that are napari's own.
+OF_NAPARI: Final = "Measurements and strokes, while their layer is selected"
+_NAPARI_KEYS: Final = [
+    ("Delete", "Remove the measurement just drawn, or those selected"),
+    ("Ctrl-Z", "Undo a stroke of the brush, not a measurement"),
+]
+
+
 def rows() -> list[tuple[str, str, str]]:
     """Return the group, the key or mouse action, and what it does."""
     scrolls, zooms = ("Wheel", "Ctrl + wheel") if wheel_scrolls() else ("Ctrl + wheel", "Wheel")
@@ -34,13 +42,16 @@ def rows() -> list[tuple[str, str, str]]:
     ]
     keys = [(COLOR_KEY, "Color on or off"), *((key, _MODES[mode]) for key, mode in KEYS.items())]
     keys.append((FIT_KEY, "Fit the body into the view"))
-    keys.append(("Delete", "Remove the measurement just drawn, or those selected"))
-    keys.append(("Ctrl-Z", "Undo a stroke of the brush, not a measurement"))
     windows = [
         (key, name.replace("-", " ").replace("auto", "automatic").capitalize())
         for key, name in WINDOW_KEYS.items()
     ]
-    groups = {"Mouse": mouse, "Keys": keys, "Window, while the scan is selected": windows}
+    groups = {
+        "Mouse": mouse,
+        "Keys": keys,
+        "Window, while the scan is selected": windows,
+        OF_NAPARI: _NAPARI_KEYS,
+    }
     return [
         (group, action if group == "Mouse" else action.replace("-", " + "), meaning)
         for group, actions in groups.items()
