@@ -1,6 +1,7 @@
 """Distributed training equals training in one process with the global batch."""
 
 import os
+import runpy
 import socket
 import subprocess
 import sys
@@ -17,22 +18,22 @@ torch = pytest.importorskip("torch")
 SCRIPT = Path(__file__).with_name("train_together.py")
 
 
-def start(out, batch, rank=None, port=0, size=2):
-    env = {name: value for name, value in os.environ.items() if name != "WORLD_SIZE"}
-    if rank is not None:
-        env |= {"RANK": str(rank), "WORLD_SIZE": str(size), "LOCAL_RANK": str(rank)}
-        env |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "OMP_NUM_THREADS": "1"}
+def start(out, batch, rank, port, size=2):
+    env = {**os.environ, "RANK": str(rank), "WORLD_SIZE": str(size), "LOCAL_RANK": str(rank)}
+    env |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "OMP_NUM_THREADS": "1"}
     args = [sys.executable, str(SCRIPT), str(out), str(batch), "20"]
     return subprocess.Popen(args, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
 
 
 @pytest.mark.skipif(not torch.distributed.is_available(), reason="this torch cannot")
-def test_two_processes_equal_one_with_a_batch_twice_as_large(tmp_path):
+def test_two_processes_equal_one_with_a_batch_twice_as_large(tmp_path, monkeypatch):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     runs = [start(tmp_path / "two", 4, rank, port) for rank in (0, 1)]
-    runs.append(start(tmp_path / "one", 8))
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    monkeypatch.setattr(sys, "argv", [str(SCRIPT), str(tmp_path / "one"), "8", "20"])
+    runpy.run_path(str(SCRIPT), run_name="__main__")  # in this process, which has torch already
     for run in runs:
         said, _ = run.communicate(timeout=600)
         assert run.returncode == 0, said.decode()
