@@ -7,7 +7,8 @@ from dataclasses import replace
 import nibabel as nib
 import numpy as np
 import pytest
-from napari.layers import Layer
+from napari.layers import Labels, Layer
+from napari.layers._layer_actions import _convert_to_labels
 from qtpy.QtGui import QColor
 from register_cases import body, oblique
 
@@ -82,3 +83,30 @@ def test_strokes_saved_in_napari_keep_their_voxels(window, tmp_path, monkeypatch
     blue, liver = rgba[labels == own], rgba[labels == Tissue.LIVER]
     assert (blue["B"] > blue["R"] + 0.0).mean() > 0.8
     assert (liver["R"] > liver["B"] + 0.0).mean() > 0.8
+
+
+@pytest.mark.filterwarnings("ignore:projection mode:UserWarning")  # napari's own
+def test_strokes_saved_in_napari_are_converted_to_labels_and_applied(window, tmp_path, qtbot):
+    prepare_viewer(window)
+    ct = window.add_layer(Layer.create(*volume_layer(body(), "scan")))
+    panel = HintsPanel(window)
+    panel.view.new.click()
+    strokes = panel.view.strokes.layer()
+    strokes.data[7, 18:22, 16:20] = painted = int(Tissue.LIVER)
+    window.layers.selection = {strokes}
+    window.layers.save(str(tmp_path / "strokes.nii.gz"), selected=True)
+    window.layers.remove(strokes)
+    opened = window.add_layer(Layer.create(*volume_layer(io.read(tmp_path / "strokes.nii.gz"))))
+    window.layers.selection.active = opened
+    _convert_to_labels(window.layers)  # napari's entry "Convert to Labels" in the layer list
+    labels = window.layers[-1]
+    assert isinstance(labels, Labels)
+    panel.view.layer.choose(ct)
+    panel.view.strokes.choose(labels)
+    panel.view.run.click()
+    qtbot.waitUntil(lambda: not panel.running)
+    assert panel.view.message.text() == "Strokes applied."
+    colored = panel.view.colored.layer()
+    assert source_of(colored.metadata).chroma.tissue[7, 20, 18] == painted
+    panel.release()
+    window.layers.clear()

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any, Final
 
+from napari.layers import Image
 from superqt.utils import qdebounced
 
 from tomochrome._napari.kit.events import ViewerFollower
@@ -40,8 +41,8 @@ class WindowMouse(ViewerFollower):
 
     def _bind(self, layer: Any) -> None:
         source = source_of(layer.metadata)
-        if source is None or source.role == "derived":
-            return
+        if source is None or source.role == "derived" or not isinstance(layer, Image):
+            return  # napari's "Convert to Labels" copies the metadata
         if source.role == "ct":
             open_range(layer)
             layer.events.contrast_limits.connect(self._window_changed)
