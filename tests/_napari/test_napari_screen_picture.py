@@ -96,6 +96,22 @@ def test_the_caption_says_what_is_hidden_and_clipped(colored, qtbot, tmp_path):
     assert parts[2:5] == ["the surface of the body", "hidden: liver", "clipped"]
 
 
+def test_a_curve_over_the_whole_body_is_drawn_with_what_is_almost_transparent(colored, tmp_path):
+    viewer, layer = colored.viewer, colored.coloring.layer
+    viewer.dims.ndisplay = 3
+    sides = {}
+    for name in ("skin", "glass", "opaque"):
+        colored.view.color.alpha_box.choose(name)
+        message = picture_of_screen(viewer, layer)(str(tmp_path / f"{name}.png"))
+        with Image.open(tmp_path / f"{name}.png") as picture:
+            rgb = np.asarray(picture.convert("RGB"), int)
+        columns = np.flatnonzero((rgb[..., 0] > rgb[..., 2] + 8).any(axis=0))  # no background
+        sides[name] = np.ptp(columns)
+        assert "air" not in message or "without the air around it" in message
+    assert sides["glass"] > 0.85 * sides["skin"]
+    assert sides["opaque"] > 0.95 * sides["skin"]
+
+
 @pytest.fixture
 def in_3d(colored, painted, window, tmp_path, monkeypatch):
     """The panel with skin in 3D in a window that is drawn; and a way to answer the dialog."""

@@ -384,7 +384,12 @@ def _opacity(
 
 
 def _remove_pieces(opacity: NDArray[np.float32], preset: RenderPreset, spacing: float) -> None:
-    """Make isolated pieces transparent that are smaller than those of the preset."""
+    """Make isolated pieces transparent that are smaller than those of the preset.
+
+    What is far from all of them is haze, which a preset without a smallest piece keeps.
+    """
+    if not preset.min_ml:
+        return
     pieces, count = label(opacity > _SEEN * preset.faintest)
     check()
     volumes = np.bincount(pieces.ravel()) * (spacing**3 / 1000.0)

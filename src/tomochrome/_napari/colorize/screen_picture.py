@@ -18,6 +18,7 @@ from tomochrome._napari.layers.volume_layers import grey_layer, source_of
 from tomochrome._napari.viewer.canvas_overlays import patient_from_world
 from tomochrome._napari.viewer.clipping_3d import Clipping3D, patient_half
 from tomochrome._napari.viewer.orientation import Axes, scan_axes, screen_directions
+from tomochrome.color import ALPHA_PRESETS
 from tomochrome.errors import InputError
 from tomochrome.formats import SHEET, format_of
 from tomochrome.geometry.affine import apply, plane_distance
@@ -166,7 +167,8 @@ def _preset(shown: Any) -> Any:
     if isinstance(shown, RenderPreset):
         return shown
     tissues = shown.of or tuple(tissue for tissue in Tissue if tissue != Tissue.AIR)
-    return RenderPreset(shown.name, (Part(tissues, shown.points),), shown.about)
+    about = (shown if shown.hide_air else ALPHA_PRESETS["body"]).about  # air is not drawn
+    return RenderPreset(shown.name, (Part(tissues, shown.points),), about, min_ml=0.0)
 
 
 def _size(canvas: tuple[int, int]) -> tuple[int, int]:
