@@ -55,6 +55,29 @@ def test_interpolation_over_the_trace_of_metal_reduces_its_streaks(body: np.ndar
     assert np.array_equal(filled[[0, 1, 3, 4]], damaged[[0, 1, 3, 4]])
 
 
+def test_a_prior_keeps_the_bone_beside_metal(body: np.ndarray) -> None:
+    hu = body.copy()
+    bone = ((Y - 3) / 12) ** 2 + ((X + 25) / 14) ** 2 < 1
+    hu[:, bone & (((Y - 3) / 9) ** 2 + ((X + 25) / 11) ** 2 > 1)] = 1200  # a shell
+    where = np.zeros(SHAPE, np.bool_)
+    where[2, 57:60, 32:35] = True
+    damaged = add_metal(hu, where, "amalgam", PIXEL_MM, rng()).hu
+    metal = classical.metal_mask(damaged)
+    judged = ~ndimage.binary_dilation(metal[2], iterations=2) & (body[2] > -500)
+    prior = ndimage.gaussian_filter(hu, (0, 0.6, 0.6)) + 30  # blurred, and too dense
+    plain, best, kept = (
+        classical.interpolate_sinogram(damaged, metal, PIXEL_MM, prior=p) for p in (None, hu, prior)
+    )
+    error = [rms((filled - hu)[2][judged]) for filled in (damaged, prior, plain, best, kept)]
+    assert error[3] < 0.3 * error[2]
+    assert error[4] < 0.8 * min(error[:3])
+    assert np.array_equal(kept[metal], damaged[metal])
+    assert np.array_equal(kept[[0, 1, 3, 4]], damaged[[0, 1, 3, 4]])
+    changed = np.where(metal, 9000.0, prior)  # what a prior has at the metal does not count
+    same = classical.interpolate_sinogram(damaged, metal, PIXEL_MM, prior=changed)
+    np.testing.assert_allclose(same, kept, atol=0.01)
+
+
 def test_the_edge_of_the_field_is_no_ring(body: np.ndarray) -> None:
     hu = np.where(body < -500, -940 + rng().normal(0, 5, SHAPE), body)
     hu[:, np.hypot(Y, X) > 46] = -1024

@@ -7,7 +7,10 @@ import pytest
 from scipy import ndimage
 from skimage.transform import iradon, radon
 
+from tomochrome.errors import Cancelled
+from tomochrome.restoration import projection_kernels
 from tomochrome.restoration.projection import SLICES, Projector
+from tomochrome.runtime import Task, running
 
 
 def disc(shape: tuple[int, int], center: tuple[float, float], radius: float) -> np.ndarray:
@@ -93,3 +96,21 @@ def test_a_kernel_blurs() -> None:
     sinogram = Projector((64, 64), 120).project(image)
     sharp, soft = (Projector((64, 64), 120, blur).reconstruct(sinogram) for blur in (0.0, 1.5))
     assert soft == pytest.approx(ndimage.gaussian_filter(sharp, 1.5), abs=0.03)
+
+
+@pytest.mark.parametrize(("work", "name"), [("project", "project"), ("reconstruct", "backproject")])
+def test_work_on_many_views_can_be_cancelled(
+    work: str, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task, called = Task(), []
+
+    def kernel(*_: object) -> None:
+        called.append(work)
+        task.cancel()
+
+    monkeypatch.setattr(projection_kernels, name, kernel)
+    projector = Projector((300, 300), 900)
+    image = np.zeros(projector.shape if work == "project" else (900, projector.n_detectors))
+    with running(task), pytest.raises(Cancelled):
+        getattr(projector, work)(image)
+    assert called == [work]

@@ -59,6 +59,26 @@ def test_metal_stays_as_it_was_measured(slab: Slab) -> None:
     assert np.array_equal(scan.clean[metal], scan.measured[metal])
 
 
+def test_half_of_the_scans_with_metal_are_interpolated_with_a_prior(slab: Slab) -> None:
+    second = 0
+    for seed in range(3, 7):
+        plain, prior = (
+            draw_defect(slab, "metal", np.random.default_rng(seed), model)
+            for model in (None, "restoration")
+        )
+        assert np.array_equal(plain.measured, prior.measured)
+        assert np.array_equal(plain.clean, prior.clean)
+        undamaged = prior.code == 0
+        assert np.array_equal(prior.filled[undamaged], prior.measured[undamaged])
+        second += not np.array_equal(plain.filled, prior.filled)
+    assert 0 < second < 4
+    plain, prior = (
+        draw_defect(slab, "lines", np.random.default_rng(3), model)
+        for model in (None, "restoration")
+    )
+    assert np.array_equal(plain.filled, prior.filled)
+
+
 def test_metal_lies_in_the_middle_slice(slab: Slab) -> None:
     for seed in range(5):
         metal, material = draw_metal(slab.hu, slab.spacing, np.random.default_rng(seed))

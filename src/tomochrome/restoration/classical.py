@@ -22,6 +22,7 @@ METAL_HU: Final = 2500.0
 _MIN_METAL: Final = 3  # voxels
 _MIN_TRACE_PX: Final = 0.05  # of metal along a ray
 _TRACE_PX: Final = 1  # by which the trace of metal is wider than its projection
+_BESIDE_PX: Final = 2  # from metal to pixels that hold none of it
 _RING_PASSES: Final = 3
 _RING_SLICES: Final = 24
 _RING_SECTORS: Final = 24
@@ -60,11 +61,15 @@ def interpolate_sinogram(
     metal: NDArray[np.bool_],
     pixel_mm: float,
     earlier: MetalReduction | None = None,
+    prior: NDArray[np.floating] | None = None,
 ) -> NDArray[np.float32]:
     """Reduce the artifacts of metal by linear interpolation over its trace in the projections.
 
     Kalender, Hebel and Ebersberger (1987), "Reduction of CT artifacts caused by metallic implants",
-    Radiology 164:576. The metal keeps its HU.
+    Radiology 164:576. With a prior, the difference from its projections is interpolated and
+    reconstructed, and added to it, which keeps bone near the metal: as Meyer et al. (2010),
+    "Normalized metal artifact reduction (NMAR)", Med. Phys. 37:5482, but subtracted instead of
+    divided. The metal keeps its HU.
 
     Parameters
     ----------
@@ -74,6 +79,8 @@ def interpolate_sinogram(
         Size of a pixel, which is square.
     earlier
         A result for slices of the same size, which is used where HU and metal are the same.
+    prior
+        HU (z, y, x) of the same slices with fewer artifacts; what is at the metal is ignored.
 
     Returns
     -------
@@ -91,12 +98,33 @@ def interpolate_sinogram(
     for first in range(0, len(remaining), SLICES):
         part = remaining[first : first + SLICES]
         check()
-        body = np.maximum(1 + np.minimum(out[part], METAL_HU) / 1000, 0)
+        start = out[part] if prior is None else _without_metal(prior[part], metal[part])
+        body = _attenuation(out[part])
         traces = projector.project(metal[part]) > _MIN_TRACE_PX
         hidden = _widened(traces, _TRACE_PX)
-        near = _widened(np.asarray(hidden.any(axis=0)), 1)  # what is interpolated, and from what
-        change = 1000 * projector.reconstruct(_interpolation(projector.project(body, near), hidden))
-        out[part] = np.where(metal[part], out[part], np.maximum(out[part] + change, AIR_HU))
+        if prior is None:
+            near = _widened(np.asarray(hidden.any(axis=0)), 1)  # what interpolation needs
+            change = _interpolation(projector.project(body, near), hidden)
+        else:
+            rest = projector.project(body - _attenuation(start))
+            change = rest + _interpolation(rest, hidden)
+        without = start + 1000 * projector.reconstruct(change)
+        out[part] = np.where(metal[part], out[part], np.maximum(without, AIR_HU))
+    return out
+
+
+def _attenuation(hu: NDArray[np.floating]) -> NDArray[np.floating]:
+    """Return the attenuation of HU relative to that of water."""
+    return np.maximum(1 + np.minimum(hu, METAL_HU) / 1000, 0)
+
+
+def _without_metal(hu: NDArray[np.floating], metal: NDArray[np.bool_]) -> NDArray[np.floating]:
+    """Return slices (z, y, x) with HU from beside the metal in its place."""
+    out = np.array(hu)
+    for image, where in zip(out, metal, strict=True):
+        wide = ndimage.binary_dilation(where, iterations=_BESIDE_PX)
+        _, nearest = ndimage.distance_transform_edt(wide, return_indices=True)
+        image[where] = image[nearest[0][where], nearest[1][where]]
     return out
 
 
@@ -176,6 +204,7 @@ def without_network(
     code: NDArray[np.uint8],
     spacing: tuple[float, float, float],
     reduction: MetalReduction | None = None,
+    prior: NDArray[np.floating] | None = None,
 ) -> NDArray[np.float32]:
     """Fill all defects for which there is a way without a network; leave noise and field.
 
@@ -189,6 +218,8 @@ def without_network(
         Spacing (z, y, x) in mm.
     reduction
         What finding the defects gave already.
+    prior
+        For `interpolate_sinogram`.
 
     Returns
     -------
@@ -209,7 +240,8 @@ def without_network(
         np.copyto(filled, remove_rings(filled), where=ring)
     if (metallic := marked("metal")).any():
         metal = metal_mask(filled) if reduction is None else reduction.metal
-        without = interpolate_sinogram(filled, metal & metallic, spacing[2], reduction)
+        earlier = reduction if prior is None else None
+        without = interpolate_sinogram(filled, metal & metallic, spacing[2], earlier, prior)
         np.copyto(filled, without, where=metallic)
     return filled
 

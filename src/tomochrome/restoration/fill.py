@@ -51,6 +51,8 @@ from tomochrome.runtime import ThreadPool, check, choose_device, report
 from tomochrome.runtime.device import compute_threads, kernel_threads
 
 FINDER: Final = "defects"  #: name of the model that finds defects
+METAL_MODEL: Final = "metal_model"
+"""Entry of a bundle's metadata: the model that fills slices with metal in its place."""
 MIN_PROBABILITY: Final = 0.35  #: of a streak, with the best Dice on phantoms of the training
 _ODDS: Final = (1.44, 0.75, -0.65, 2.41, 0.21, -11.2)
 """Weights for the log odds of a streak, by logistic regression on the same phantoms: of
@@ -76,8 +78,13 @@ def fill(
     model: str | None,
     device: str = "auto",
     reduction: MetalReduction | None = None,
+    twice: bool = True,
 ) -> NDArray[np.float32]:
     """Fill defects, with a network unless there is none.
+
+    Slices with metal are filled twice: the second time from the interpolation of the sinogram with
+    the first filling as prior, as Zhang and Yu (2018), "Convolutional neural network based metal
+    artifact reduction in X-ray computed tomography", IEEE Trans. Med. Imaging 37:1370.
 
     Parameters
     ----------
@@ -94,6 +101,8 @@ def fill(
         ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"mps"``.
     reduction
         What finding the defects gave already.
+    twice
+        False to fill slices with metal once.
 
     Returns
     -------
@@ -111,12 +120,16 @@ def fill(
     place = choose_device(device)
     net = None if model is None else _network(model, RESTORATION)[0].to(place)
     metallic = (code == code_of("metal")).any(axis=(1, 2))
+    of_metal = net
+    if model is not None and metallic.any():
+        other = _network(model, RESTORATION)[1].metadata.get(METAL_MODEL, model)
+        of_metal = _network(str(other), RESTORATION)[0].to(place)
     if reduction is None and metallic.any():
         reduction = reduce_metal(hu, metallic, spacing[2])
     filled = without_network(hu, code, spacing, reduction)
     out = filled.copy()
     missing = (code == code_of("missing")).all(axis=(1, 2))
-    cubic = interpolate_slices(filled, missing, 3) if missing.any() else filled
+    cubic = interpolate_slices(filled, missing, 3) - filled if missing.any() else None
     if net is None:
         code = np.where(code == code_of("noise"), code, np.uint8(0))
 
@@ -133,12 +146,14 @@ def fill(
             smooth = non_local_means(filled, z, sd, near)
             np.copyto(values[near], smooth, where=noisy[near])
             np.copyto(share[near], network_share(sd, smooth), where=noisy[near])
-        if net is not None and share.any():
+        own = of_metal if metallic[z] else net
+        if own is not None and share.any():
             part = _around(share > 0)
             images = torch.from_numpy(filler_input(hu, filled, code, z, part))
-            change = _outputs(net, images, place)[0] * STEP_HU
+            change = _outputs(own, images, place)[0] * STEP_HU
             values[part] += share[part] * (filled[z][part] + change - values[part])
-            values += _CUBIC_SHARE * (cubic[z] - filled[z])
+            if cubic is not None:
+                values += _CUBIC_SHARE * cubic[z]
         if near is not None:
             even = as_measured_on_average(values[near], filled[z][near], sd, usual)
             np.copyto(values[near], even, where=noisy[near])
@@ -146,6 +161,9 @@ def fill(
             where &= ~reduction.metal[z]
         out[z][where] = np.clip(values, AIR_HU, MAX_HU)[where]
 
+    if twice and net is not None and metallic.any():
+        _for_each(fill_slice, np.flatnonzero(metallic), place, "estimating slices without metal")
+        filled = without_network(hu, code, spacing, reduction, prior=out)
     _for_each(fill_slice, np.flatnonzero(code.any(axis=(1, 2))), place, "filling defects")
     return out
 

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from scipy.fft import irfft, next_fast_len, rfft, rfftfreq
 
 from tomochrome.restoration import projection_kernels
+from tomochrome.runtime import check
 
 SLICES: Final = 16  #: that are projected at a time
 _VIEWS: Final = 128  # between which the user may cancel
@@ -78,6 +79,7 @@ class Projector:
             turned = np.ascontiguousarray(bordered.swapaxes(0, 1))
             used = bordered.any(axis=(1, 2)), turned.any(axis=(1, 2))
             for first in range(0, self.n_views, _VIEWS):
+                check()
                 part = slice(first, first + _VIEWS)
                 projection_kernels.project(
                     bordered, turned, used, self.angles[part], rays[part], out[part]
@@ -106,6 +108,7 @@ class Projector:
 
         def backproject(packed: NDArray[np.float32], out: NDArray[np.float32]) -> None:
             for top in range(0, len(out), _ROWS):
+                check()
                 projection_kernels.backproject(
                     packed, self.angles, top, len(out), out[top : top + _ROWS]
                 )

@@ -27,6 +27,7 @@ from tomochrome.restoration import simulation
 from tomochrome.restoration.attenuation import Material
 from tomochrome.restoration.classical import metal_mask, without_network
 from tomochrome.restoration.defects import code_of
+from tomochrome.restoration.fill import fill
 from tomochrome.runtime import check, report
 from tomochrome.training.folder import make_folder, write_bytes
 from tomochrome.training.patients import TrainingPatient, hu_of
@@ -41,6 +42,7 @@ MAX_PIXELS: Final = 448  #: of a side; larger slices are cropped around the body
 _SLICES: Final = 9
 _RESCAN_SECONDS: Final = 20.0
 _BONE_HU: Final = 250.0
+_SECOND_TIME: Final = 0.5  # share of scans with metal that are filled for the second time
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,8 +131,23 @@ def _around(center: float, size: int) -> slice:
     return slice(first, first + length)
 
 
-def draw_defect(slab: Slab, kind: str, rng: np.random.Generator) -> DefectScan:
-    """Draw a defect of a kind of `SHARES` in the middle of a slab."""
+def draw_defect(
+    slab: Slab, kind: str, rng: np.random.Generator, prior: str | None = None
+) -> DefectScan:
+    """Draw a defect of a kind of `SHARES` in the middle of a slab.
+
+    Parameters
+    ----------
+    slab
+        The slices.
+    kind
+        Kind of the defect.
+    rng
+        Source of randomness.
+    prior
+        Model whose filling is the prior of the interpolation in half of the scans with metal: what
+        it sees when it fills them for the second time.
+    """
     hu, middle = slab.hu, len(slab.hu) // 2
     near = slice(max(middle - 2, 0), middle + 3)
     if kind in ("metal", "ring", "noise", "field"):
@@ -144,6 +161,9 @@ def draw_defect(slab: Slab, kind: str, rng: np.random.Generator) -> DefectScan:
     if kind == "metal":  # it stays as it was measured
         clean = np.where(metal_mask(damaged.hu), damaged.hu, hu)
     filled = without_network(damaged.hu, code, slab.spacing)
+    if kind == "metal" and prior is not None and rng.random() < _SECOND_TIME:
+        first = fill(damaged.hu, code, slab.spacing, prior, "cpu", twice=False)
+        filled = without_network(damaged.hu, code, slab.spacing, prior=first)
     measured, without, truth = (
         np.rint(part).astype(np.int16) for part in (damaged.hu, filled, clean)
     )
@@ -319,6 +339,7 @@ class DefectScans:
         shares: Mapping[str, float],
         real_share: float,
         processes: int | None = None,
+        prior: str | None = None,
     ) -> None:
         """Draw the first scans that are not there yet, in several processes.
 
@@ -338,6 +359,8 @@ class DefectScans:
             Share of scans of living people, if there are any.
         processes
             Number of processes; None for one per processor.
+        prior
+            As for `draw_defect`.
 
         Raises
         ------
@@ -353,7 +376,8 @@ class DefectScans:
             return
         with ProcessPoolExecutor(processes or os.cpu_count(), get_context("spawn")) as pool:
             running: set[Future[None]] = {
-                pool.submit(_draw_file, path, source, k, dict(shares)) for path, source, k in jobs
+                pool.submit(_draw_file, path, source, k, dict(shares), prior)
+                for path, source, k in jobs
             }
             try:
                 while running:
@@ -395,10 +419,12 @@ def _patient(source: Source) -> TrainingPatient:
     return TrainingPatient(source.path.name, body, scan.spacing, hu)
 
 
-def _draw_file(path: Path, source: Source, seed: int, shares: Mapping[str, float]) -> None:
+def _draw_file(
+    path: Path, source: Source, seed: int, shares: Mapping[str, float], prior: str | None
+) -> None:
     """Draw a scan in a child process and write it."""
     os.environ["NUMBA_NUM_THREADS"] = "1"
     rng = np.random.default_rng([seed, 32])
     kinds, weights = list(shares), np.array(list(shares.values()))
     kind = kinds[rng.choice(len(kinds), p=weights / weights.sum())]
-    draw_defect(draw_slab(_patient(source), rng), kind, rng).save(path)
+    draw_defect(draw_slab(_patient(source), rng), kind, rng, prior).save(path)

@@ -72,6 +72,8 @@ class RestorationConfig(TrainingConfig):
         Weight of the Kullback-Leibler terms, for autoencoders.
     start
         Model with the initial weights, of the same network; None for random ones.
+    prior
+        Model whose filling is the prior of the interpolation in half of the scans with metal.
     """
 
     learning_rate: Rate = 5e-4
@@ -84,6 +86,7 @@ class RestorationConfig(TrainingConfig):
     shape: tuple[int, int] = (192, 192)
     divergence: NonNegativeFloat = 1e-4
     start: ModelName | None = None
+    prior: ModelName | None = None
 
     @model_validator(mode="after")
     def _fits(self) -> RestorationConfig:
@@ -168,8 +171,9 @@ class RestorationTask(Task[RestorationConfig]):
     def prepare(self) -> None:
         """Draw the scans that are missing."""
         DefectScans.generate(
-            self.folder, self.sources, self.config.scans, self.config.shares, self.config.real_share
-        )
+            self.folder, self.sources, self.config.scans, self.config.shares,
+            self.config.real_share, prior=self.config.prior,
+        )  # fmt: skip
 
     def samples(self, seed: int, *, held_out: bool = False) -> DefectSamples:
         """Return samples of the scans that are learned from, or of the others."""
