@@ -133,20 +133,29 @@ def test_what_is_no_scan_is_refused(measuring, tmp_path):
         follower_of(empty, Measuring).chosen()
 
 
-@pytest.mark.gui
-def test_a_line_drawn_in_the_window_reads_its_length(
-    painted, window, small_ct, qtbot, tmp_path, monkeypatch
-):
+def measuring_in(window, small_ct, qtbot):
+    """Return the layer of measurements of a scan, the canvas, and its center."""
     window.add_layer(Layer.create(*volume_layer(small_ct, "head")))
     start_measuring(window)
-    layer = window.layers.selection.active
     canvas = window.window._qt_window._qt_viewer.canvas.native
-    start = canvas.rect().center()
     qtbot.wait(50)
+    return window.layers.selection.active, canvas, canvas.rect().center()
+
+
+def drag_line(qtbot, canvas, start):
+    """Drag a line of 60 pixels to the right; the button is still held."""
     move_mouse(qtbot, canvas, start)
     QTest.mousePress(canvas, Qt.MouseButton.LeftButton, pos=start)
     for step in (20, 40, 60):
         move_mouse(qtbot, canvas, start + QPoint(step, 0), Qt.MouseButton.LeftButton)
+
+
+@pytest.mark.gui
+def test_a_line_drawn_in_the_window_reads_its_length(
+    painted, window, small_ct, qtbot, tmp_path, monkeypatch
+):
+    layer, canvas, start = measuring_in(window, small_ct, qtbot)
+    drag_line(qtbot, canvas, start)
     live = readouts(layer)
     QTest.mouseRelease(canvas, Qt.MouseButton.LeftButton, pos=start + QPoint(60, 0))
     qtbot.wait(20)
@@ -167,19 +176,10 @@ def test_a_line_drawn_in_the_window_reads_its_length(
 def test_delete_removes_a_line_just_drawn_as_the_page_on_keys_says(
     painted, window, small_ct, qtbot
 ):
-    window.add_layer(Layer.create(*volume_layer(small_ct, "head")))
-    start_measuring(window)
-    layer = window.layers.selection.active
-    canvas = window.window._qt_window._qt_viewer.canvas.native
-    start = canvas.rect().center()
-    qtbot.wait(50)
+    layer, canvas, start = measuring_in(window, small_ct, qtbot)
     for down in (0, 30):
-        first, last = start + QPoint(0, down), start + QPoint(60, down)
-        move_mouse(qtbot, canvas, first)
-        QTest.mousePress(canvas, Qt.MouseButton.LeftButton, pos=first)
-        for step in (20, 40, 60):
-            move_mouse(qtbot, canvas, first + QPoint(step, 0), Qt.MouseButton.LeftButton)
-        QTest.mouseRelease(canvas, Qt.MouseButton.LeftButton, pos=last)
+        drag_line(qtbot, canvas, start + QPoint(0, down))
+        QTest.mouseRelease(canvas, Qt.MouseButton.LeftButton, pos=start + QPoint(60, down))
         qtbot.wait(20)
     above = layer.data[0].copy()
     meaning = {action: text for _, action, text in rows()}
