@@ -27,7 +27,6 @@ from tomochrome.restoration import simulation
 from tomochrome.restoration.attenuation import Material
 from tomochrome.restoration.classical import metal_mask, without_network
 from tomochrome.restoration.defects import code_of
-from tomochrome.restoration.fill import fill
 from tomochrome.runtime import check, report
 from tomochrome.training.folder import make_folder, write_bytes
 from tomochrome.training.patients import TrainingPatient, hu_of
@@ -162,6 +161,8 @@ def draw_defect(
         clean = np.where(metal_mask(damaged.hu), damaged.hu, hu)
     filled = without_network(damaged.hu, code, slab.spacing)
     if kind == "metal" and prior is not None and rng.random() < _SECOND_TIME:
+        from tomochrome.restoration.fill import fill  # torch, which no other kind needs
+
         first = fill(damaged.hu, code, slab.spacing, prior, "cpu", twice=False)
         filled = without_network(damaged.hu, code, slab.spacing, prior=first)
     measured, without, truth = (
