@@ -51,7 +51,7 @@ def begun(pool, stage, name="artistic", **change):
 def test_training_the_generator_alone_reduces_the_color_error(name, pool):
     state, batch = begun(pool, 0, name)
     before = {k: v.clone() for k, v in state.net.critic.named_parameters()}
-    rows = [state.learn(batch, 3e-3) for _ in range(15)]
+    rows = [state.learn(batch, (3e-3, 3e-3)) for _ in range(15)]
     assert rows[-1]["loss"] < 0.8 * rows[0]["loss"]
     assert rows[-1]["ab_error"] < rows[0]["ab_error"]
     assert all(torch.equal(before[k], v) for k, v in state.net.critic.named_parameters())
@@ -60,7 +60,7 @@ def test_training_the_generator_alone_reduces_the_color_error(name, pool):
 def test_training_the_critic_alone_improves_its_accuracy(pool):
     state, batch = begun(pool, 1, critic_width=8)
     before = {k: v.clone() for k, v in state.net.generator.named_parameters()}
-    rows = [state.learn(batch, 3e-3) for _ in range(30)]
+    rows = [state.learn(batch, (3e-3, 3e-3)) for _ in range(30)]
     assert rows[-1]["critic_right"] > 0.9 > rows[0]["critic_right"]
     assert rows[-1]["loss"] < 0.5 * rows[0]["loss"]
     assert all(torch.equal(before[k], v) for k, v in state.net.generator.named_parameters())
@@ -109,7 +109,7 @@ def test_a_critic_that_is_fooled_learns_alone_until_it_recovers(pool):
 
     def step(right):
         before = next(generator.parameters()).detach().clone()
-        state.learn(batch, 1e-3)
+        state.learn(batch, (1e-3, 1e-3))
         net.right.fill_(right)
         return not torch.equal(before, next(generator.parameters()))
 
@@ -117,6 +117,24 @@ def test_a_critic_that_is_fooled_learns_alone_until_it_recovers(pool):
         False, False, False, True, True, False,
     ]  # fmt: skip
     assert (int(net.adversarial_steps), int(net.critic_steps), int(net.rounds)) == (2, 4, 2)
+
+
+def test_the_critic_has_a_learning_rate_of_its_own(pool):
+    parts = [part.model_dump() for part in config().parts]
+    parts[2] |= {"rate": 0.01, "critic_rate": 0.5}
+    state, batch = begun(pool, 2, parts=parts)
+    assert state.task.rates(2) == (0.01, 0.5)
+    assert state.task.rates(0) == (1.0, 1.0)  # without one, that of the generator
+    before = deepcopy(state.net)
+    state.learn(batch, [0.1 * share for share in state.task.rates(2)])
+
+    def moved(part):
+        weights = (getattr(net, part).parameters() for net in (before, state.net))
+        return max(float((a - b).detach().abs().max()) for a, b in zip(*weights, strict=True))
+
+    # the first step of Adam moves a weight by the rate
+    assert moved("generator") == pytest.approx(0.001, rel=0.01)
+    assert moved("critic") == pytest.approx(0.05, rel=0.01)
 
 
 def test_a_run_that_ended_at_its_threshold_is_not_continued(pool, tmp_path, monkeypatch):

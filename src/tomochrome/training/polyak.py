@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Final
 
 import torch
+from torch.optim.optimizer import ParamsT
 
 _SHARE: Final = 0.5
 
@@ -19,12 +20,12 @@ class PolyakSGD(torch.optim.Optimizer):
     Parameters
     ----------
     parameters
-        Parameters to optimize.
+        Parameters to optimize, or groups of them.
     lr
         Largest step; the schedule of the training changes it.
     """
 
-    def __init__(self, parameters: Iterable[torch.nn.Parameter], lr: float) -> None:
+    def __init__(self, parameters: ParamsT, lr: float) -> None:
         super().__init__(parameters, {"lr": lr})
 
     def step(self, closure: Callable[[], float]) -> float:  # type: ignore[override]

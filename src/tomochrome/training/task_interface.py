@@ -192,9 +192,13 @@ class Task(ABC, Generic[C]):
             The return value of `collate`.
         """
 
-    def rate(self, stage: int) -> float:
-        """Return the learning rate of a stage of the run, as a share of the configuration's."""
-        return 1.0
+    def parts(self, net: torch.nn.Module) -> Sequence[torch.nn.Module]:
+        """Return the parts of a network that together have all its weights, each with a rate."""
+        return (net,)
+
+    def rates(self, stage: int) -> Sequence[float]:
+        """Return the learning rate of each part in a stage, as a share of the configuration's."""
+        return (1.0,)
 
     def collate(self, samples: Sequence[Any]) -> Any:
         """Combine samples into a batch; by default each field becomes one tensor."""
@@ -229,7 +233,8 @@ class Task(ABC, Generic[C]):
         """Return the optimizer that the configuration names."""
         import torch
 
-        weights, rate = net.parameters(), self.config.learning_rate
+        weights = [{"params": list(part.parameters())} for part in self.parts(net)]
+        rate = self.config.learning_rate
         match self.config.optimizer:
             case "adamw":
                 return torch.optim.AdamW(weights, rate, weight_decay=self.config.weight_decay)

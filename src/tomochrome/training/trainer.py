@@ -256,8 +256,8 @@ class _State:
         decay = min(self.config.ema, (1.0 + self.step) / (10.0 + self.step))
         return torch.lerp(mean, now, 1.0 - decay) if mean.is_floating_point() else now
 
-    def learn(self, batch: Any, rate: float) -> dict[str, float]:
-        """Take an optimizer step; return the loss and the task's figures.
+    def learn(self, batch: Any, rates: Sequence[float]) -> dict[str, float]:
+        """Take an optimizer step with a rate for each part; return the loss and the figures.
 
         Raises
         ------
@@ -268,7 +268,7 @@ class _State:
         torch.manual_seed(
             self.config.seed * 1_000_003 + self.step * self.ranks.size + self.ranks.rank
         )
-        for parameters in self.optimizer.param_groups:
+        for parameters, rate in zip(self.optimizer.param_groups, rates, strict=True):
             parameters["lr"] = rate
         loss, figures = self.task.loss(self.trained, _moved(batch, self.ranks.device))
         value = self.ranks.mean(float(loss.detach()))
@@ -361,18 +361,18 @@ def _run(state: _State, generator: PhantomGenerator, budget: Budget, folder: Pat
             check()
             generator.check()
             now, rate = learning_rate(config, task.stages, state.step, done)
-            rate *= task.rate(now)
+            rates = [rate * share for share in task.rates(now)]
             if batches is None or now != stage:
                 if batches is not None:
                     batches.stop()
                 batches, stage = _batches(task, now, state), now
-            means.add(state.learn(batches.next(), rate))
+            means.add(state.learn(batches.next(), rates))
             if validation and not state.step % config.validate_every:
                 means.add({"validation": state.validate(validation)})
             state.elapsed = time.monotonic() - clock
             last = budget.share(state.step, state.elapsed) == 1.0 or state.exhausted
             if leads and (last or not state.step % _LOG_EVERY):
-                row = [f"{rate:.2e}", *means.row(columns[1:])]
+                row = [f"{rates[0]:.2e}", *means.row(columns[1:])]
                 append_row(
                     folder / LOG, ("step", "seconds", *columns),
                     (state.step, round(state.elapsed), *row),

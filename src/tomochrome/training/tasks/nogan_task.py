@@ -9,7 +9,7 @@ nothing is downloaded.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import accumulate
 from pathlib import Path
@@ -47,8 +47,11 @@ class Stage(BaseModel):
     learns
         ``"generator"``, ``"critic"``, or ``"both"`` (adversarial).
     rate
-        Its learning rate, as a share of the run's: the adversarial stage needs less than a
-        generator that learns from the start, or it undoes what was learned.
+        The generator's learning rate, as a share of the run's: the adversarial stage needs less
+        than a generator that learns from the start, or it undoes what was learned.
+    critic_rate
+        The critic's; None for that of the generator. A critic that learns faster is fooled less
+        (M. Heusel et al., "GANs trained by a two time-scale update rule", NeurIPS 2017).
     """
 
     model_config = RULES
@@ -57,6 +60,7 @@ class Stage(BaseModel):
     shape: tuple[int, int]
     learns: Literal["generator", "critic", "both"] = "generator"
     rate: Rate = 1.0
+    critic_rate: Rate | None = None
 
 
 class NoGanConfig(ColorConfig):
@@ -168,9 +172,15 @@ class NoGan(Colors):
         critic = patch_critic(len(self.config.windows), self.config.critic_width)
         return Adversaries(super().network(), critic.to(memory_format=torch.channels_last))  # type: ignore[call-overload]
 
-    def rate(self, stage: int) -> float:
-        """Return the learning rate of a stage of the run, as a share of the configuration's."""
-        return self.config.parts[stage].rate
+    def parts(self, net: torch.nn.Module) -> Sequence[torch.nn.Module]:
+        """Return the generator and its critic."""
+        assert isinstance(net, Adversaries)
+        return net.generator, net.critic
+
+    def rates(self, stage: int) -> Sequence[float]:
+        """Return their learning rates in a stage, as shares of the configuration's."""
+        part = self.config.parts[stage]
+        return part.rate, part.rate if part.critic_rate is None else part.critic_rate
 
     def second_run(self, net: torch.nn.Module) -> tuple[Task[Any], float] | None:
         """Return the training of the generator on photographs alone, without the critic."""
@@ -258,6 +268,7 @@ class NoGan(Colors):
         parts = ", ".join(
             f"{part.learns} {part.share:.0%} at {part.shape[0]} x {part.shape[1]}"
             + (f" and {part.rate:g} of the learning rate" if part.rate < 1 else "")
+            + (f", the critic {part.critic_rate:g}" if part.critic_rate is not None else "")
             for part in self.config.parts
         )
         return (
