@@ -38,11 +38,13 @@ _FONT_SIZE: Final = 15
 _NOTE_SIZE: Final = 9
 _PAUSE_MS: Final = 10
 _NARROW: Final = 390  # pixels; narrower, the scale bar covers the letter at the top
+_NARROW_FOR_NOTE: Final = 720  # pixels; narrower, the note covers the letter at the bottom
 #: Positions of the scale bar: napari's own, ours (notifications cover the corner below), and ours
 #: in a narrow canvas, where napari stacks it with the letter of this position.
 _BAR_ALONE: Final = "bottom_right"
 _BAR_WITH_SCAN: Final = "top_right"
 _BAR_NARROW: Final = "top_center"
+_NOTE_PLACE: Final = "bottom_left"
 #: Text without a scan: the overlays are kept, because creating them is slow.
 _BLANK: Final = " "
 _CLEAR: Final = (0.0, 0.0, 0.0, 0.0)
@@ -128,7 +130,7 @@ class CanvasOverlays(ViewerFollower):
     def __init__(self, viewer: Any, canvas: Any = None) -> None:
         super().__init__(viewer)
         self._overlays = {edge: _overlay(place) for edge, place in POSITIONS.items()}
-        self._note = _overlay("bottom_left", _NOTE_SIZE)
+        self._note = _overlay(_NOTE_PLACE, _NOTE_SIZE)
         self._canvas = canvas
         self._bar = viewer.canvas.overlays.scale_bar
         self._holds = False
@@ -151,6 +153,7 @@ class CanvasOverlays(ViewerFollower):
             self._soon(partial(setattr, overlay, "box", True))
         self._bar.events.visible.connect(self._bar_switched)
         viewer.canvas.events.size.connect(self._place_bar)
+        viewer.canvas.events.size.connect(self._place_note)
         self._follow(viewer)
         self.update()
 
@@ -244,7 +247,13 @@ class CanvasOverlays(ViewerFollower):
             self._soon(self._switch_note)
 
     def _switch_note(self) -> None:
+        self._place_note()
         self._note.visible = self._is_noted
+
+    def _place_note(self, _: object = None) -> None:
+        """Let napari stack the note with the letter at the bottom in a narrow canvas."""
+        is_narrow = self.viewer.canvas.size[1] < _NARROW_FOR_NOTE
+        self._note.position = POSITIONS["bottom"] if is_narrow else _NOTE_PLACE
 
     def _letters(self, viewer: Any, layer: Any) -> dict[str, str]:
         axes, camera = scan_axes(viewer.dims.order, viewer.dims.ndisplay), viewer.scene.camera
