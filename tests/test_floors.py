@@ -5,10 +5,12 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+import tomllib
 from collections import Counter
 from collections.abc import Iterator
 from functools import cache
 from graphlib import CycleError, TopologicalSorter
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -121,6 +123,24 @@ def test_the_phantom_needs_numpy_scipy_and_numba_only() -> None:
     for path in PHANTOM:
         used = {name.split(".")[0] for name in imports(path)} - sys.stdlib_module_names
         assert used <= {"ctphantom", "numpy", "scipy", "numba", "lazy_loader"}, path
+
+
+def test_what_the_core_imports_is_declared() -> None:
+    """Without napari, which installs more, or as the extra that the user is told to install."""
+    settings = tomllib.loads((SRC.parents[1] / "pyproject.toml").read_text(encoding="utf-8"))
+    project = settings["project"]
+    extras = project["optional-dependencies"]
+    core = [path for path in MODULES if package_of(path) != "_napari"]
+    used = {name.split(".")[0] for path in core for name in imports(path)}
+    used -= {*sys.stdlib_module_names, "tomochrome", "ctphantom", "pydantic_core"}  # of pydantic
+    optional = {"av": "video", "zarr": "zarr", "vtkmodules": "render",
+                "highdicom": "segmentation", "jinja2": "page"}  # fmt: skip
+    owners = packages_distributions()
+    for name in used:
+        declared = extras[optional[name]] if name in optional else project["dependencies"]
+        names = {one.split(">=")[0].lower() for one in declared}
+        made_by = {owner.lower() for owner in owners[name.lstrip("_")]}
+        assert names & made_by, f"{name} is not declared"
 
 
 def test_one_module_imports_the_phantom() -> None:

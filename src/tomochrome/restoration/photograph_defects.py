@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from tomochrome.color.convert import srgb_to_lab
-from tomochrome.errors import OptionError
 from tomochrome.io.section_photograph import body_in_gel, is_gel
 from tomochrome.runtime import check, report
 
@@ -47,8 +46,6 @@ def photograph_defects(
 
     Raises
     ------
-    OptionError
-        If scikit-image is not installed.
     Cancelled
         If the user cancelled.
     """
@@ -85,14 +82,9 @@ def lines(lightness: NDArray[np.floating], within: NDArray[np.bool_]) -> NDArray
     within
         Booleans (y, x): where to look.
     """
-    try:
-        from skimage.draw import line
-        from skimage.transform import probabilistic_hough_line
-    except ImportError as error:
-        raise OptionError(
-            "finding the defects of a photograph needs the package scikit-image; install it with "
-            "pip install scikit-image, or mark the defects with --mask"
-        ) from error
+    from skimage.draw import line  # for start time
+    from skimage.transform import probabilistic_hough_line
+
     length = max(int(_MIN_LENGTH * np.hypot(*lightness.shape)), _MIN_LENGTH_PX)
     mask = np.zeros(lightness.shape, np.bool_)
     for hat in (ndimage.white_tophat, ndimage.black_tophat):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from tomochrome.errors import InputError, OptionError
+from tomochrome.errors import InputError
 from tomochrome.runtime import check, report
 
 
@@ -31,8 +31,6 @@ def restore_photograph(photograph: NDArray[np.uint8], mask: NDArray[np.bool_]) -
     ------
     InputError
         If the mask has another size, is empty, or covers everything.
-    OptionError
-        If scikit-image is not installed.
     Cancelled
         If the user cancelled.
     """
@@ -47,13 +45,8 @@ def restore_photograph(photograph: NDArray[np.uint8], mask: NDArray[np.bool_]) -
             f"the mask covers {'everything' if marked.any() else 'nothing'}; mark only what is "
             "damaged"
         )
-    try:
-        from skimage.restoration import inpaint_biharmonic
-    except ImportError as error:
-        raise OptionError(
-            "restoring a photograph needs the package scikit-image; install it with "
-            "pip install scikit-image"
-        ) from error
+    from skimage.restoration import inpaint_biharmonic  # for start time
+
     check()
     report(0, 0, "filling the photograph")
     colors = -1 if photograph.ndim == 3 else None
