@@ -48,7 +48,7 @@ from tomochrome.transform import Transform, jacobian_map
 from tomochrome.volume import Volume
 
 LABELS = 128  # more than the phantom has
-ROUGHNESS, FOLDS, LEAST = 0.01, 100.0, 0.2  # of the coarse flow
+ROUGHNESS, FOLDS, MIN_JACOBIAN = 0.01, 100.0, 0.2  # of the coarse flow
 FLOOR, UNTANGLED = 0.005, 0.05  # smallest volumes accepted, in the result and in the start
 #: Tetrahedra of a cell between eight voxels: one at each corner, and the two between four of them.
 #: Five fill a cell, and the two patterns alternate between cells to form a mesh without gaps.
@@ -299,7 +299,7 @@ class Oracle:
                     lost = (full * self.slope(full.detach())).sum()  # its derivative is meant
                 else:
                     lost = self.coarsely(field, blur)
-                paid = ROUGHNESS * roughness(velocity) + FOLDS * small_jacobian(field, LEAST)
+                paid = ROUGHNESS * roughness(velocity) + FOLDS * small_jacobian(field, MIN_JACOBIAN)
                 (lost + paid).backward()  # type: ignore[no-untyped-call]
                 optimizer.step()
             velocity = velocity.detach()

@@ -19,7 +19,7 @@ from tomochrome.errors import (
     TomochromeError,
 )
 from tomochrome.io import archive, find, reading
-from tomochrome.io.series_item import Found, Skipped
+from tomochrome.io.series_item import Listing, Skipped
 from tomochrome.runtime.sandbox import SandboxError
 
 KINDS = [kind for kind in vars(errors).values() if isinstance(kind, type)]
@@ -93,5 +93,5 @@ def test_files_in_an_archive_are_named_as_the_user_knows_them(tmp_path: Path) ->
 )  # fmt: skip
 def test_why_the_only_file_is_skipped_is_a_sentence(skipped: Skipped, said: str) -> None:
     with pytest.raises(InputError) as caught:
-        reading.choose(Found((), (skipped,)), Path("a"))
+        reading.choose(Listing((), (skipped,)), Path("a"))
     assert str(caught.value) == said

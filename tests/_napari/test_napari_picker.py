@@ -18,7 +18,7 @@ from tomochrome._napari.series.reader import read_layers
 from tomochrome._napari.series.series_list import Role, SeriesList, SeriesModel, tool_tip
 from tomochrome._napari.series.series_order import can_be_opened
 from tomochrome._napari.series.series_picker import SeriesPicker, show_picker
-from tomochrome.io import Found, Item, Skipped
+from tomochrome.io import Item, Listing, Skipped
 from tomochrome.notices import Notice
 from tomochrome.runtime import check, report
 
@@ -218,7 +218,7 @@ def test_an_empty_folder_gives_a_message(picker, qtbot, tmp_path):
 
 
 def test_a_second_drop_uses_the_same_panel(picker, window, cd):
-    again = show_picker(window, Found((), (Skipped("a", "no"),)))
+    again = show_picker(window, Listing((), (Skipped("a", "no"),)))
     assert again is picker
     assert titles(picker) == []
     assert not picker.view.run.isEnabled()

@@ -14,7 +14,7 @@ from said import without_chance
 from tomochrome import io
 from tomochrome._napari.series.series_list import Role
 from tomochrome._napari.series.series_picker import SeriesPicker, show_picker
-from tomochrome.io import Found, Item
+from tomochrome.io import Item, Listing
 from tomochrome.runtime import check
 
 pytestmark = pytest.mark.gui
@@ -210,7 +210,7 @@ def test_a_preview_belongs_to_its_item_and_not_to_a_row(picker, qtbot):
     old = series.items[0]
     picker.previews.make([old], 16)
     request = picker.previews.job._task
-    picker.show_listing(Found((Item("/x", "nifti", shape=(2, 3, 4)),)))
+    picker.show_listing(Listing((Item("/x", "nifti", shape=(2, 3, 4)),)))
     late = []
     picker.previews.made.connect(lambda item, _: late.append(item))
     picker.previews._sent.emit(request, old, np.zeros((4, 4), np.uint8))
@@ -258,7 +258,7 @@ def test_a_drop_replaces_a_running_search(picker, qtbot, window, two_patients, s
     picker.look_at(two_patients / "a12")
     qtbot.waitUntil(started.is_set, timeout=5000)
     first = picker.jobs.job
-    show_picker(window, Found((Item("/x.nii", "nifti"), Item("/y.nii", "nifti"))))
+    show_picker(window, Listing((Item("/x.nii", "nifti"), Item("/y.nii", "nifti"))))
     assert not picker.running
     gate.set()
     qtbot.waitUntil(lambda: not first.running)

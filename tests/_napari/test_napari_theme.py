@@ -17,7 +17,7 @@ from tomochrome._napari.registration.result_panel import ResultPanel
 from tomochrome._napari.series.scan_panel import ScanPanel
 from tomochrome._napari.series.series_list import background_of, text_colors
 from tomochrome._napari.series.series_picker import show_picker
-from tomochrome.io import Found, Item
+from tomochrome.io import Item, Listing
 from tomochrome.notices import Notice
 
 pytestmark = pytest.mark.gui
@@ -152,7 +152,7 @@ def test_a_notice_follows_the_theme(window, themed, tone):
 
 @pytest.mark.parametrize("theme", THEMES)
 def test_the_series_list_is_legible(window, themed, qtbot, theme):
-    picker = show_picker(window, Found(ITEMS))
+    picker = show_picker(window, Listing(ITEMS))
     themed(theme)
     view = picker.view
     assert is_dark(view) == (theme == "dark")

@@ -20,7 +20,7 @@ from tomochrome.colorization.grid import (
 from tomochrome.colorization.tables import mixture_weights
 from tomochrome.tissue import N_TISSUES, Tissue
 
-ROWS = slab_kernels.HIGHEST_HU - slab_kernels.LOWEST_HU + 1
+ROWS = slab_kernels.MAX_HU - slab_kernels.MIN_HU + 1
 
 
 def interpolate(coarse: np.ndarray, axis: int, t: Taps) -> np.ndarray:
@@ -76,7 +76,7 @@ def test_fusion_is_probability_times_likelihood(seed: int, coarse: tuple[int, in
     expected = planes.astype(np.float64)
     for axis, t in enumerate(grids):
         expected = interpolate(expected, axis, t)
-    expected = expected * likelihood[hu.astype(int) - slab_kernels.LOWEST_HU]
+    expected = expected * likelihood[hu.astype(int) - slab_kernels.MIN_HU]
     expected /= expected.sum(axis=-1, keepdims=True)
     order = np.argsort(-expected, axis=-1)
     ranked = np.take_along_axis(expected, order, axis=-1)
@@ -103,7 +103,7 @@ def test_what_is_least_likely_is_skipped_and_the_rest_shares_its_part(seed: int)
     kept = np.where(planes[0, 0, 0] > 0.003, planes[0, 0, 0], 0.0)
     for tissue in (Tissue.AIR, Tissue.FOREIGN_BODY):  # detected by their HU only
         kept[tissue] = max(planes[0, 0, 0, tissue], slab_kernels.MIN_PROBABILITY)
-    expected = kept * likelihood[hu.astype(int) - slab_kernels.LOWEST_HU]
+    expected = kept * likelihood[hu.astype(int) - slab_kernels.MIN_HU]
     expected /= expected.sum(axis=-1, keepdims=True)
     np.testing.assert_allclose(confidence / 255, expected.max(axis=-1), atol=0.5 / 255 + 1e-4)
 
@@ -121,7 +121,7 @@ def test_color_edge_sits_on_the_ct_edge() -> None:
     planes[..., Tissue.FAT] = np.linspace(0.9, 0.1, 4)
     planes[..., Tissue.MUSCLE] = np.linspace(0.1, 0.9, 4)
     likelihood = np.full((ROWS, N_TISSUES), 1e-3, np.float32)
-    values = np.arange(slab_kernels.LOWEST_HU, slab_kernels.HIGHEST_HU + 1)
+    values = np.arange(slab_kernels.MIN_HU, slab_kernels.MAX_HU + 1)
     likelihood[values < -20, Tissue.FAT] = 1
     likelihood[values >= -20, Tissue.MUSCLE] = 1
     grids = (taps(np.zeros(1), 1), pixel_taps(20, 1, 10, 2), pixel_taps(40, 1, 10, 4))

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tomochrome.colorization.slab_kernels import HIGHEST_HU, LOWEST_HU
+from tomochrome.colorization.slab_kernels import MAX_HU, MIN_HU
 from tomochrome.colorization.spread import (
     BARRIER_MM,
     MIN_SIGMA,
@@ -20,7 +20,7 @@ from tomochrome.colorization.spread import (
 from tomochrome.errors import Cancelled
 from tomochrome.runtime import Task, running
 
-EVERYTHING_FITS = np.ones(HIGHEST_HU - LOWEST_HU + 1, np.float32)
+EVERYTHING_FITS = np.ones(MAX_HU - MIN_HU + 1, np.float32)
 
 
 def dense(domain: Domain, strokes: list[np.ndarray], fit: np.ndarray, length: float) -> list:
@@ -41,7 +41,7 @@ def dense(domain: Domain, strokes: list[np.ndarray], fit: np.ndarray, length: fl
                 matrix[i, j] -= w
                 matrix[j, i] -= w
         matrix[i, i] += length**-2
-        matrix[i, i] += BARRIER_MM**-2 * (1 - fit[round(float(domain.hu[cell])) - LOWEST_HU])
+        matrix[i, i] += BARRIER_MM**-2 * (1 - fit[round(float(domain.hu[cell])) - MIN_HU])
     drawn = np.sum(strokes, axis=0).ravel() > 0
     found = []
     for share in strokes:

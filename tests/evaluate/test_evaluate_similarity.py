@@ -58,7 +58,7 @@ def test_similarity_against_oracles(
     unit: str, masked: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(similarity, "_SLAB", 2 * SHAPE[1] * SHAPE[2])  # several slabs
-    monkeypatch.setattr(similarity, "_FEWEST", 1)
+    monkeypatch.setattr(similarity, "_MIN_SLICES", 1)
     a, b = pair(unit)
     seen = np.ones(SHAPE, bool)
     if masked:

@@ -20,17 +20,17 @@ from tomochrome.io import find, read
 from tomochrome.io.dicom import parse
 from tomochrome.io.dicom.elements import tag_of
 from tomochrome.io.dicom.header import Header
-from tomochrome.io.dicom.header_reader import _WANTED, HeaderReader, read_header
+from tomochrome.io.dicom.header_reader import HEADER_TAGS, HeaderReader, read_header
 from tomochrome.io.dicom.warning_capture import captured_warnings
 
-WANTED = tuple(map(tag_of, _WANTED))
+WANTED = tuple(map(tag_of, HEADER_TAGS))
 CHARSET = tag_of("SpecificCharacterSet")
 
 
 def both_ways(head: bytes, folder: Path) -> tuple[parse.Parsed | None, parse.Parsed | None]:
     """Parse a head by the table of its elements, and by pydicom; None where that fails."""
     is_usual = head[128:134] == b"DICM\x02\0"
-    table = parse._table(head, parse.Wanted(WANTED)) if is_usual else None
+    table = parse._table(head, parse.Selection(WANTED)) if is_usual else None
     path = folder / "head.dcm"
     path.write_bytes(head)
     with (
@@ -40,7 +40,7 @@ def both_ways(head: bytes, folder: Path) -> tuple[parse.Parsed | None, parse.Par
     ):
         patch.setattr(parse, "_table", lambda *a: None)
         try:
-            return table, parse.parse(path, file, head, parse.Wanted(WANTED))
+            return table, parse.parse(path, file, head, parse.Selection(WANTED))
         except InputError:
             return table, None
 
@@ -125,9 +125,9 @@ def test_damage_is_noticed_beside_the_slices_before(tmp_path_factory, data):
             del head[at : at + data.draw(st.integers(1, 40))]
         else:
             head[at:at] = data.draw(st.binary(min_size=1, max_size=40))
-    wanted = parse.Wanted(WANTED)
+    wanted = parse.Selection(WANTED)
     assert all(parse._table(known, wanted) for known in heads[:3])
-    alone = parse._table(bytes(head), parse.Wanted(WANTED))
+    alone = parse._table(bytes(head), parse.Selection(WANTED))
     beside = parse._table(bytes(head), wanted)
     assert (alone is None) == (beside is None)
     if alone is not None and beside is not None:

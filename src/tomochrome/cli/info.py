@@ -7,7 +7,7 @@ from typing import Any
 
 from tomochrome.cli import options
 from tomochrome.cli.session import Outcome, Session, size
-from tomochrome.io import Found, Item, find
+from tomochrome.io import Item, Listing, find
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -33,7 +33,7 @@ def run(args: argparse.Namespace, session: Session) -> Outcome:
     return Outcome(_to_json(listing), "\n".join(lines).strip() or "nothing found")
 
 
-def _to_json(listing: Found) -> dict[str, Any]:
+def _to_json(listing: Listing) -> dict[str, Any]:
     """Return the object for ``--json``, with identity and phase only if available."""
     facts = listing.to_json()
     for item, entry in zip(listing.items, facts["items"], strict=True):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tomochrome.color.space import DELTA, FROM_XYZ, HIGHEST, LOWEST, TO_XYZ
+from tomochrome.color.space import DELTA, FROM_XYZ, MAX_LINEAR, MIN_LINEAR, TO_XYZ
 from tomochrome.runtime.kernels import kernel
 
 # Scalars, unlike arrays, become constants in compiled functions.
@@ -86,7 +86,11 @@ def linear_from_lab(L, a, b):  # type: ignore[no-untyped-def]
 def _inside(L, a, b):  # type: ignore[no-untyped-def]
     """Whether the color is in the sRGB gamut."""
     red, green, blue = linear_from_lab(L, a, b)
-    return LOWEST <= red <= HIGHEST and LOWEST <= green <= HIGHEST and LOWEST <= blue <= HIGHEST
+    return (
+        MIN_LINEAR <= red <= MAX_LINEAR
+        and MIN_LINEAR <= green <= MAX_LINEAR
+        and MIN_LINEAR <= blue <= MAX_LINEAR
+    )
 
 
 @kernel

@@ -16,7 +16,7 @@ FROM_XYZ = np.linalg.inv(TO_XYZ)
 DELTA = 6.0 / 29.0  #: CIE 15: transition of the cube root to its linear segment
 #: Limits of linear light in gamut: 0..1 with a tolerance of less than a tenth of an 8-bit step
 #: for rounding errors of primaries.
-LOWEST, HIGHEST = -1e-5, 1.0 + 2e-4
+MIN_LINEAR, MAX_LINEAR = -1e-5, 1.0 + 2e-4
 
 
 def linear_of_srgb(values: NDArray[np.floating]) -> NDArray[np.floating]:
@@ -70,7 +70,7 @@ def srgb8_of_lab(lab: ArrayLike) -> NDArray[np.uint8]:
     share = np.ones(len(colors))
     for _ in range(24):
         linear = linear_of_lab(_scaled_chroma(colors, share))
-        inside = ((linear >= LOWEST) & (linear <= HIGHEST)).all(axis=-1)
+        inside = ((linear >= MIN_LINEAR) & (linear <= MAX_LINEAR)).all(axis=-1)
         low, high = np.where(inside, share, low), np.where(inside, high, share)
         share = np.where(low == 1.0, 1.0, 0.5 * (low + high))
     linear = linear_of_lab(_scaled_chroma(colors, low)).clip(0.0, 1.0)

@@ -67,7 +67,7 @@ class GridPredictor(ABC):
         the checkerboard artifact of strided networks to a ninth.
     likelihood
         For tissues: float32 (HUs, tissues), the likelihood in each tissue of each HU from
-        `slab_kernels.LOWEST_HU` to `slab_kernels.HIGHEST_HU`, which guides the upsampling of
+        `slab_kernels.MIN_HU` to `slab_kernels.MAX_HU`, which guides the upsampling of
         probabilities. None for a uniform likelihood.
     """
 
@@ -193,7 +193,7 @@ class GridPredictor(ABC):
             )
         likelihood = self.likelihood
         if likelihood is None:
-            rows = slab_kernels.HIGHEST_HU - slab_kernels.LOWEST_HU + 1
+            rows = slab_kernels.MAX_HU - slab_kernels.MIN_HU + 1
             likelihood = np.ones((rows, N_TISSUES), np.float32)
         return lambda hu, planes, body, out: slab_kernels.fuse_slab(
             hu, planes, columns, body, likelihood, bilateral, *out

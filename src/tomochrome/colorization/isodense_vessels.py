@@ -110,6 +110,6 @@ def _doubtful(
         return none
     parts, _ = ndimage.label(distance(~thick) <= RADIUS_MM)
     at_liver = np.unique(parts[distance(~is_liver) <= NEAR_MM])
-    found = np.isin(parts, at_liver[at_liver > 0])
-    rim = (distance(~found) <= RADIUS_MM) & (smooth <= density + SAME_HU)  # less dense beside fat
-    return np.asarray(is_vessel & rim)
+    uncertain = np.isin(parts, at_liver[at_liver > 0])
+    rim = distance(~uncertain) <= RADIUS_MM
+    return np.asarray(is_vessel & rim & (smooth <= density + SAME_HU))  # less dense beside fat

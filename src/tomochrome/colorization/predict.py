@@ -148,7 +148,7 @@ def _warm_up_once() -> None:
     out = np.empty(hu.shape, dtype=np.uint16), np.empty(hu.shape, dtype=np.uint8)
     z, xy = taps(np.zeros(2), 1), taps(np.zeros(4), 1)
     body = CoarseField(np.full((1, 1, 1), 255, dtype=np.uint8), *z, *xy, *xy)
-    rows = slab_kernels.HIGHEST_HU - slab_kernels.LOWEST_HU + 1
+    rows = slab_kernels.MAX_HU - slab_kernels.MIN_HU + 1
     slab_kernels.block_mean_slab(hu, 2, 2, np.empty((2, 2), dtype=np.float32))
     slab_kernels.transfer_slab(hu, body, np.zeros(rows, np.uint16), np.zeros(rows, np.uint8), *out)
     planes = CoarseField(

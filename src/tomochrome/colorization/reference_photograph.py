@@ -235,7 +235,7 @@ class TissueColors:
         return cls(mean, slope, trust)
 
     @classmethod
-    def found(cls, reference: Reference, expected: Floats, share: Floats) -> TissueColors:
+    def estimated(cls, reference: Reference, expected: Floats, share: Floats) -> TissueColors:
         """Find the tissues of a CT in a photograph without labels, by their color.
 
         The colors of the photograph are a mixture of normal distributions, one for each tissue,

@@ -21,13 +21,13 @@ from tomochrome.notices import Notice
 from tomochrome.runtime import check, report
 from tomochrome.volume import Volume
 
-LARGEST_MM = 2500.0  #: largest plausible in-plane extent
+MAX_MM = 2500.0  #: largest plausible in-plane extent
 WIDE_GAP_MM = 8.0  #: a larger slice spacing raises a warning
 CUT_OFF = 0.25  #: so does a larger part of the body's sides at the edges of the image
 SLAB_VOXELS = 2_000_000  #: voxels processed between two calls of `check`
 
 _SAMPLE = (1, 8, 8)  #: voxels of the search for a tissue
-_LOWEST, _HIGHEST = -32768, 32767
+_MIN_HU, _MAX_HU = -32768, 32767
 _AIR_HU = -1024
 
 
@@ -188,7 +188,7 @@ def prepare(volume: Volume, *, force: bool = False) -> Scan:
     upright = closest_axial(volume)
     spacing = upright.spacing
     for count, mm in zip(upright.shape[1:], spacing[1:], strict=True):
-        if count * mm > LARGEST_MM:
+        if count * mm > MAX_MM:
             raise GeometryError(
                 f"the slices are {count * mm:.0f} mm wide, more than the field of view of any CT "
                 "scanner; correct the voxel spacing"
@@ -229,9 +229,9 @@ def as_int16(voxels: NDArray[np.generic]) -> tuple[NDArray[np.int16], int]:
         if np.issubdtype(voxels.dtype, np.floating):
             finite = np.isfinite(plane)
             lost += int(finite.size - np.count_nonzero(finite))
-            out[k] = np.rint(np.clip(np.where(finite, plane, _AIR_HU), _LOWEST, _HIGHEST))
+            out[k] = np.rint(np.clip(np.where(finite, plane, _AIR_HU), _MIN_HU, _MAX_HU))
         else:
-            out[k] = np.clip(plane, _LOWEST, _HIGHEST)
+            out[k] = np.clip(plane, _MIN_HU, _MAX_HU)
     return out, lost
 
 

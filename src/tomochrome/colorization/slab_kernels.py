@@ -20,8 +20,8 @@ TOTALS = 12  #: levels of the two tissues' total: 1/12, 2/12, ... 1
 OUTSIDE = 0  #: code of air outside the body
 MAX_AB = 95  #: largest |a*| or |b*| in the table of colors, in steps of one
 
-LOWEST_HU = -1024  #: first entry of the HU tables; lower values are clipped
-HIGHEST_HU = 4095  #: last entry of the HU tables; higher values are clipped
+MIN_HU = -1024  #: first entry of the HU tables; lower values are clipped
+MAX_HU = 4095  #: last entry of the HU tables; higher values are clipped
 ROWS_PER_JOB = 32  #: rows of a slice per parallel job
 
 SHELL_OUT = 64.0  #: voxels with a smaller body field are outside, regardless of HU
@@ -137,8 +137,8 @@ def _body_span(field):  # pragma: no cover - compiled
 
 @kernel(inline="always")
 def _table_row(hu):  # pragma: no cover - compiled
-    clipped = min(max(hu, np.float32(LOWEST_HU)), np.float32(HIGHEST_HU))
-    return int(clipped - np.float32(LOWEST_HU) + np.float32(0.5))
+    clipped = min(max(hu, np.float32(MIN_HU)), np.float32(MAX_HU))
+    return int(clipped - np.float32(MIN_HU) + np.float32(0.5))
 
 
 @kernel(inline="always")
@@ -161,7 +161,7 @@ def transfer_slab(
     body
         `CoarseField`: uint8, the body, see `tomochrome.colorization.body.BodyMask`.
     codes, certainty
-        Code and confidence for each HU from `LOWEST_HU` to `HIGHEST_HU`.
+        Code and confidence for each HU from `MIN_HU` to `MAX_HU`.
     code, confidence
         Output, unsigned integers and uint8, shape of ``hu``.
     """
@@ -287,7 +287,7 @@ def fuse_slab(
     columns
         int64 (w + 1,): first column of the slab whose left neighbor is the coarse column.
     likelihood
-        float32 (HIGHEST_HU - LOWEST_HU + 1, tissues): likelihood of each HU in each tissue.
+        float32 (MAX_HU - MIN_HU + 1, tissues): likelihood of each HU in each tissue.
     bilateral
         Radius in voxels and cutoff in HU of the bilateral filter applied to the HU.
     body, code, confidence

@@ -20,7 +20,7 @@ from scipy.sparse import dia_array
 from scipy.sparse.linalg import cg
 
 from tomochrome.colorization.body import block_mean
-from tomochrome.colorization.slab_kernels import HIGHEST_HU, LOWEST_HU
+from tomochrome.colorization.slab_kernels import MAX_HU, MIN_HU
 from tomochrome.runtime import ThreadPool, check, report, thread_count
 
 Field = NDArray[np.float32]
@@ -108,10 +108,10 @@ def fit_table(values: NDArray[np.floating], noise: float) -> Field:
     Returns
     -------
     ndarray
-        float32, one value for each HU from `LOWEST_HU` to `HIGHEST_HU`: 1 where the smoothed
+        float32, one value for each HU from `MIN_HU` to `MAX_HU`: 1 where the smoothed
         histogram of ``values`` is at least `RARE_SHARE` of its maximum.
     """
-    size = HIGHEST_HU - LOWEST_HU + 1
+    size = MAX_HU - MIN_HU + 1
     counts = np.bincount(table_row(values), minlength=size).astype(np.float32)
     width = float(np.hypot(MIN_WIDTH, noise))
     smooth = ndimage.gaussian_filter1d(counts, width, mode="constant", truncate=6.0)
@@ -120,8 +120,8 @@ def fit_table(values: NDArray[np.floating], noise: float) -> Field:
 
 def table_row(hu: NDArray[np.floating]) -> NDArray[np.int64]:
     """Return the row of each HU in a `fit_table`."""
-    rows = np.rint(np.clip(hu, LOWEST_HU, HIGHEST_HU)).astype(np.int64)
-    return np.asarray(rows - LOWEST_HU)
+    rows = np.rint(np.clip(hu, MIN_HU, MAX_HU)).astype(np.int64)
+    return np.asarray(rows - MIN_HU)
 
 
 def spread(

@@ -45,12 +45,12 @@ def truth_chroma(truth: ColorTruth, affine: NDArray[np.float64]) -> Chroma:
     """
     certain = np.full(truth.index.shape, 255, np.uint8)
     if truth.tissues:
-        known = truth.known[:N_TISSUES][:, None]
-        weights = np.vstack([np.eye(N_TISSUES) * known, np.zeros(N_TISSUES)]).astype(np.float32)
+        has_color = truth.has_color[:N_TISSUES][:, None]
+        weights = np.vstack([np.eye(N_TISSUES) * has_color, np.zeros(N_TISSUES)]).astype(np.float32)
         weights[0, 0] = 1.0
         code = np.minimum(truth.index, N_TISSUES).astype(np.uint16)
         return Chroma(code, certain, Mixtures(weights), affine)
-    colors = np.vstack([np.zeros((1, 2)), np.where(truth.known[:, None], truth.colors, 0.0)])
+    colors = np.vstack([np.zeros((1, 2)), np.where(truth.has_color[:, None], truth.colors, 0.0)])
     code = (truth.index + 1).astype(np.uint32)
     return Chroma(code, certain, FreeColors(colors.astype(np.float32)), affine)
 
@@ -116,7 +116,7 @@ class ColorPage:
 
 def _first_slice(volume: Volume, truth: ColorTruth) -> int:
     """Return the axial slice, from the feet, in the middle of those with a known color."""
-    places = np.argwhere(truth.known[truth.index])
+    places = np.argwhere(truth.has_color[truth.index])
     center = np.median(places, axis=0) if len(places) else np.array(volume.shape) // 2
     z, y, x = (int(n) for n in center)
     return upright_slice(volume, (z, y, x))

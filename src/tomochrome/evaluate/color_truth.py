@@ -24,15 +24,15 @@ class ColorTruth:
         Integers (z, y, x): rows of ``colors``.
     colors
         float64 (n, 2): a*, b*.
-    known
-        bool (n,): whether the color is known; other voxels are ignored.
+    has_color
+        bool (n,): whether there is a true color; other voxels are ignored.
     tissues
         Whether the index is the true `Tissue`.
     """
 
     index: NDArray[Any]
     colors: NDArray[np.float64]
-    known: NDArray[np.bool_]
+    has_color: NDArray[np.bool_]
     tissues: bool
 
     @classmethod
@@ -50,9 +50,9 @@ class ColorTruth:
         """
         colors = np.zeros((NO_TISSUE + 1, 2))
         colors[:N_TISSUES] = palette(palette_name).ab
-        known = np.arange(NO_TISSUE + 1) < N_TISSUES
-        known[Tissue.AIR] = False
-        return cls(truth, colors, known, True)
+        has_color = np.arange(NO_TISSUE + 1) < N_TISSUES
+        has_color[Tissue.AIR] = False
+        return cls(truth, colors, has_color, True)
 
     @classmethod
     def of_photograph(

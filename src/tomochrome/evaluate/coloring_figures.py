@@ -274,7 +274,7 @@ class Tally:
     ) -> Sums:
         """Return the sums of slice ``k``, whose L* is ``light``."""
         index, code = truth.index[k], chroma.code[k]
-        mask = truth.known[index]
+        mask = truth.has_color[index]
         row = np.zeros(_COLUMNS)
         if not mask.any():
             return row

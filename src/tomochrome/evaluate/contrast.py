@@ -34,7 +34,7 @@ NORMAL: Final = "normal"
 VISIONS: Final = (NORMAL, *DEFICIENCIES)
 _RANGE: Final = (5.0, 95.0)  # percentiles of the HU of a tissue
 _CONTACT: Final = 0.01  # share of the smaller surface that makes two tissues touch
-_FEWEST: Final = 200  # voxels of a tissue
+_MIN_VOXELS: Final = 200  # voxels of a tissue
 _GAS: Final = (Tissue.AIR, Tissue.AIRWAY)
 
 
@@ -125,7 +125,7 @@ def measure_contrast(
     ranges = {
         t: np.percentile(values, (*_RANGE, 50.0))
         for t in range(N_TISSUES)
-        if t not in _GAS and (values := hu[tissues == t]).size >= _FEWEST
+        if t not in _GAS and (values := hu[tissues == t]).size >= _MIN_VOXELS
     }
     if not ranges:
         raise InputError("no tissue has enough voxels; give a tissue map of this CT")

@@ -22,7 +22,7 @@ RADIUS: Final = 3
 """The window of the local correlation has a side of ``2 * RADIUS + 1`` voxels."""
 _FLAT: Final = 3e-4  # variance of a window, grey values 0 to 1, below which it is constant
 _SLAB: Final = 1_500_000  # voxels processed at a time
-_FEWEST: Final = 5 * RADIUS  # minimum slices of a slab, as it also needs margins of RADIUS
+_MIN_SLICES: Final = 5 * RADIUS  # minimum slices of a slab, as it also needs margins of RADIUS
 _SAMPLES: Final = 500_000  # voxels for the percentiles
 _JOBS: Final = 8  # parallel histograms
 
@@ -97,7 +97,7 @@ def _valid(fixed: Volume, moved: Volume, mask: NDArray[np.bool_] | None) -> NDAr
 
 
 def _slabs(shape: tuple[int, ...]) -> Iterator[slice]:
-    few = max(_FEWEST, _SLAB // (shape[1] * shape[2]))
+    few = max(_MIN_SLICES, _SLAB // (shape[1] * shape[2]))
     for first in range(0, shape[0], few):
         check()
         yield slice(first, min(first + few, shape[0]))

@@ -5,14 +5,14 @@ from .image_formats import is_colored_scan
 from .listing import find
 from .measurement_file import read_measurements, write_measurements
 from .reading import read
-from .series_item import Found, Item, Skipped
+from .series_item import Item, Listing, Skipped
 from .surfaces import surface, write_surfaces
 from .writing import check_fits, check_output, companions, write, write_slice
 
 __all__ = [
     "ColoredScan",
-    "Found",
     "Item",
+    "Listing",
     "Skipped",
     "SourceStudy",
     "check_fits",

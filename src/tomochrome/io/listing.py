@@ -21,7 +21,7 @@ from tomochrome.io.dicom.warning_capture import captured_warnings
 from tomochrome.io.image_file import describe
 from tomochrome.io.image_formats import is_known, judge, open_image
 from tomochrome.io.nifti_pair import is_pair
-from tomochrome.io.series_item import Found, Item, Skipped
+from tomochrome.io.series_item import Item, Listing, Skipped
 from tomochrome.io.walk import open_regular, walk
 from tomochrome.notices import Notice
 from tomochrome.runtime import check, quietly, report
@@ -47,7 +47,7 @@ _MAX_CUT: Final = 2000  #: files with a damaged header whose first bytes are kep
 
 
 @dataclass
-class _Listing:
+class _Search:
     """What has been found so far."""
 
     reader: HeaderReader
@@ -62,7 +62,9 @@ class _Listing:
         self.skipped.append(Skipped(shown, reason, sentence, general))
 
 
-def find(path: str | os.PathLike[str], pixels: bool = False, with_identity: bool = False) -> Found:
+def find(
+    path: str | os.PathLike[str], pixels: bool = False, with_identity: bool = False
+) -> Listing:
     """List the series and volumes in a file or, with all its subfolders, in a folder.
 
     Only the headers of DICOM files are read; other formats are read completely, to judge their
@@ -79,7 +81,7 @@ def find(path: str | os.PathLike[str], pixels: bool = False, with_identity: bool
 
     Returns
     -------
-    Found
+    Listing
         ``items`` sorted by path, and ``skipped`` files with reasons. Files inside a zip archive
         have paths such as ``cd.zip/folder/name``.
 
@@ -91,36 +93,36 @@ def find(path: str | os.PathLike[str], pixels: bool = False, with_identity: bool
         If the task was cancelled.
     """
     root = Path(path)
-    listing = _Listing(HeaderReader(with_identity=with_identity))
+    search = _Search(HeaderReader(with_identity=with_identity))
     with captured_warnings():
-        files = _files(root, listing)
+        files = _files(root, search)
         single = files == [root]
         step = max(1, len(files) // _REPORTS)
         report(0, len(files), _STAGE)
         for done, file in enumerate(files, start=1):
             check()
-            _examine(file, listing, single)
+            _examine(file, search, single)
             if done % step == 0 or done == len(files):
                 report(done, len(files), _STAGE)
-    for stack in group(listing.headers):
+    for stack in group(search.headers):
         check()
         item = series.describe(stack, single_file=single)
-        lost = _lost(item, listing)
+        lost = _lost(item, search)
         if lost:
             item = series.with_lost(item, lost)
         if pixels:
             item = _with_range(item)
-        listing.items.append(item)
-    items = sorted(listing.items, key=lambda item: (item.path, item.series_uid))
-    return Found(tuple(items), tuple(listing.skipped))
+        search.items.append(item)
+    items = sorted(search.items, key=lambda item: (item.path, item.series_uid))
+    return Listing(tuple(items), tuple(search.skipped))
 
 
-def _lost(item: Item, listing: _Listing) -> list[tuple[Path, str]]:
+def _lost(item: Item, search: _Search) -> list[tuple[Path, str]]:
     """Return the files whose cut-off header still names the series of an item, and why each."""
     uid = item.series_uid.encode()
     if len(uid) < _MIN_UID:
         return []
-    return [(path, reason) for path, reason, head in listing.cut if uid in head]
+    return [(path, reason) for path, reason, head in search.cut if uid in head]
 
 
 def _with_range(item: Item) -> Item:
@@ -145,11 +147,11 @@ def _with_range(item: Item) -> Item:
         return replace(item, verdict="unreadable", warnings=warnings, refusal=str(error))
 
 
-def _files(root: Path, listing: _Listing) -> Sequence[Path]:
+def _files(root: Path, search: _Search) -> Sequence[Path]:
     """Return the files to examine: the file, or all files of a folder, archive or DICOMDIR."""
     try:
         if root.is_dir():
-            return list(walk(root, listing.skip))
+            return list(walk(root, search.skip))
         if not root.exists():
             raise InputError(f"'{root}' does not exist; check the path")
         if not root.is_file():
@@ -161,20 +163,20 @@ def _files(root: Path, listing: _Listing) -> Sequence[Path]:
     kind = judge(head, root.name)
     if kind == "zip":
         folder = archive.unpack(root)
-        listing.skipped.extend(archive.skipped_entries(folder))
-        return list(walk(folder, listing.skip))
+        search.skipped.extend(archive.skipped_entries(folder))
+        return list(walk(folder, search.skip))
     if kind == "dicom" and dicomdir.is_index(head):
-        return dicomdir.files(root, listing.skip)
+        return dicomdir.files(root, search.skip)
     return [root]
 
 
-def _examine(path: Path, listing: _Listing, alone: bool) -> None:
+def _examine(path: Path, search: _Search, alone: bool) -> None:
     try:
         with open_regular(path) as file:
             head = file.read(HEAD_BYTES)
             kind = judge(head, path.name)
             if kind == "dicom":
-                _examine_dicom(path, file, head, listing)
+                _examine_dicom(path, file, head, search)
                 return
         kind = "nifti" if is_pair(path) else kind
         if is_known(kind):
@@ -182,30 +184,30 @@ def _examine(path: Path, listing: _Listing, alone: bool) -> None:
                 image = open_image(path, kind)
                 # Reading a single large file takes long enough to report its own progress.
                 with nullcontext() if alone else quietly():
-                    listing.items.extend(describe(image))
+                    search.items.extend(describe(image))
         else:
             damaged = kind == "other" and _DICOM_ROOT in head[:_DAMAGED_BYTES]
-            listing.skip(path, _REASONS["damaged" if damaged else kind])
+            search.skip(path, _REASONS["damaged" if damaged else kind])
     except NotAnImageError as error:
-        listing.skip(path, str(error))
+        search.skip(path, str(error))
     except InputError as error:
-        listing.skip(path, str(error), sentence=str(error), general=error.about("a file"))
+        search.skip(path, str(error), sentence=str(error), general=error.about("a file"))
     except (OSError, ValueError) as error:
         reason = f"cannot be opened: {getattr(error, 'strerror', None) or error}"
-        listing.skip(path, reason, sentence=f"'{archive.display_path(path)}' {reason}")
+        search.skip(path, reason, sentence=f"'{archive.display_path(path)}' {reason}")
 
 
-def _examine_dicom(path: Path, file: BinaryIO, head: bytes, listing: _Listing) -> None:
+def _examine_dicom(path: Path, file: BinaryIO, head: bytes, search: _Search) -> None:
     try:
-        headers = listing.reader.read(path, file, head)
+        headers = search.reader.read(path, file, head)
     except NotAnImageError:
         raise
     except InputError as error:
-        if len(listing.cut) < _MAX_CUT:
-            listing.cut.append((path, damage_of(error).reason, head))
+        if len(search.cut) < _MAX_CUT:
+            search.cut.append((path, damage_of(error).reason, head))
         raise
     reason = series.unsuitable(headers[0])
     if reason:
-        listing.skip(path, reason)
+        search.skip(path, reason)
     else:
-        listing.headers.extend(headers)
+        search.headers.extend(headers)

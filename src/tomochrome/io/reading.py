@@ -14,7 +14,7 @@ from tomochrome.io.image_formats import is_known, open_image, sniff
 from tomochrome.io.listing import find
 from tomochrome.io.nifti_pair import is_pair
 from tomochrome.io.restored_mask import with_mask
-from tomochrome.io.series_item import Found, Item
+from tomochrome.io.series_item import Item, Listing
 from tomochrome.runtime import check
 from tomochrome.volume import Volume
 
@@ -121,7 +121,7 @@ def read_item(item: Item, *, as_stored: bool = False, strict: bool = False) -> V
     return with_mask(read_volume(image, index), image)
 
 
-def choose(listing: Found, path: Path, series: str | None = None) -> Item:
+def choose(listing: Listing, path: Path, series: str | None = None) -> Item:
     """Return the item to read among those found at a path.
 
     Raises
@@ -189,7 +189,7 @@ def _list(items: Sequence[Item]) -> str:
     return ", ".join(parts) + (f" and {more} more" if more > 0 else "")
 
 
-def _nothing_to_read(listing: Found, path: Path) -> str:
+def _nothing_to_read(listing: Listing, path: Path) -> str:
     if not listing.skipped:
         return f"the folder '{path}' is empty; choose one that holds a CT series"
     first = listing.skipped[0]

@@ -143,7 +143,7 @@ class Skipped:
 
 
 @dataclass(frozen=True)
-class Found:
+class Listing:
     """Everything that `find` found at a path."""
 
     items: tuple[Item, ...]

@@ -28,7 +28,7 @@ from tomochrome.training.patients import TrainingPatient, tissues_of_structures
 S = Structure  # short, for the tables below
 _COARSE = 8  # pixels between the nodes of the displacement
 _BANK = 352
-_LEAST_BLUR = 0.2
+_MIN_BLUR = 0.2
 _FIXED_HU = (S.OUTSIDE_AIR, S.COUCH, S.COUCH_FOAM, S.BLANKET, S.SINUS_GAS, S.AIRWAY_GAS)
 _BONE = (S.CORTICAL_BONE, S.TRABECULAR_BONE, S.FATTY_MARROW, S.DIPLOE, S.TOOTH, S.METAL)
 _RIGHT_SIDE = (S.SUPERIOR_VENA_CAVA, S.RIGHT_HEART_BLOOD, S.PULMONARY_ARTERY, S.LUNG_VESSEL)
@@ -335,7 +335,7 @@ class Sampler:
     def _scanner(self, planes: NDArray[np.float32], structures: NDArray[np.uint8]) -> None:
         """Simulate the scanner: blur, then noise and streaks."""
         rng, settings = self.rng, self.settings
-        if (blur := rng.uniform(0.0, settings.blur_px)) >= _LEAST_BLUR:
+        if (blur := rng.uniform(0.0, settings.blur_px)) >= _MIN_BLUR:
             sigmas = (0, blur, blur)
             ndimage.gaussian_filter(planes, sigmas, output=planes, mode="nearest", truncate=2.5)
         size = np.sqrt((structures > 0).mean() + 0.05) * 1.6

@@ -61,7 +61,7 @@ class PhantomPlan(BaseModel):
 
     @field_validator("regions")
     @classmethod
-    def _known(cls, regions: dict[str, float]) -> dict[str, float]:
+    def _are_names(cls, regions: dict[str, float]) -> dict[str, float]:
         from tomochrome.phantom import REGIONS
 
         if unknown := [name for name in regions if name not in REGIONS]:

@@ -38,7 +38,7 @@ from tomochrome.training.task_interface import Task, find_task, load_config
 
 _LOG_EVERY = 20
 _CHECKPOINT_SECONDS = 120.0
-_LEAST_RATE = 0.005
+_MIN_RATE = 0.005
 _WARM_AGAIN = 0.02
 
 
@@ -203,7 +203,7 @@ def learning_rate(
     stage = sum(done >= end for end in stages[:-1])
     start = stages[stage - 1] if stage else 0.0
     within = (done - start) / (stages[stage] - start)
-    cosine = max(_LEAST_RATE, 0.5 * (1.0 + math.cos(math.pi * within)))
+    cosine = max(_MIN_RATE, 0.5 * (1.0 + math.cos(math.pi * within)))
     again = min(1.0, within / _WARM_AGAIN) if stage else 1.0
     warm = min(1.0, (step + 1) / max(1, config.warm_up))
     return stage, config.learning_rate * cosine * again * warm

@@ -34,7 +34,7 @@ CT_MM: Final = 0.9375
 """Default size of a CT pixel: a field of view of 480 mm."""
 _SECTION = re.compile(r"(?:a_vm|avf)(\d{4})([abc]?)\.(?:raw|png)", re.IGNORECASE)
 _SLICE = re.compile(r"c_?v[mf](\d{4})[a-z]?\.(?:fre|fro|raw|png)", re.IGNORECASE)
-_MOST_HEADER: Final = 16384
+_MAX_HEADER: Final = 16384
 _MAX_REDUCTION: Final = 4  # of the pixels of a section along each axis
 _REDUCE: Final = 3  # downsampling factor of a section, to about 1 mm
 
@@ -134,7 +134,7 @@ def read_slice(path: Path) -> NDArray[np.int16]:
         else:
             data = path.read_bytes()
             header = len(data) - size
-            if not 0 <= header <= _MOST_HEADER:
+            if not 0 <= header <= _MAX_HEADER:
                 raise InputError(
                     f"'{path}' has {len(data)} bytes, but a CT slice of the Visible Human has "
                     f"{size} and a header; decompress it (.Z), or download it again"

@@ -134,10 +134,11 @@ class RestorePanel(JobPanel):
         if layer is not None:
             kind = self.view.kind.name
             self.start(
-                lambda: find_in_worker(layer, kind), lambda defects: self._found(layer, defects)
+                lambda: find_in_worker(layer, kind),
+                lambda defects: self._show_defects(layer, defects),
             )
 
-    def _found(self, layer: Any, defects: DefectMap) -> None:
+    def _show_defects(self, layer: Any, defects: DefectMap) -> None:
         if layer not in self.viewer.layers:
             self.say("The scan was closed meanwhile.")
         elif not defects.mask.any():

@@ -34,7 +34,7 @@ class Opened:
     serious: bool = False  #: whether the geometry or the modality is not as expected
 
 
-def find_or_read(path: Path) -> Opened | io.Found:
+def find_or_read(path: Path) -> Opened | io.Listing:
     """Open the volume at a path, or return the search result if there are several.
 
     Raises `TomochromeError` if nothing at the path can be read.
@@ -52,7 +52,7 @@ def find_or_read(path: Path) -> Opened | io.Found:
     return with_remark(open_item(item), other_items(listing))
 
 
-def only_choice(listing: io.Found, path: Path) -> io.Item | None:
+def only_choice(listing: io.Listing, path: Path) -> io.Item | None:
     """Return the item to open without asking: the only readable CT, or the only item.
 
     Raises `InputError` if nothing was found; the message gives the reason.
@@ -67,7 +67,7 @@ def only_choice(listing: io.Found, path: Path) -> io.Item | None:
     return readable[0] if len(readable) == 1 and not unreadable else None
 
 
-def other_items(listing: io.Found) -> str:
+def other_items(listing: io.Listing) -> str:
     """Return a sentence about the other items at a path of which one was opened."""
     others = len(listing.items) - 1
     series = f"{others} other series (not CT)" if others > 0 else ""

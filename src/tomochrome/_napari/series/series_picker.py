@@ -55,7 +55,7 @@ _MAX_MENU_PX = 420
 _LIST_KEYS = (Qt.Key.Key_Down, Qt.Key.Key_Up, Qt.Key.Key_PageDown, Qt.Key.Key_PageUp)
 
 
-def show_picker(viewer: Any, listing: io.Found) -> SeriesPicker:
+def show_picker(viewer: Any, listing: io.Listing) -> SeriesPicker:
     """List the series of a search in the viewer's picker, docking one if there is none yet.
 
     A new request replaces the current list and stops a running search. Only folders that were
@@ -73,7 +73,7 @@ def show_picker(viewer: Any, listing: io.Found) -> SeriesPicker:
     return picker
 
 
-def _merge(first: io.Found | None, second: io.Found) -> io.Found:
+def _merge(first: io.Listing | None, second: io.Listing) -> io.Listing:
     """Merge the search results of two paths, without duplicates."""
     if first is None:
         return second
@@ -235,7 +235,7 @@ class PickerView(JobView):
         self._show_skipped("", [])
         self._show_tools()
 
-    def show_listing(self, listing: io.Found) -> None:
+    def show_listing(self, listing: io.Listing) -> None:
         """List the items, their number and the number of skipped files."""
         self._items = listing.items
         with signals_blocked(self.search), signals_blocked(self.names):
@@ -353,7 +353,7 @@ class SeriesPicker(JobPanel):
         self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Expanding)
         self._searching = False
         self._failed: list[str] = []
-        self.listing: io.Found | None = None  #: what is listed
+        self.listing: io.Listing | None = None  #: what is listed
         self._calls: weakref.WeakSet[Any] = weakref.WeakSet()  # that opened what is listed
         self.previews = Previews(self)
         self.previews.made.connect(self.view.series.series.set_picture)
@@ -380,17 +380,17 @@ class SeriesPicker(JobPanel):
         A running search is stopped and its results are discarded.
         """
 
-        def work() -> tuple[io.Found, io.Item | None]:
+        def work() -> tuple[io.Listing, io.Item | None]:
             listing = io.find(path)
             return listing, only_choice(listing, path)
 
-        def listed(result: tuple[io.Found, io.Item | None]) -> None:
+        def listed(result: tuple[io.Listing, io.Item | None]) -> None:
             recent_scans.note_opened(path)
             self._listed(result)
 
         self._begin(work, listed, "Looking for series", self._search_failed, searching=True)
 
-    def show_listing(self, listing: io.Found) -> None:
+    def show_listing(self, listing: io.Listing) -> None:
         """List the series of a search, replacing the current list and stopping a running search."""
         if self._searching and self.running:
             self.jobs.drop()
@@ -401,7 +401,7 @@ class SeriesPicker(JobPanel):
         self._selection_changed()
         self._make_previews()
 
-    def show_dropped(self, listing: io.Found) -> None:
+    def show_dropped(self, listing: io.Listing) -> None:
         """List the series found at a dropped path, merged with those of the same drop."""
         calls = open_calls()
         same_drop = any(call in self._calls for call in calls)
@@ -409,7 +409,7 @@ class SeriesPicker(JobPanel):
         self._calls = weakref.WeakSet(calls)
         self.view.series.setFocus()
 
-    def _listed(self, result: tuple[io.Found, io.Item | None]) -> None:
+    def _listed(self, result: tuple[io.Listing, io.Item | None]) -> None:
         listing, only = result
         self.show_listing(listing)
         if only is not None:
@@ -421,7 +421,7 @@ class SeriesPicker(JobPanel):
 
     def _search_failed(self, error: Exception) -> None:
         # The current list is of another folder than the one that the message is about.
-        self.show_listing(io.Found(()))
+        self.show_listing(io.Listing(()))
         self.show_error(error)
 
     def _make_previews(self) -> None:

@@ -79,7 +79,7 @@ class Exemplar:
             text += "remains grey"
         else:
             share[_NO_COLOR] = 0
-            colors = TissueColors.found(self.reference, self._expected, share)
+            colors = TissueColors.estimated(self.reference, self._expected, share)
             colors = replace(colors, trust=colors.trust * np.float32(self._ceiling))
             text = "the photograph does not seem to show {}; these tissues have the most similar "
             text += "colors in it, with a confidence of 0"

@@ -17,7 +17,7 @@ from tomochrome.colorization.brain import shade_brain
 from tomochrome.colorization.cards import checked_table, hu_edges, temperature
 from tomochrome.colorization.isodense_vessels import doubt_isodense_vessels
 from tomochrome.colorization.predictor import register_kind
-from tomochrome.colorization.slab_kernels import HIGHEST_HU, LOWEST_HU
+from tomochrome.colorization.slab_kernels import MAX_HU, MIN_HU
 from tomochrome.colorization.torch_predictor import TorchPredictor
 from tomochrome.tissue import N_TISSUES
 
@@ -72,7 +72,7 @@ def likelihood_table(card: ModelCard, stored: NDArray[np.generic] | None) -> NDA
     ModelError
         If the table does not match the metadata.
     """
-    hu = np.arange(LOWEST_HU, HIGHEST_HU + 1)
+    hu = np.arange(MIN_HU, MAX_HU + 1)
     if stored is None:
         return np.ones((len(hu), N_TISSUES), dtype=np.float32)
     table = checked_table(card, stored, LIKELIHOOD)

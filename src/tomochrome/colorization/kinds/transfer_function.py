@@ -19,7 +19,7 @@ from tomochrome.colorization.grid import CoarseField
 from tomochrome.colorization.inputs import InputSpec
 from tomochrome.colorization.predictor import register_kind
 from tomochrome.colorization.scan import Colors, Scan
-from tomochrome.colorization.slab_kernels import HIGHEST_HU, LOWEST_HU, transfer_slab
+from tomochrome.colorization.slab_kernels import MAX_HU, MIN_HU, transfer_slab
 from tomochrome.errors import ModelError
 from tomochrome.notices import Notice
 from tomochrome.tissue import N_TISSUES, Tissue
@@ -43,7 +43,7 @@ def load_table(card: ModelCard) -> NDArray[np.float32]:
 
 def bin_of_hu(edges: NDArray[np.float64]) -> NDArray[np.int64]:
     """Return the bin of each integer HU covered by the kernels' tables."""
-    hu = np.arange(LOWEST_HU, HIGHEST_HU + 1)
+    hu = np.arange(MIN_HU, MAX_HU + 1)
     return np.clip(np.searchsorted(edges, hu, side="right") - 1, 0, len(edges) - 2)
 
 

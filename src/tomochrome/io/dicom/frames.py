@@ -139,8 +139,8 @@ class Source:
         at = header.pixels_at
         if not at:
             dataset = parse.read_dataset(header.path, file, ["Rows"])
-            found_implicit, little = dataset.original_encoding
-            implicit, big = bool(found_implicit), not little
+            is_implicit, little = dataset.original_encoding
+            implicit, big = bool(is_implicit), not little
             at = file.tell()
         file.seek(at)
         pixels = _pixel_element(file.read(12), implicit=implicit, big=big)

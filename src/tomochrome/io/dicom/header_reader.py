@@ -60,7 +60,7 @@ _IDENTITY: Final = (
     "PatientName", "PatientID", "PatientBirthDate", "AccessionNumber", "StudyDate",
 )  # fmt: skip
 _TITLES: Final = ("SeriesDescription", "StudyDescription")
-_WANTED: Final = (*_TAGS, "SpecificCharacterSet", *_TITLES, *_IDENTITY, *NAMES, BIRTH)
+HEADER_TAGS: Final = (*_TAGS, "SpecificCharacterSet", *_TITLES, *_IDENTITY, *NAMES, BIRTH)
 
 
 class HeaderReader:
@@ -77,7 +77,7 @@ class HeaderReader:
 
     def __init__(self, *, with_identity: bool = False) -> None:
         self._with_identity = with_identity
-        self._wanted = parse.Wanted(map(tag_of, _WANTED))
+        self._selection = parse.Selection(map(tag_of, HEADER_TAGS))
         self._model: tuple[parse.Parsed, Header] | None = None
 
     def read(self, path: Path, file: BinaryIO, head: bytes, *, frames: bool = True) -> list[Header]:
@@ -98,7 +98,7 @@ class HeaderReader:
             If the file is damaged or contains no image (`NotAnImageError`).
         """
         with captured_warnings() as caught:
-            parsed = parse.parse(path, file, head, self._wanted)
+            parsed = parse.parse(path, file, head, self._selection)
             if parsed.is_mislabeled:
                 caught.append("transfer syntax")
             if parsed.media_class == DICOMDIR:

@@ -68,7 +68,7 @@ _GROUPS: Final = frozenset({0x52009229, 0x52009230})
 """Functional groups of multi-frame images: long, and after all elements that `Header` needs."""
 
 
-class Wanted:
+class Selection:
     """The elements to read from each of many files.
 
     Parameters
@@ -82,7 +82,7 @@ class Wanted:
         #: tags by their four encoded bytes, read as one little-endian number
         self.by_bytes = {(tag & 0xFFFF) << 16 | tag >> 16: tag for tag in self.tags}
         #: tag and element by their encoded bytes: files of a series have most in common
-        self.known: dict[bytes, tuple[int, RawDataElement]] = {}
+        self.cached: dict[bytes, tuple[int, RawDataElement]] = {}
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,7 +139,7 @@ class Bounded:
         return self._file.seek(offset, whence)
 
 
-def parse(path: Path, file: BinaryIO, head: bytes, wanted: Wanted) -> Parsed:
+def parse(path: Path, file: BinaryIO, head: bytes, selection: Selection) -> Parsed:
     """Return the requested elements among those before the pixel data.
 
     Parameters
@@ -150,7 +150,7 @@ def parse(path: Path, file: BinaryIO, head: bytes, wanted: Wanted) -> Parsed:
         The file, opened without buffering.
     head
         Its first bytes, at least 132 (unless the file is shorter).
-    wanted
+    selection
         The requested elements. An element equal to that of an earlier file is usually the same
         object.
 
@@ -159,10 +159,10 @@ def parse(path: Path, file: BinaryIO, head: bytes, wanted: Wanted) -> Parsed:
     InputError
         If the header cannot be parsed within the limits.
     """
-    parsed = _table(head, wanted) if head[128 : _START + 2] == b"DICM\x02\0" else None
+    parsed = _table(head, selection) if head[128 : _START + 2] == b"DICM\x02\0" else None
     if parsed is not None:
         return parsed
-    dataset = read_dataset(path, file, list(wanted.tags), before_groups=True)
+    dataset = read_dataset(path, file, list(selection.tags), before_groups=True)
     at = pixels_at(file)
     # Take the raw values: elements that are never used may be impossible to convert.
     elements = {int(raw.tag): raw for raw in dataset.values()}
@@ -180,7 +180,7 @@ def pixels_at(file: BinaryIO) -> int:
     return at if starts else 0
 
 
-def _table(head: bytes, wanted: Wanted) -> Parsed | None:
+def _table(head: bytes, selection: Selection) -> Parsed | None:
     """Parse an explicit VR little endian header that is contained in the first bytes of a file.
 
     Returns None if the header needs a full parser.
@@ -188,7 +188,7 @@ def _table(head: bytes, wanted: Wanted) -> Parsed | None:
     pairs: list[tuple[int, RawDataElement]] = []
     at, most = _START, len(head) - 12
     # Listing a folder spends most of its time in this loop.
-    unpack, sizes, tags, cached = _ELEMENT.unpack_from, _SIZES, wanted.by_bytes, wanted.known
+    unpack, sizes, tags, cached = _ELEMENT.unpack_from, _SIZES, selection.by_bytes, selection.cached
     while at <= most:
         number, vr, length = unpack(head, at)
         if number in _PIXELS:
@@ -249,7 +249,7 @@ def read_dataset(
     InputError
         If the header cannot be parsed within the limits.
     """
-    wanted: list[Any] | None = [Tag(tag) for tag in tags] if tags else None
+    selected: list[Any] | None = [Tag(tag) for tag in tags] if tags else None
     file.seek(0)
     head = file.read(HEAD_BYTES)
     if _holds_sequence(head, implicit=False) or _holds_sequence(head, implicit=True):
@@ -265,7 +265,7 @@ def read_dataset(
             buffered: Any = BufferedReader(file, HEAD_BYTES)
             try:
                 source: Any = Bounded(buffered, os.fstat(file.fileno()).st_size, path, index=index)
-                dataset = read_partial(source, ends, force=True, specific_tags=wanted)
+                dataset = read_partial(source, ends, force=True, specific_tags=selected)
                 if "TransferSyntaxUID" not in dataset.file_meta:
                     dataset.file_meta.TransferSyntaxUID = _guess_syntax(dataset)
                 return dataset
@@ -277,7 +277,7 @@ def read_dataset(
         inflated = _inflated(path, file, meta)
         source = Bounded(BytesIO(inflated), len(inflated), path)
         inner = pydicom.filereader.read_dataset(
-            source, False, True, stop_when=ends, specific_tags=wanted
+            source, False, True, stop_when=ends, specific_tags=selected
         )
         return FileDataset(str(path), inner, file_meta=meta[0], is_implicit_VR=False)
 

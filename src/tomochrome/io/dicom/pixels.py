@@ -194,8 +194,8 @@ def _read_as(dtype: type[np.generic], headers: Sequence[Header], threads: int | 
             header, out = headers[index], voxels[index]
             with captured_warnings(), ExitStack() as own:
                 source = shared.get(header.path) or own.enter_context(closing(Source(header)))
-                stored, found = _stored(header, source, out if dtype is np.int16 else None)
-            beyond.append(found)
+                stored, unused_bits = _stored(header, source, out if dtype is np.int16 else None)
+            beyond.append(unused_bits)
             return rescale(stored, header, out)
 
         def work(index: int) -> None:

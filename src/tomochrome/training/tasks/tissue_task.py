@@ -68,7 +68,7 @@ _TITLES = {
     "tissue-3d-unet": "Tissue network, 3D U-Net",
     "tissue-3d-segresnet": "Tissue network, 3D SegResNet",
 }
-_LEAST_COARSE: Final = 3
+_MIN_COARSE: Final = 3
 """Minimum size of a block at the network's lowest resolution: for a depth of 2, oneDNN's weight
 gradients of bfloat16 3D convolutions read uninitialized memory (torch 2.13), and become NaN."""
 
@@ -126,7 +126,7 @@ class TissueConfig(TrainingConfig):
 
     @field_validator("structure_weights")
     @classmethod
-    def _known(cls, weights: dict[str, float]) -> dict[str, float]:
+    def _are_names(cls, weights: dict[str, float]) -> dict[str, float]:
         if unknown := [name for name in weights if name not in Structure.__members__]:
             raise ValueError(f"'{unknown[0]}' is not a structure of the phantom")
         return weights
@@ -136,7 +136,7 @@ class TissueConfig(TrainingConfig):
         try:
             multiple = size_multiple(self.network)
             check_shape(self.shape, multiple)
-            check_shape(self.block or (), multiple, "block", max(16, _LEAST_COARSE * multiple))
+            check_shape(self.block or (), multiple, "block", max(16, _MIN_COARSE * multiple))
         except ModelError as error:
             raise ValueError(str(error)) from error
         required = 2 if self.block is None else 3, len(self.spec.channels)
