@@ -69,6 +69,9 @@ def test_the_subject_of_a_message_about_a_file_can_be_replaced() -> None:
     crash = SandboxError("'a'", "it crashed", "crash")
     assert (str(crash), crash.reason) == ("'a' cannot be read: it crashed", "crash")
     assert crash.about("the file") == "the file cannot be read: it crashed"
+    pixels = PixelsError("b", "it is truncated", "copy it again")
+    said = "the pixels of a file cannot be decoded: it is truncated; copy it again"
+    assert pixels.about("a file") == said
     assert InputError("any 'a'").about("a file") == "any 'a'"
 
 

@@ -78,9 +78,12 @@ class PixelsError(InputError):
         """What to do."""
         return str(self.args[2])
 
+    def about(self, subject: str) -> str:
+        """Return the message with another subject than the name of the file."""
+        return f"the pixels of {subject} cannot be decoded: {self.reason}; {self.advice}"
+
     def __str__(self) -> str:
-        path, reason, advice = self.args
-        return f"the pixels of '{path}' cannot be decoded: {reason}; {advice}"
+        return self.about(f"'{self.args[0]}'")
 
 
 class NotAnImageError(InputError):

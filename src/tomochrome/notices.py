@@ -73,6 +73,11 @@ class Notice:
         return replace(self, text=text, fact=fact)
 
 
+def refused(text: str) -> Notice:
+    """Return the reason why something cannot be read as one volume."""
+    return Notice("refused", "warning", text)
+
+
 def texts(notices: Iterable[Notice]) -> list[str]:
     """Return the unique texts, in order."""
     return list(dict.fromkeys(map(str, notices)))

@@ -6,6 +6,7 @@ import pytest
 
 from tomochrome._napari.series.series_order import arranged, best, counts
 from tomochrome.io import Item
+from tomochrome.notices import refused
 from tomochrome.volume import default_affine
 
 
@@ -19,7 +20,7 @@ def item(title="", slices=10, *, patient="p", study="s", modality="CT", verdict=
 
 SCOUT = item("Scout", 1, verdict="not-ct", series_number=1)
 MR = item("T1 sagittal", 400, modality="MR", verdict="not-ct", series_number=7)
-LOST = item("Lost", 900, verdict="unreadable", refusal="no positions", series_number=2)
+LOST = item("Lost", 900, verdict="unreadable", refusal=refused("no positions"), series_number=2)
 TILTED = item("Brain tilted", 500, verdict="tilted", series_number=3)
 THIN = item("Chest 1 mm", 300, series_number=10)
 THICK = item("Chest 5 mm", 60, series_number=9)

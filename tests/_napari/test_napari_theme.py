@@ -18,7 +18,7 @@ from tomochrome._napari.series.scan_panel import ScanPanel
 from tomochrome._napari.series.series_list import background_of, text_colors
 from tomochrome._napari.series.series_picker import show_picker
 from tomochrome.io import Item, Listing
-from tomochrome.notices import Notice
+from tomochrome.notices import Notice, refused
 
 pytestmark = pytest.mark.gui
 
@@ -32,7 +32,7 @@ ITEMS = (
     Item("/c", "dicom-series", title="Scout", modality="CT", verdict="not-ct",
          warnings=(Notice("content", "warning", "a localizer (scout view)"),)),
     Item("/d", "dicom-series", title="Lost", modality="CT", verdict="unreadable",
-         refusal="the slices have no position"),
+         refusal=refused("the slices have no position")),
 )  # fmt: skip
 
 

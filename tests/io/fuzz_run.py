@@ -118,7 +118,7 @@ def attempt(path: Path) -> tuple[bool, str]:
         found = find(path)
         told.append(json.dumps(found.to_json(), allow_nan=False))
         told += [repr(item) for item in found.items]
-        messages += [w for item in found.items for w in (*texts(item.warnings), item.refusal)]
+        messages += [w for item in found.items for w in texts((*item.warnings, item.refusal or ""))]
         messages += [skipped.reason for skipped in found.skipped]
         for item in found.items:
             try:

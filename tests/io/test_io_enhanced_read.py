@@ -102,7 +102,7 @@ def test_frames_at_one_place_that_nothing_tells_apart_are_refused(tmp_path):
     path = write_enhanced(tmp_path / "e.dcm", [*frames_of(ct()), *frames_of(ct(seed=2))])
     (found,) = find(path).items
     assert found.verdict == "unreadable"
-    assert "14 different images have only 7 positions" in found.refusal
+    assert "14 different images have only 7 positions" in str(found.refusal)
     assert all("\n" not in warning.text for warning in found.warnings)
 
 

@@ -157,7 +157,7 @@ def result_name(item: Item, base: Path) -> Path:
 def _reason_to_skip(item: Item) -> str:
     """Return why an item is not colored, or an empty string."""
     if item.refusal:
-        return item.refusal
+        return item.refusal.text
     if item.verdict == "not-ct" or item.unit != "HU":
         return "not a CT in Hounsfield units"
     return ""

@@ -23,7 +23,7 @@ from tomochrome.io.image_formats import is_known, judge, open_image
 from tomochrome.io.nifti_pair import is_pair
 from tomochrome.io.series_item import Item, Listing, Skipped
 from tomochrome.io.walk import open_regular, walk
-from tomochrome.notices import Notice
+from tomochrome.notices import refused
 from tomochrome.runtime import check, quietly, report
 
 _REASONS = {
@@ -143,8 +143,9 @@ def _with_range(item: Item) -> Item:
             warnings=provenance.warnings,
         )
     except InputError as error:
-        warnings = (*item.warnings, Notice("refused", "warning", str(error)))
-        return replace(item, verdict="unreadable", warnings=warnings, refusal=str(error))
+        refusal = refused(str(error))
+        warnings = (*item.warnings, refusal)
+        return replace(item, verdict="unreadable", warnings=warnings, refusal=refusal)
 
 
 def _files(root: Path, search: _Search) -> Sequence[Path]:

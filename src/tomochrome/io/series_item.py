@@ -62,7 +62,7 @@ class Item:
     warnings
         Warnings for the user.
     refusal
-        The error message with which `read` refuses this item; empty if it can be read.
+        Why `read` refuses this item; None if it can be read.
     source
         Internal data for the reader.
     identity
@@ -91,7 +91,7 @@ class Item:
     windows: tuple[ScannerWindow, ...] = ()
     verdict: Verdict = "regular"
     warnings: tuple[Notice, ...] = ()
-    refusal: str = ""
+    refusal: Notice | None = None
     source: Any = field(default=None, repr=False)
     identity: Mapping[str, str] | None = field(default=None, repr=False)
 
@@ -124,7 +124,7 @@ class Item:
             ],
             "verdict": self.verdict,
             "warnings": list(map(str, self.warnings)),
-            **({"refusal": self.refusal} if self.refusal else {}),
+            **({"refusal": self.refusal.text} if self.refusal else {}),
         }
 
 

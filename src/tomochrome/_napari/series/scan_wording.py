@@ -91,10 +91,8 @@ def modality_of(modality: str) -> str:
 
 def remarks(item: Item) -> tuple[str, ...]:
     """Return the warnings about an item as sentences, preceded by why it cannot be read."""
-    messages = texts(item.warnings)
-    if item.refusal:
-        messages = [item.refusal, *messages]
-    return tuple(dict.fromkeys(map(sentence, messages)))
+    notices = (item.refusal, *item.warnings) if item.refusal else item.warnings
+    return tuple(map(sentence, texts(notices)))
 
 
 def is_note(notice: Notice) -> bool:
@@ -111,7 +109,7 @@ def describe_verdict(verdict: Verdict, warnings: Sequence[Notice], slices: int |
 
 def describe_skipped(skipped: Iterable[Skipped]) -> tuple[str, list[tuple[int, str]]]:
     """Return a line with the number of skipped files, and each reason with its count."""
-    counts = Counter(file.reason.replace(f"'{file.path}'", "a file") for file in skipped)
+    counts = Counter(file.general or file.reason for file in skipped)
     total = sum(counts.values())
     if not total:
         return "", []

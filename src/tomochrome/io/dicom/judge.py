@@ -23,7 +23,7 @@ from tomochrome.io.dicom.header import Header
 from tomochrome.io.dicom.phases import same_position_mm
 from tomochrome.io.dicom.regular import Plan, SliceGeometry
 from tomochrome.io.walk import open_regular
-from tomochrome.notices import Notice
+from tomochrome.notices import Notice, refused
 from tomochrome.volume import Verdict
 
 POSITION_TOLERANCE: Final = 0.02
@@ -223,24 +223,24 @@ class Repeats:
     others: int = 0  #: number of images left out that differ from the kept one
     at_origin: bool = False  #: whether different images have the position (0, 0, 0)
 
-    def refusal(self) -> str:
-        """Return why the slices are not one volume, or an empty string."""
+    def refusal(self) -> Notice | None:
+        """Return why the slices are not one volume; None if they are."""
         count = len(self.kept)
         if self.others <= min(MAX_REPEATED, count / 2) and not self.at_origin:
-            return ""
+            return None
         images = count + self.others
         if count == 1:
-            return (
+            return refused(
                 f"all {images} images have the same position: their positions were removed, or "
                 "they show one slice at different times; export the series again as original CT "
                 "images"
             )
         if self.at_origin:
-            return (
+            return refused(
                 "several images have the position (0, 0, 0), so their positions were removed; "
                 "export the series again as original CT images"
             )
-        return (
+        return refused(
             f"{images} different images have only {count} positions, and nothing in their headers "
             "says which of them belong together; export each acquisition as its own series"
         )

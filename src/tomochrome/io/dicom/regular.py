@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tomochrome.geometry.affine import apply
+from tomochrome.notices import Notice, refused
 
 MAX_BRIDGED: Final = 2.5
 """Gaps of up to this many median gaps are interpolated: one missing slice, but not two."""
@@ -120,7 +121,7 @@ class Plan:
 
 def plan(
     geometry: SliceGeometry, travel: Vector | None = None, *, whole: bool = False
-) -> Plan | str:
+) -> Plan | Notice:
     """Return a regular orthogonal grid for slices that are not regular as stored.
 
     Parameters
@@ -134,8 +135,8 @@ def plan(
 
     Returns
     -------
-    Plan or str
-        The plan; or an error message if the grid would be larger than any scan.
+    Plan or Notice
+        The plan; or the refusal if the grid would be larger than any scan.
 
     Notes
     -----
@@ -156,7 +157,7 @@ def plan(
     (height, width), (down, across) = _plane(least, greatest, geometry)
     if height * width > MAX_SPREAD * geometry.matrix[0] * geometry.matrix[1]:
         aside = float(np.linalg.norm(np.ptp(geometry.positions @ axes[:, 1:], axis=0)))
-        return (
+        return refused(
             f"the slices are up to {aside:.0f} mm apart sideways, too far for a single scan; "
             "move each part to its own folder"
         )
@@ -235,9 +236,9 @@ def _distances(
     return min(fine, min(geometry.pixel_spacing) / max(slope, 1e-9)), usual
 
 
-def _too_large(geometry: SliceGeometry, extent: float) -> str:
+def _too_large(geometry: SliceGeometry, extent: float) -> Notice:
     gap = float(np.diff(geometry.along).max())
-    return (
+    return refused(
         f"the slices extend over {extent:.0f} mm with a gap of {gap:.0f} mm, too much for a single "
         "scan; move each part to its own folder"
     )

@@ -102,9 +102,8 @@ def with_lost(item: Item, lost: Sequence[tuple[Path, str]]) -> Item:
     total = len(ordered.given) + len(lost)
     path, reason = lost[0]
     if is_most(len(lost), total):
-        said = str(refusal(total, path, Damage(reason)))
-        notice = Notice("damaged", "warning", said)
-        item = replace(item, refusal=said, affine=None, spacing=None)
+        notice = Notice("damaged", "warning", str(refusal(total, path, Damage(reason))))
+        item = replace(item, refusal=notice, affine=None, spacing=None)
     else:
         more = f" and {len(lost) - 1} more" if len(lost) > 1 else ""
         told = f"slices whose header is cut off: {len(lost)} of {total}, '{path.name}'{more}"
@@ -294,9 +293,9 @@ def _decoded(item: Item, strict: bool) -> tuple[Item, Slices]:
     while True:
         ordered: Stack = item.source
         if len(ordered.damaged) == len(ordered.given) > 0:
-            raise InputError(item.refusal)
+            raise InputError(str(item.refusal))
         if ordered.lost and item.verdict == "unreadable":
-            raise InputError(item.refusal)
+            raise InputError(str(item.refusal))
         if item.refusal or item.affine is None:
             raise GeometryError(f"'{item.path}' cannot be read as one volume: {item.refusal}")
         if strict and (ordered.damaged or ordered.lost):

@@ -30,7 +30,7 @@ from tomochrome.io.dicom.judge import (
 )
 from tomochrome.io.dicom.phases import interleaved, same_position_mm
 from tomochrome.io.dicom.regular import Plan, SliceGeometry, plan
-from tomochrome.notices import Notice
+from tomochrome.notices import Notice, refused
 from tomochrome.volume import Verdict
 
 COSINE_TOLERANCE: Final = 1e-3
@@ -56,7 +56,7 @@ class Stack:
     affine: NDArray[np.float64] | None  #: of the slices as stored: exact if regular, else best fit
     verdict: Verdict
     warnings: tuple[Notice, ...] = ()
-    refusal: str = ""  #: why this cannot be read as one volume; empty if it can
+    refusal: Notice | None = None  #: why this cannot be read as one volume; None if it can
     plan: Plan | None = None  #: how to resample the slices; None if they are regular as stored
     #: replace ``warnings`` if the slices are not resampled
     stored_warnings: tuple[Notice, ...] = ()
@@ -118,9 +118,9 @@ def sound_stack(headers: Sequence[Header]) -> Stack:
     if is_most(len(damaged), len(given)):
         first = damaged[0]
         assert first.damage is not None
-        said = str(refusal(len(given), first.path, first.damage))
-        notice = Notice("damaged", "warning", said)
-        return Stack(given, None, "unreadable", (notice,), said, given=given, damaged=given)
+        error = refusal(len(given), first.path, first.damage)
+        notice = Notice("damaged", "warning", str(error))
+        return Stack(given, None, "unreadable", (notice,), notice, given=given, damaged=given)
     sound = stack([h for h in given if h.damage is None])
     missing = [h for h in damaged if not _is_replaced(h, sound.headers)]
     notice = damage_notice(damaged, len(given), missing=bool(missing))
@@ -176,13 +176,13 @@ def _named(header: Header) -> str:
     return f"'{header.path.name}'{place}, {reason}"
 
 
-def _refused(headers: Sequence[Header], refusal: str) -> Stack:
-    return Stack(
-        tuple(headers), None, "unreadable", (Notice("refused", "warning", refusal),), refusal
-    )
+def _refused(headers: Sequence[Header], refusal: Notice) -> Stack:
+    return Stack(tuple(headers), None, "unreadable", (refusal,), refusal)
 
 
-def _order(headers: Sequence[Header]) -> tuple[SliceGeometry, list[Header], list[Finding], str]:
+def _order(
+    headers: Sequence[Header],
+) -> tuple[SliceGeometry, list[Header], list[Finding], Notice | None]:
     """Sort slices along their normal, drop repeated ones, and return findings and any refusal."""
     geometry, findings = _geometry(headers)
     order = np.argsort(geometry.along, kind="stable")
@@ -191,15 +191,15 @@ def _order(headers: Sequence[Header]) -> tuple[SliceGeometry, list[Header], list
     same = repeats(geometry.along, geometry.positions, ordered)
     kept = same.kept
     if same.aside > max(DRIFT_TOLERANCE_PIXELS * min(geometry.pixel_spacing), 1.0):
-        refusal = (
+        aside = refused(
             f"slices are side by side ({same.aside:.1f} mm apart in one plane), so they are not "
             f"one volume; {_CHOOSE}"
         )
-        return geometry, ordered, findings, refusal
+        return geometry, ordered, findings, aside
     refusal = same.refusal()
     turns = "" if refusal else interleaved([ordered[i] for i in kept])
     if turns:
-        refusal = (
+        refusal = refused(
             f"slices of several acquisitions are interleaved ({turns}), "
             "so this is not one volume; move each acquisition to its own folder"
         )
@@ -211,7 +211,7 @@ def _order(headers: Sequence[Header]) -> tuple[SliceGeometry, list[Header], list
         kept_first = "the first image of each position was kept"
         findings.append(Finding(said, kept_first, kept_first))
     geometry = replace(geometry, positions=geometry.positions[kept])
-    return geometry, [ordered[i] for i in kept], findings, ""
+    return geometry, [ordered[i] for i in kept], findings, None
 
 
 def _geometry(headers: Sequence[Header]) -> tuple[SliceGeometry, list[Finding]]:
@@ -250,7 +250,7 @@ def _judged(
     planned = None
     if slide.travel is not None or slide.jump or not apart.even:
         order = plan(geometry, slide.travel, whole=apart.whole)
-        if isinstance(order, str):
+        if isinstance(order, Notice):
             return _refused(headers, order)
         planned = order
     stretch = 1.0 / float(slide.travel @ geometry.normal) if slide.travel is not None else 1.0
@@ -316,45 +316,49 @@ def _single(
     return Stack(headers, affine, verdict, warnings, stored_warnings=warnings)
 
 
-def _refuse_unplaced(headers: Sequence[Header]) -> str:
-    """Return why the slices have no common geometry in space, or an empty string."""
+def _refuse_unplaced(headers: Sequence[Header]) -> Notice | None:
+    """Return why the slices have no common geometry in space; None if they have one."""
     n = len(headers)
     missing = sum(not _is_placed(h) for h in headers)
     if missing:
-        return (
+        return refused(
             f"{missing} of {n} slices have no usable position or orientation, so they cannot be "
             "placed in space; export the series again as original CT images"
         )
     if any(h.pixel_spacing is None or min(h.pixel_spacing) <= 0 for h in headers):
-        return "the pixel spacing is missing, so sizes are unknown; export the series again"
+        return refused(
+            "the pixel spacing is missing, so sizes are unknown; export the series again"
+        )
     first = headers[0]
     matrices = {(h.rows, h.columns) for h in headers}
     if len(matrices) > 1:
         sizes = ", ".join(f"{rows}x{columns}" for rows, columns in sorted(matrices))
-        return f"the slices differ in matrix ({sizes}), so they are not one volume; {_CHOOSE}"
+        return refused(
+            f"the slices differ in matrix ({sizes}), so they are not one volume; {_CHOOSE}"
+        )
     spacings = {h.pixel_spacing or () for h in headers}
     if any(not np.allclose(spacing, first.pixel_spacing or (), rtol=1e-3) for spacing in spacings):
-        return f"the slices differ in pixel spacing, so they are not one volume; {_CHOOSE}"
+        return refused(f"the slices differ in pixel spacing, so they are not one volume; {_CHOOSE}")
     if any(not MIN_MM <= v <= MAX_MM for spacing in spacings for v in spacing):
-        return "the pixel spacing is invalid for a CT; export the series again"
+        return refused("the pixel spacing is invalid for a CT; export the series again")
     cosines = np.array([h.orientation for h in headers])
     if np.abs(cosines - np.median(cosines, axis=0)).max() > MAX_COSINE:
-        return f"the slices differ in orientation, so they are not one volume; {_CHOOSE}"
-    return ""
+        return refused(f"the slices differ in orientation, so they are not one volume; {_CHOOSE}")
+    return None
 
 
-def _refuse_values(headers: Sequence[Header]) -> str:
-    """Return why rescaling cannot give valid values, or an empty string."""
+def _refuse_values(headers: Sequence[Header]) -> Notice | None:
+    """Return why rescaling cannot give valid values; None if it can."""
     slopes = {h.slope for h in headers if h.modality == "CT" and h.slope is not None}
     if slopes and min(slopes) <= 0:
-        return (
+        return refused(
             f"a rescale slope of {min(slopes):g} would blank or invert the values, "
             "so the headers are damaged; export the series again"
         )
     factors = [v for h in headers for v in (h.slope, h.intercept) if v is not None]
     if factors and max(map(abs, factors)) > MAX_RESCALE:
-        return "the rescale slope or intercept is invalid; export the series again"
-    return ""
+        return refused("the rescale slope or intercept is invalid; export the series again")
+    return None
 
 
 _CHOOSE: Final = "move each kind of slice to its own folder"
