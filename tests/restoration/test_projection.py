@@ -8,7 +8,7 @@ from scipy import ndimage
 from skimage.transform import iradon, radon
 
 from tomochrome.errors import Cancelled
-from tomochrome.restoration import projection_kernels
+from tomochrome.restoration import projection
 from tomochrome.restoration.projection import SLICES, Projector
 from tomochrome.runtime import Task, running
 
@@ -98,7 +98,9 @@ def test_a_kernel_blurs() -> None:
     assert soft == pytest.approx(ndimage.gaussian_filter(sharp, 1.5), abs=0.03)
 
 
-@pytest.mark.parametrize(("work", "name"), [("project", "project"), ("reconstruct", "backproject")])
+@pytest.mark.parametrize(
+    ("work", "name"), [("project", "project_views"), ("reconstruct", "backproject_rows")]
+)
 def test_work_on_many_views_can_be_cancelled(
     work: str, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -108,7 +110,7 @@ def test_work_on_many_views_can_be_cancelled(
         called.append(work)
         task.cancel()
 
-    monkeypatch.setattr(projection_kernels, name, kernel)
+    monkeypatch.setattr(projection, name, kernel)
     projector = Projector((300, 300), 900)
     image = np.zeros(projector.shape if work == "project" else (900, projector.n_detectors))
     with running(task), pytest.raises(Cancelled):

@@ -23,8 +23,7 @@ from tomochrome.io.picture_files import ENDINGS, read_label_picture, read_photog
 from tomochrome.io.restored_mask import mask_path, restored_text
 from tomochrome.io.writing import companions, write_mask
 from tomochrome.restoration.defects import KINDS, Restoration
-from tomochrome.restoration.photograph_defects import photograph_defects
-from tomochrome.restoration.photograph_restoration import restore_photograph
+from tomochrome.restoration.photograph_restoration import photograph_defects, restore_photograph
 from tomochrome.restoration.scan_restoration import (
     DEFAULT,
     MODELS,

@@ -9,7 +9,7 @@ from scipy import ndimage
 from tomochrome.color.convert import lab_to_srgb8
 from tomochrome.color.palettes import palette
 from tomochrome.errors import Cancelled
-from tomochrome.restoration.photograph_defects import photograph_defects
+from tomochrome.restoration.photograph_restoration import photograph_defects
 from tomochrome.runtime import Task, running
 from tomochrome.tissue import Tissue
 
