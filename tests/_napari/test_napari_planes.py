@@ -109,6 +109,18 @@ def test_content_that_changes_is_drawn_again_but_a_plane_is_not_scrolled(small_c
     copies.release()
 
 
+def test_copies_make_no_thumbnails(small_ct, qapp):
+    """napari makes one for each slice that is shown, in a viewer without a list of layers, too."""
+    _, second, copies = copied(small_ct, (1, 0, 2))
+    (copy,) = second.layers
+    made = []
+    copy.events.thumbnail.connect(lambda event: made.append(event))
+    for step in (3, 4, 5):
+        second.dims.set_current_step(0, step)
+    assert not made
+    copies.release()
+
+
 def test_the_first_change_of_content_is_drawn_too(small_ct, qtbot):
     first, _, copies = copied(small_ct, (1, 0, 2))
     draws = []

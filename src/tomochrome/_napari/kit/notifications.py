@@ -38,7 +38,7 @@ def unfold_messages() -> None:
 def _unfold(notification: Any) -> None:
     error = getattr(notification, "exception", None)
     error = getattr(error, "original_error", error)  # napari wraps errors of readers
-    dialogs = NapariQtNotification._instances
+    dialogs = NapariQtNotification._instances  # napari 0.9 has no public name for them
     ours = isinstance(notification, Message) or isinstance(error, TomochromeError)
     if not ours or not dialogs or dialogs[-1].message.text() != notification.message:
         return

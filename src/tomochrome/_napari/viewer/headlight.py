@@ -79,7 +79,7 @@ class Headlight(ViewerFollower):
 
 def volume_node(viewer: Any, layer: Any) -> Any:
     """Return the vispy visual that draws a layer in 3D, or None without a window."""
-    try:
+    try:  # napari 0.9 has no public name for its canvas and what it draws
         canvas = unwrapped(viewer).window._qt_viewer.canvas
         return canvas.layer_to_visual[layer]._layer_node.get_node(3)
     except (AttributeError, KeyError):

@@ -74,7 +74,8 @@ class LayerCopies:
             del self._drawn[layer]
         for layer in [x for x in layers if x not in self.of]:
             copied = Layer.create(*layer.as_layer_data_tuple())
-            copied._update_thumbnail = _no_thumbnail  # nobody sees it, and each slice made one
+            # napari 0.9 makes one for each slice, and has no way to turn that off.
+            copied._update_thumbnail = _no_thumbnail
             self.of[layer] = self.target.add_layer(copied)
             self._drawn[layer] = self._plane()
         for index, layer in enumerate(layers):
