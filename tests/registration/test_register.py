@@ -13,12 +13,10 @@ from registration_cases import AFFINE, SHAPE, blobs, labels_of
 from transform_cases import grid, smooth_field, turned
 
 import tomochrome as tc
-from tomochrome.errors import (
-    Cancelled,
-)
+from tomochrome.errors import Cancelled, InputError
 from tomochrome.geometry import to_sitk
 from tomochrome.geometry.orient import closest_axial
-from tomochrome.registration.pairwise import Registration, register
+from tomochrome.registration.pairwise import Registration, evaluate_transform, register
 from tomochrome.runtime import Task, running
 from tomochrome.transform import Transform
 from tomochrome.volume import Volume
@@ -75,6 +73,23 @@ def test_the_result_lies_on_the_fixed_grid_and_is_better(pair, result) -> None:
     assert report["jacobian"]["folded_percent"] == 0
     assert report["inverse_consistency_mm"]["mean"] < 0.4
     assert result.warnings == ()
+
+
+def test_a_transform_of_any_tool_is_measured_like_a_registration(pair, result) -> None:
+    fixed, moving, _ = pair
+    labels = {"fixed_labels": labels_of(fixed), "moving_labels": labels_of(moving)}
+    again = evaluate_transform(fixed, moving, result.forward, **labels)
+    np.testing.assert_array_equal(again.moved.voxels, result.moved.voxels)
+    np.testing.assert_array_equal(again.jacobian.voxels, result.jacobian.voxels)
+    for part in ("before", "after"):
+        assert again.report[part]["ncc"] == result.report[part]["ncc"]
+        assert again.report[part]["dice"] == result.report[part]["dice"]
+    assert again.report["loaded"]
+    assert again.verdict.grade == result.verdict.grade
+    elsewhere = np.eye(4)
+    elsewhere[0, 3] = 9000.0
+    with pytest.raises(InputError, match="entirely outside the moving one"):
+        evaluate_transform(fixed, moving, Transform.from_affine(elsewhere))
 
 
 def test_the_report_is_strict_json_in_the_contracts_layout(result) -> None:

@@ -168,7 +168,7 @@ def test_a_verdict_is_data() -> None:
     assert Verdict(**{**stored, "findings": tuple(stored["findings"])}) == verdict
     assert verdict_of({**REPORT, "after": {}}).reason == "no-overlap"
     assert verdict_of(with_coverage(0.5, 0.5)).reason == "partial"
-    loaded = verdict_of({**REPORT, "after": {**REPORT["after"], "ncc": 0.4}}, loaded=True)
+    loaded = verdict_of({**REPORT, "after": {**REPORT["after"], "ncc": 0.4}, "loaded": True})
     assert loaded.reason == "worse"
     assert "the file" in loaded.advice
 

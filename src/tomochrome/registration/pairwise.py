@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from tomochrome.bundles import damaged
+from tomochrome.errors import InputError
 from tomochrome.notices import Notice, texts
 from tomochrome.registration.checked_input import (
     NO_MODEL,
@@ -53,7 +54,7 @@ _MAX_SHRINK: Final = 16  # of the network's input
 
 @dataclass(frozen=True, eq=False)
 class Registration:
-    """The result of `register`.
+    """The result of `register`, or of `evaluate_transform`.
 
     Parameters
     ----------
@@ -282,6 +283,68 @@ def register(
     return Registration(
         moved, back, aligned.forward, aligned.inverse, jacobian, details, tuple(notices)
     )
+
+
+def evaluate_transform(
+    fixed: Volume,
+    moving: Volume,
+    forward: Transform,
+    *,
+    fixed_mask: Volume | None = None,
+    moving_mask: Volume | None = None,
+    fixed_labels: Volume | None = None,
+    moving_labels: Volume | None = None,
+    fixed_points: ArrayLike | None = None,
+    moving_points: ArrayLike | None = None,
+    rigid_mask: Volume | None = None,
+) -> Registration:
+    """Apply a transform of this or another tool to two volumes, and measure it as `register` does.
+
+    Parameters
+    ----------
+    fixed, moving
+        As for `register`.
+    forward
+        Maps points of the fixed to points of the moving volume, in LPS mm.
+    fixed_mask, moving_mask, fixed_labels, moving_labels, fixed_points, moving_points, rigid_mask
+        As for `register`.
+
+    Returns
+    -------
+    Registration
+        ``report["loaded"]`` is True.
+
+    Raises
+    ------
+    InputError
+        As for `register`, or if the transform maps the fixed volume outside the moving one.
+    GeometryError
+        As for `register`.
+    Cancelled
+        If the user cancelled.
+    """
+    from tomochrome.registration.report import measure
+
+    scans = checked_pair(
+        fixed, moving, fixed_mask=fixed_mask, moving_mask=moving_mask,
+        fixed_labels=fixed_labels, moving_labels=moving_labels,
+        fixed_points=fixed_points, moving_points=moving_points, rigid_mask=rigid_mask,
+    )  # fmt: skip
+    check()
+    fixed, moving = scans[0].volume, scans[1].volume
+    inverse = forward.inverse()
+    moved = forward.apply(moving, fixed)
+    if moved.outside is not None and moved.outside.all():
+        raise InputError(
+            "the transform maps the fixed image entirely outside the moving one; choose the two "
+            "images that it was made for, or its inverse"
+        )
+    back = inverse.apply(fixed, moving)
+    measured, jacobian = measure(*scans, forward, inverse, moved)
+    warnings = warnings_of(measured, "lncc")
+    details = {**measured, "loaded": True, "warnings": texts(warnings)}
+    details["verdict"] = verdict_of(details, warnings).as_json()
+    return Registration(moved, back, forward, inverse, jacobian, details, tuple(warnings))
 
 
 def _scan_warnings(volume: Volume) -> list[Notice]:

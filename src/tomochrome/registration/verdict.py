@@ -399,17 +399,16 @@ def _transform_rows(report: Report) -> Iterator[Row]:
         yield Row("inverse_consistency_mm", name, meaning, "", text)
 
 
-def verdict_of(report: Report, warnings: Sequence[Notice] = (), *, loaded: bool = False) -> Verdict:
+def verdict_of(report: Report, warnings: Sequence[Notice] = ()) -> Verdict:
     """Return the verdict on a transform.
 
     Parameters
     ----------
     report
-        The report of the registration that made it, or what was measured of it.
+        The report of the registration that made it, or what was measured of it; ``"loaded"`` says
+        that it was loaded from a file.
     warnings
         The warnings about it; those that follow from the report may be missing.
-    loaded
-        Whether the transform was loaded from a file, not made by a registration.
     """
     measured = warnings_of(report, str(report.get("similarity", "lncc")))
     notices = dict.fromkeys([*warnings, *measured])
@@ -426,7 +425,7 @@ def verdict_of(report: Report, warnings: Sequence[Notice] = (), *, loaded: bool 
             f"The deformation folds in {share} of the voxels: the result is not valid there. "
             "The Jacobian map shows where."
         ]
-    advice = _TRY_LOADED if loaded else _TRY
+    advice = _TRY_LOADED if report.get("loaded") else _TRY
     said = (*worse, *partial, *folds)
     if unrelated:
         heading = "The images do not match."

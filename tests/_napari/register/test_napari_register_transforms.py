@@ -147,5 +147,5 @@ def test_a_transform_that_fits_no_layer_gives_a_message(panel, qtbot, tmp_path):
     panel.load(str(path))
     settle(panel, qtbot)
     assert panel.alignment is None
-    assert "entirely outside the layer 'follow-up'" in panel.view.message.text()
+    assert "entirely outside the moving one" in panel.view.message.text()
     assert names(panel) == ["prior", "follow-up"]

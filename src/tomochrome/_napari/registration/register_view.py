@@ -420,7 +420,7 @@ class RegisterView(JobView):
         else:
             self.curve.add(result.samples)
             alignment = result.alignment
-            self.result.show_report(alignment.report, alignment.warnings, loaded=alignment.loaded)
+            self.result.show_report(alignment.report, alignment.warnings)
             self.message.say(result.message, "plain")
         self.use.show_result(result)
         self.landmarks.set_alignment(None if result is None else result.alignment)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from napari.layers import Image, Labels, Layer, Points, Shapes
@@ -33,10 +33,12 @@ from tomochrome.errors import InputError
 from tomochrome.geometry import reorient_like
 from tomochrome.notices import Notice
 from tomochrome.registration.change import Spread, noise_of_difference
-from tomochrome.registration.verdict import warnings_of
 from tomochrome.runtime import check, report
 from tomochrome.transform import Transform
 from tomochrome.volume import Volume
+
+if TYPE_CHECKING:
+    from tomochrome.registration.pairwise import Registration
 
 Sample = tuple[str, int, float]  #: stage, iteration and dissimilarity
 _ELLIPSE_VERTICES: Final = 48
@@ -94,7 +96,6 @@ class Alignment:
     warnings: tuple[Notice, ...]
     layer: Any  #: napari layer of the moved volume on the fixed grid; None once removed
     spread: Spread | None  #: of the HU that did not change; None for other values
-    loaded: bool = False  #: whether it was loaded from a file, not found by a registration
 
 
 @dataclass(eq=False)
@@ -189,18 +190,7 @@ def register_in_worker(request: Request, samples: list[Sample]) -> Alignment:
         metric=lambda stage, iteration, value: samples.append((stage, iteration, value)),
     )
     check()
-    layer, warnings = _moved_layer(fixed, moving, result.moved, request)
-    return Alignment(
-        fixed,
-        moving,
-        result.forward,
-        result.inverse,
-        result.jacobian,
-        result.report,
-        (*result.warnings, *warnings),
-        layer,
-        _spread_of(fixed.volume, result.moved),
-    )
+    return _alignment(fixed, moving, result, request)
 
 
 def load_in_worker(path: str, request: Request, samples: list[Sample]) -> Alignment:
@@ -212,29 +202,31 @@ def load_in_worker(path: str, request: Request, samples: list[Sample]) -> Alignm
     the layers; `Cancelled` if the task was cancelled.
     """
     report(0, 0, "Loading the registration software")
-    from tomochrome.registration.checked_input import checked_pair
-    from tomochrome.registration.report import measure
+    from tomochrome.registration.pairwise import evaluate_transform
 
-    placed, other, given = _read(request)
-    fixed, moving = checked_pair(placed.volume, other.volume, **given)
+    fixed, moving, extras = _read(request)
     report(0, 0, "Loading the transform")
     forward = Transform.load(path)
     check()
-    inverse = forward.inverse()
-    moved = forward.apply(moving.volume, fixed.volume)
-    if moved.outside is not None and moved.outside.all():
-        raise InputError(
-            f"the transform in '{Path(path).name}' maps the fixed image entirely outside the "
-            f"layer '{other.name}'; select the two images that it was made for, or load its inverse"
-        )
-    measured, jacobian = measure(fixed, moving, forward, inverse, moved)
-    measured["model"] = "a loaded transform"
-    layer, warnings = _moved_layer(placed, other, moved, request)
-    warnings = (*warnings_of(measured, "lncc"), *warnings)
+    result = evaluate_transform(fixed.volume, moving.volume, forward, **extras)
+    return _alignment(fixed, moving, result, request)
+
+
+def _alignment(fixed: Placed, moving: Placed, result: Registration, request: Request) -> Alignment:
+    """Return a result with its layer, and a notice about layers that were moved by hand."""
+    note = moved_by_hand(fixed, moving)
+    layer = Layer.create(*volume_on(result.moved, fixed, request.name, **request.look))
     return Alignment(
-        placed, other, forward, inverse, jacobian, measured, warnings, layer,
-        _spread_of(placed.volume, moved), loaded=True,
-    )  # fmt: skip
+        fixed,
+        moving,
+        result.forward,
+        result.inverse,
+        result.jacobian,
+        result.report,
+        (*result.warnings, *((Notice("geometry", "warning", note),) if note else ())),
+        layer,
+        _spread_of(fixed.volume, result.moved),
+    )
 
 
 def _spread_of(fixed: Volume, moved: Volume) -> Spread | None:
@@ -243,15 +235,6 @@ def _spread_of(fixed: Volume, moved: Volume) -> Spread | None:
         return None
     step = int(np.ceil((np.prod(fixed.shape) / _MAX_SAMPLED) ** (1 / 3)))
     return noise_of_difference(fixed, moved, max(step, 1))
-
-
-def _moved_layer(
-    fixed: Placed, moving: Placed, moved: Volume, request: Request
-) -> tuple[Any, tuple[Notice, ...]]:
-    """Return the layer of the moved volume, and notices about layers that were moved by hand."""
-    note = moved_by_hand(fixed, moving)
-    layer = Layer.create(*volume_on(moved, fixed, request.name, **request.look))
-    return layer, (Notice("geometry", "warning", note),) if note else ()
 
 
 def apply_in_worker(layer: Any, alignment: Alignment, to_fixed: bool) -> Any:

@@ -46,15 +46,10 @@ class ResultPanel(QWidget):
         stacked(self, self.verdict, self.table, self.warnings, margins=0)
         self.setVisible(False)
 
-    def show_report(
-        self, report: Mapping[str, Any], warnings: Sequence[Notice], *, loaded: bool = False
-    ) -> None:
-        """Show a report: the verdict, the table, and warnings that are not in the verdict.
-
-        ``loaded`` says that the transform was loaded from a file, not found by a registration.
-        """
+    def show_report(self, report: Mapping[str, Any], warnings: Sequence[Notice]) -> None:
+        """Show a report: the verdict, the table, and warnings that are not in the verdict."""
         self._report, self._colors = report, self._readable()
-        verdict = verdict_of(report, warnings, loaded=loaded)
+        verdict = verdict_of(report, warnings)
         heading = f'<b style="font-size: large">{verdict.heading}</b>'
         self.verdict.say(f"{heading}<br>{escape(verdict.text)}", _STYLE[verdict.grade])
         rest = [sentence(notice) for notice in warnings if notice.code not in IN_VERDICT]
