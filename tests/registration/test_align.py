@@ -8,7 +8,7 @@ import torch
 from scipy import ndimage
 
 from tomochrome.errors import Cancelled, OptionError, TomochromeError
-from tomochrome.registration import align as room
+from tomochrome.registration import align as module
 from tomochrome.registration.align import Aligned, align
 from tomochrome.registration.penalties import least_determinant
 from tomochrome.registration.symmetric_network import SymNet
@@ -175,22 +175,22 @@ def test_foreign_options_are_refused() -> None:
 def test_what_the_gpu_cannot_do_the_cpu_does(
     monkeypatch: pytest.MonkeyPatch, failure: Exception, why: str
 ) -> None:
-    real = room.align
+    real = module.align
 
     def fails_elsewhere(there: WorkingPair, *given: Any, **how: Any) -> Aligned:
         if there.fixed.device.type != "cpu":
             raise failure
         return real(there, *given, **how)
 
-    monkeypatch.setattr(room, "align", fails_elsewhere)
+    monkeypatch.setattr(module, "align", fails_elsewhere)
     both = pair(picture(), picture(1))
     net = SymNet(channels=(4, 4)).eval()
     state = {name: value.clone() for name, value in net.state_dict().items()}
-    done, device, notes = room.align_on(torch.device("cpu"), both, net, iterations=2)
+    done, device, notes = module.align_on(torch.device("cpu"), both, net, iterations=2)
     assert (device, notes) == (torch.device("cpu"), [])
     # "meta" has no weights: a network with the same ones replaces that returned from a GPU
     monkeypatch.setattr(SymNet, "to", lambda self, device: self)
-    again, device, notes = room.align_on(torch.device("meta"), both, net, iterations=2)
+    again, device, notes = module.align_on(torch.device("meta"), both, net, iterations=2)
     assert device == torch.device("cpu")
     assert len(notes) == 1
     assert why in notes[0].text
@@ -214,7 +214,7 @@ def test_other_failures_are_not_hidden_and_too_little_memory_is_one_sentence(
     def fails(*_: Any, **__: Any) -> Aligned:
         raise failure
 
-    monkeypatch.setattr(room, "align", fails)
+    monkeypatch.setattr(module, "align", fails)
     words = "not enough memory" if seen is TomochromeError else "shapes"
     with pytest.raises(seen, match=words):
-        room.align_on(torch.device(device), pair(picture(), picture(1)), None)
+        module.align_on(torch.device(device), pair(picture(), picture(1)), None)

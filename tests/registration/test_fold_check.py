@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from tomochrome.registration import unfold as room
+from tomochrome.registration import unfold as module
 from tomochrome.registration.penalties import least_determinant
 from tomochrome.registration.unfold import fold_check, forward_transform, unfold
 from tomochrome.registration.velocity import smooth
@@ -44,7 +44,7 @@ def folded(transform: Transform, like: Volume) -> int:
 
 
 def plain(fields: Any, pair: WorkingPair) -> Transform:
-    there, back = (room._field(field, pair.affine) for field in (fields.forward, fields.inverse))
+    there, back = (module._field(field, pair.affine) for field in (fields.forward, fields.inverse))
     return Transform.from_fields(there, back, pair.transform)
 
 

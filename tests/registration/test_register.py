@@ -246,7 +246,7 @@ def test_a_gpu_without_memory_is_said_and_the_answer_the_same(pair, monkeypatch)
     import torch
 
     from tomochrome.registration import align as dense
-    from tomochrome.registration import pairwise as room
+    from tomochrome.registration import pairwise as module
 
     fixed, moving, _ = pair
     how = {"model": None, "refine": 1, "init": "center"}
@@ -259,7 +259,7 @@ def test_a_gpu_without_memory_is_said_and_the_answer_the_same(pair, monkeypatch)
         return real(there, *given, **further)
 
     monkeypatch.setattr(dense, "align", fails_elsewhere)
-    monkeypatch.setattr(room, "choose_device", lambda _: torch.device("meta"))
+    monkeypatch.setattr(module, "choose_device", lambda _: torch.device("meta"))
     found = register(fixed, moving, **how)
     assert found.report["device"] == "cpu"
     assert any("ran out of memory" in warning.text for warning in found.warnings)

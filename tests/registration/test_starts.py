@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from transform_cases import texture
 
 from tomochrome.geometry.affine import apply
-from tomochrome.registration import initialize as room
+from tomochrome.registration import initialize as module
 from tomochrome.registration.checked_input import CheckedScan
 from tomochrome.registration.levels import Level, make_levels
 from tomochrome.registration.starts import (
@@ -120,12 +120,12 @@ def test_the_number_of_threads_is_put_back_by_the_last_who_leaves() -> None:
     first, second = threading.Event(), threading.Event()
 
     def stays_longer() -> None:
-        with room._ONE_THREAD:
+        with module._ONE_THREAD:
             first.set()
             second.wait(600)
 
     other = threading.Thread(target=stays_longer)
-    with room._ONE_THREAD:
+    with module._ONE_THREAD:
         other.start()
         first.wait(600)
         assert ProcessObject.GetGlobalDefaultNumberOfThreads() == 1
