@@ -49,7 +49,7 @@ def lit_columns(viewer):
 def hide_frame(viewer, clipping):
     for overlay in viewer.canvas.overlays.values():
         overlay.visible = False
-    clipping._frame.visible = False
+    clipping.frame.visible = False
 
 
 def test_the_next_scan_is_not_clipped_like_the_last(viewer, clipping, small_ct):
@@ -122,15 +122,15 @@ def test_a_box_has_a_plane_for_each_side_that_crops(viewer, clipping):
         HalfSpace((1.0, 0.0, 0.0), low[0] + 20),
         HalfSpace((0.0, 0.0, -1.0), -(high[2] - 10)),
     ]
-    assert clipping._frame.visible
-    edges = clipping._frame.box[..., ::-1]  # of the displayed axes (z, y, x)
+    assert clipping.frame.visible
+    edges = clipping.frame.box[..., ::-1]  # of the displayed axes (z, y, x)
     assert edges.shape == (12, 2, 3)
     assert np.allclose(edges.min(axis=(0, 1)), clipping.box[0])
     assert np.allclose(edges.max(axis=(0, 1)), clipping.box[1])
     assert ((edges[:, 0] != edges[:, 1]).sum(axis=1) == 1).all()
     clipping.crop(clipping.extent)
     assert clipping.halves == []
-    assert not clipping._frame.visible
+    assert not clipping.frame.visible
 
 
 def test_a_drag_of_the_grip_moves_the_plane_with_the_pointer(viewer, clipping):
@@ -145,9 +145,9 @@ def test_a_drag_of_the_grip_moves_the_plane_with_the_pointer(viewer, clipping):
 def drag_the_grip(viewer, clipping):
     camera = viewer.scene.camera
     normal, at = np.array(clipping.plane.normal), clipping.plane.at
-    grip = clipping._grip()
+    grip = clipping.grip()
     up = np.asarray(camera.up_direction) @ LPS_OF_AXES
-    away = clipping._away()
+    away = clipping.away_from_camera()
     flat = np.linalg.norm(normal - (normal @ away) * away) < 0.25
     step = 12.0 * (up if flat else normal)
     event = SimpleNamespace(button=1, position=grip[::-1], type="mouse_press", handled=False)
@@ -231,5 +231,5 @@ def test_a_closed_scan_leaves_fields_that_cannot_be_used(viewer, clipping, qtbot
     clipping.cut("x")
     viewer.layers.clear()
     assert not fields.isEnabled()
-    assert not clipping._frame.visible
+    assert not clipping.frame.visible
     fields.release()

@@ -8,7 +8,14 @@ from colorize_panel_cases import colorize, lit, on_screen
 from napari.layers import Layer
 from qtpy.QtCore import QEvent, QItemSelectionModel, Qt
 
-from tomochrome._napari.colorize.legend import _BODY, _NAME, _PLANE, _SHOWN, Legend, percent
+from tomochrome._napari.colorize.legend import (
+    BODY_COLUMN,
+    NAME_COLUMN,
+    PLANE_COLUMN,
+    SHOWN_COLUMN,
+    Legend,
+    percent,
+)
 from tomochrome._napari.layers.volume_layers import volume_layer
 from tomochrome.color import TissueSelection
 from tomochrome.color.palettes import palette
@@ -24,7 +31,7 @@ def row_of(panel, name):
     return row
 
 
-def click(qtbot, panel, name, column=_NAME, modifier=Qt.KeyboardModifier.NoModifier):
+def click(qtbot, panel, name, column=NAME_COLUMN, modifier=Qt.KeyboardModifier.NoModifier):
     """Click into a row as a user does."""
     tree = panel.view.legend.list
     at = tree.visualItemRect(row_of(panel, name)).center()
@@ -57,9 +64,9 @@ def test_tissues_present_are_listed_largest_first(colored):
         ("fat", "liver", "cortical-bone"), key=lambda name: -shares[_index(name)]
     )
     for row in rows:
-        assert row.text(_NAME) == row.tissue.title
-        assert row.text(_BODY) == percent(shares[row.tissue])
-        color = row.icon(_NAME).pixmap(14, 14).toImage().pixelColor(7, 7)
+        assert row.text(NAME_COLUMN) == row.tissue.title
+        assert row.text(BODY_COLUMN) == percent(shares[row.tissue])
+        color = row.icon(NAME_COLUMN).pixmap(14, 14).toImage().pixelColor(7, 7)
         assert color.getRgb()[:3] == tuple(palette("natural").rgb[row.tissue])
 
 
@@ -74,7 +81,8 @@ def test_the_fractions_of_the_slice_follow_the_plane(colored, qtbot):
         expected = [percent(share) for share in chroma.tissue_shares(slices)]
         rows = colored.view.legend.list.rows()
         qtbot.waitUntil(
-            lambda: all(row.text(_PLANE) == expected[row.tissue] for row in rows), timeout=5000
+            lambda: all(row.text(PLANE_COLUMN) == expected[row.tissue] for row in rows),
+            timeout=5000,
         )
 
     try:
@@ -85,7 +93,7 @@ def test_the_fractions_of_the_slice_follow_the_plane(colored, qtbot):
         follows((slice(None), 8))
         dims.ndisplay = 3
         rows = colored.view.legend.list.rows()
-        qtbot.waitUntil(lambda: all(row.text(_PLANE) == "" for row in rows), timeout=5000)
+        qtbot.waitUntil(lambda: all(row.text(PLANE_COLUMN) == "" for row in rows), timeout=5000)
     finally:
         dims.ndisplay, dims.order = 2, (0, 1, 2)
 
@@ -103,7 +111,7 @@ def test_clicks_select_add_hide_and_show_all_without_a_new_run(colored, qtbot):
     shows(colored, qtbot, tissues=["fat"])
     click(qtbot, colored, "fat")  # once more
     shows(colored, qtbot)
-    click(qtbot, colored, "fat", column=_SHOWN)
+    click(qtbot, colored, "fat", column=SHOWN_COLUMN)
     assert not legend.list.selectedItems()
     shows(colored, qtbot, tissues={"fat": "hide"})
     assert legend.all.isEnabled()
@@ -131,7 +139,7 @@ def test_the_keyboard_reaches_everything(colored, qtbot):
 def test_the_only_selected_row_is_cleared_whatever_class_the_event_has(colored, qtbot):
     tree = colored.view.legend.list
     click(qtbot, colored, "liver")
-    index = tree.indexFromItem(row_of(colored, "liver"), _NAME)
+    index = tree.indexFromItem(row_of(colored, "liver"), NAME_COLUMN)
     press = QEvent(QEvent.Type.MouseButtonPress)
     assert tree.selectionCommand(index, press) == QItemSelectionModel.SelectionFlag.Clear
 
@@ -141,7 +149,7 @@ def test_another_palette_changes_the_swatches_and_keeps_the_selection(colored, q
     click(qtbot, colored, "liver")
     colored.view.color.palette_box.choose("vivid")
     shows(colored, qtbot, palette="vivid", tissues=TissueSelection.only(["liver"], "dim"))
-    color = row_of(colored, "liver").icon(_NAME).pixmap(14, 14).toImage().pixelColor(7, 7)
+    color = row_of(colored, "liver").icon(NAME_COLUMN).pixmap(14, 14).toImage().pixelColor(7, 7)
     assert color.getRgb()[:3] == tuple(palette("vivid").rgb[Tissue.LIVER])
 
 

@@ -235,7 +235,7 @@ def test_a_click_in_any_plane_moves_all(painted, link, qtbot):
         middle = canvas.native.rect().center()
         before, point = link.position.copy(), middle + QPoint(20, -15)
         click(canvas, point)
-        qtbot.waitUntil(lambda: not link._timer.isActive())
+        qtbot.waitUntil(lambda: link.is_current)
         shown = list(canvas.model.dims.displayed)
         at = canvas_point(canvas.model, link.position)
         # napari's own conversion of the pixel agrees with ours, but for the half of a voxel
@@ -252,12 +252,12 @@ def test_a_click_in_any_plane_moves_all(painted, link, qtbot):
 @pytest.mark.gui
 def test_scrolling_a_plane_moves_only_that_plane(link, qtbot):
     open_planes(link, qtbot)
-    qtbot.waitUntil(lambda: not link._timer.isActive())
+    qtbot.waitUntil(lambda: link.is_current)
     draws = {model: [] for model in models(link)}
     for model, seen in draws.items():
         model.layers[0].events.set_data.connect(lambda _, seen=seen: seen.append(1))
     link.viewer.dims.set_current_step(0, 4)
-    qtbot.waitUntil(lambda: not link._timer.isActive())
+    qtbot.waitUntil(lambda: link.is_current)
     assert link.position[0] == link.viewer.dims.point[0]
     assert [len(seen) for seen in draws.values()] == [1, 0, 0]
     assert link.canvases[0].marks.position[0] == link.position[0]
@@ -290,7 +290,7 @@ def test_grayscale_beside_shares_camera_and_slice(link, qtbot):
     link.viewer.scene.camera.zoom *= 1.7
     assert canvas.model.scene.camera.zoom == pytest.approx(link.viewer.scene.camera.zoom)
     canvas.model.dims.set_current_step(0, 9)
-    qtbot.waitUntil(lambda: not link._timer.isActive())
+    qtbot.waitUntil(lambda: link.is_current)
     assert link.viewer.dims.current_step[0] == 9
     link.viewer.dims.order = ORDERS[2]
     assert tuple(canvas.model.dims.order) == ORDERS[2]

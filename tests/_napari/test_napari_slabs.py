@@ -26,7 +26,7 @@ def test_every_plane_shows_the_slab_in_color(panel, qtbot):
     source, before = source_of(layer.metadata), layer.data[...]
     link = follower_of(viewer, LinkedPlanes)
     link.open(PLANES_MODE)
-    qtbot.waitUntil(lambda: not link._timer.isActive())
+    qtbot.waitUntil(lambda: link.is_current)
     assert not field.thickness.isEnabled()
     field.projection.choose("maximum")
     field.thickness.setValue(16)

@@ -30,7 +30,7 @@ CHARSET = tag_of("SpecificCharacterSet")
 def both_ways(head: bytes, folder: Path) -> tuple[parse.Parsed | None, parse.Parsed | None]:
     """Parse a head by the table of its elements, and by pydicom; None where that fails."""
     is_usual = head[128:134] == b"DICM\x02\0"
-    table = parse._table(head, parse.Selection(WANTED)) if is_usual else None
+    table = parse.parse_explicit(head, parse.Selection(WANTED)) if is_usual else None
     path = folder / "head.dcm"
     path.write_bytes(head)
     with (
@@ -126,9 +126,9 @@ def test_damage_is_noticed_beside_the_slices_before(tmp_path_factory, data):
         else:
             head[at:at] = data.draw(st.binary(min_size=1, max_size=40))
     wanted = parse.Selection(WANTED)
-    assert all(parse._table(known, wanted) for known in heads[:3])
-    alone = parse._table(bytes(head), parse.Selection(WANTED))
-    beside = parse._table(bytes(head), wanted)
+    assert all(parse.parse_explicit(known, wanted) for known in heads[:3])
+    alone = parse.parse_explicit(bytes(head), parse.Selection(WANTED))
+    beside = parse.parse_explicit(bytes(head), wanted)
     assert (alone is None) == (beside is None)
     if alone is not None and beside is not None:
         assert facts(alone) == facts(beside)

@@ -26,7 +26,7 @@ from tomochrome.color.palettes import palette
 from tomochrome.color.selection import TissueSelection
 from tomochrome.tissue import Tissue
 
-_SHOWN, _NAME, _BODY, _PLANE = range(4)
+SHOWN_COLUMN, NAME_COLUMN, BODY_COLUMN, PLANE_COLUMN = range(4)
 _SWATCH_PX: Final = 14
 _MAX_ROWS: Final = 8
 _HINT: Final = "Click: only this · Ctrl+click: add · Untick: grey, in 3D hidden"
@@ -113,7 +113,7 @@ class Legend(QWidget):
         """Show the tissue fractions in the displayed plane; None if no plane is displayed."""
         with signals_blocked(self.list):
             for line in self.list.rows():
-                line.setText(_PLANE, "" if shares is None else percent(shares[line.tissue]))
+                line.setText(PLANE_COLUMN, "" if shares is None else percent(shares[line.tissue]))
 
     def show_all(self) -> None:
         """Show every tissue in color."""
@@ -123,7 +123,7 @@ class Legend(QWidget):
             self._tell()
 
     def _ticked(self, _: QTreeWidgetItem, column: int) -> None:
-        if column == _SHOWN:
+        if column == SHOWN_COLUMN:
             self._tell()
 
     def _enable(self) -> None:
@@ -140,21 +140,23 @@ class _Row(QTreeWidgetItem):
     def __init__(self, tissue: Tissue, share: float) -> None:
         super().__init__(["", tissue.title, percent(share), ""])
         self.tissue = tissue
-        self.setCheckState(_SHOWN, Qt.CheckState.Checked)
-        self.setToolTip(_SHOWN, f"{tissue.title}: in color, or grey (hidden in 3D)")
-        self.setToolTip(_NAME, f"{tissue.label}: click to show only this tissue")
-        for column in (_BODY, _PLANE):
+        self.setCheckState(SHOWN_COLUMN, Qt.CheckState.Checked)
+        self.setToolTip(SHOWN_COLUMN, f"{tissue.title}: in color, or grey (hidden in 3D)")
+        self.setToolTip(NAME_COLUMN, f"{tissue.label}: click to show only this tissue")
+        for column in (BODY_COLUMN, PLANE_COLUMN):
             align = Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
             self.setTextAlignment(column, align)
 
     @property
     def ticked(self) -> bool:
         """Whether the tissue is in color."""
-        return bool(self.checkState(_SHOWN) == Qt.CheckState.Checked)
+        return bool(self.checkState(SHOWN_COLUMN) == Qt.CheckState.Checked)
 
     def tick(self, ticked: bool) -> None:
         """Turn the color of the tissue on or off."""
-        self.setCheckState(_SHOWN, Qt.CheckState.Checked if ticked else Qt.CheckState.Unchecked)
+        self.setCheckState(
+            SHOWN_COLUMN, Qt.CheckState.Checked if ticked else Qt.CheckState.Unchecked
+        )
 
 
 class _List(QTreeWidget):
@@ -168,8 +170,8 @@ class _List(QTreeWidget):
         self.setColumnCount(4)
         self.setHeaderLabels(["", "Tissue", "Body", "Slice"])
         head = self.headerItem()
-        head.setToolTip(_BODY, "Percentage of the body volume in this scan (without air)")
-        head.setToolTip(_PLANE, "Percentage of the body in the displayed slice")
+        head.setToolTip(BODY_COLUMN, "Percentage of the body volume in this scan (without air)")
+        head.setToolTip(PLANE_COLUMN, "Percentage of the body in the displayed slice")
         self.setRootIsDecorated(False)
         self.setIndentation(0)
         self.setUniformRowHeights(True)
@@ -180,9 +182,9 @@ class _List(QTreeWidget):
         header.setStretchLastSection(False)
         header.setSectionsMovable(False)
         header.setMinimumSectionSize(24)
-        for column in (_SHOWN, _BODY, _PLANE):
+        for column in (SHOWN_COLUMN, BODY_COLUMN, PLANE_COLUMN):
             header.setSectionResizeMode(column, QHeaderView.ResizeMode.ResizeToContents)
-        header.setSectionResizeMode(_NAME, QHeaderView.ResizeMode.Stretch)
+        header.setSectionResizeMode(NAME_COLUMN, QHeaderView.ResizeMode.Stretch)
 
     def rows(self) -> list[_Row]:
         """Return the rows from top to bottom."""
@@ -236,7 +238,7 @@ class _List(QTreeWidget):
         """Draw each tissue's color."""
         rgb = palette(palette_name).rgb
         for row in self.rows():
-            row.setIcon(_NAME, _swatch(QColor(*(int(value) for value in rgb[row.tissue]))))
+            row.setIcon(NAME_COLUMN, _swatch(QColor(*(int(value) for value in rgb[row.tissue]))))
         self._fit()  # rows with an icon are higher
 
     def selectionCommand(  # noqa: N802 - Qt's name
@@ -249,7 +251,7 @@ class _List(QTreeWidget):
         """
         flags = QItemSelectionModel.SelectionFlag
         if event is not None and event.type() in _MOUSE:
-            if index.isValid() and index.column() == _SHOWN:
+            if index.isValid() and index.column() == SHOWN_COLUMN:
                 return flags.NoUpdate
             plain = QGuiApplication.keyboardModifiers() == Qt.KeyboardModifier.NoModifier
             only = [self.indexFromItem(row).row() for row in self.selectedItems()]

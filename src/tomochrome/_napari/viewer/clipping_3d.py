@@ -53,7 +53,7 @@ class Clipping3D(ViewerFollower):
         self.changed: list[Callable[[], None]] = []  #: called when plane, box or scans change
         self._own: list[NDArray[np.float64]] = []  #: position and normal of the planes of layers
         self._left_nothing = False  # when there was something that could be removed
-        self._frame = viewer.scene.overlays["tomochrome clipping"] = ClipFrame(visible=False)
+        self.frame = viewer.scene.overlays["tomochrome clipping"] = ClipFrame(visible=False)
         self._refine = qdebounced(self._crop_pictures, timeout=_DELAY_MS)
         dims, camera, layers = viewer.dims.events, viewer.scene.camera.events, viewer.layers.events
         for emitter in (dims.ndisplay, dims.order):
@@ -79,7 +79,7 @@ class Clipping3D(ViewerFollower):
 
         The part towards the camera is removed, as by ``tomochrome render --cut``.
         """
-        extent, away = self.extent, self._away()
+        extent, away = self.extent, self.away_from_camera()
         self.axis = axis if extent is not None else ""
         if not self.axis or extent is None:
             self.plane = None
@@ -188,7 +188,7 @@ class Clipping3D(ViewerFollower):
         """Return points or directions (..., 3) in the order of napari's displayed axes."""
         return points[..., ::-1][..., self._axes()]
 
-    def _away(self) -> Vector:
+    def away_from_camera(self) -> Vector:
         """Return the direction from the camera."""
         axes = self._axes()
         view = np.asarray(self.viewer.scene.camera.view_direction, np.float64)
@@ -206,14 +206,14 @@ class Clipping3D(ViewerFollower):
         extent = self.extent
         boxed = self.box is not None and bool(self._sides())
         if extent is None or self._axes() is None or not (boxed or self.plane is not None):
-            self._frame.visible = False
+            self.frame.visible = False
             return
-        frame, box = self._frame, extent if self.box is None else self.box
+        frame, box = self.frame, extent if self.box is None else self.box
         frame.box = self._displayed(box[_EDGES, np.arange(3)]) if boxed else None
         frame.outline = frame.arrow = None
         if self.plane is not None:
             outline = plane_outline(box, self.plane)
-            middle = self._grip()
+            middle = self.grip()
             length = 36.0 / float(self.viewer.scene.camera.zoom)
             ends = middle + np.outer((-length, length), self.plane.normal)
             frame.outline = self._displayed(outline) if len(outline) else None
@@ -221,7 +221,7 @@ class Clipping3D(ViewerFollower):
         frame.visible = True
         frame.drawn()
 
-    def _grip(self) -> Vector:
+    def grip(self) -> Vector:
         """Return the middle of the plane in the scans or the box."""
         assert self.plane is not None
         box = self.extent if self.box is None else self.box
@@ -235,9 +235,9 @@ class Clipping3D(ViewerFollower):
     def _drag(self, viewer: Any, event: Any) -> Iterator[None]:
         if event.button != 1 or self.plane is None or self._axes() is None:
             return
-        away = self._away()
+        away = self.away_from_camera()
         start = np.asarray(event.position)[-3:][::-1]
-        apart = start - self._grip()
+        apart = start - self.grip()
         apart -= (apart @ away) * away
         if float(np.linalg.norm(apart)) * viewer.scene.camera.zoom > _REACH_PX:
             return

@@ -237,10 +237,15 @@ class LinkedPlanes(ViewerFollower):
         self._timer.start(0)
 
     @property
+    def is_current(self) -> bool:
+        """Whether all canvases show the planes through the position."""
+        return not self._timer.isActive()
+
+    @property
     def settled(self) -> bool:
         """Whether all canvases show the planes through the position, with their letters."""
         drawn = all(canvas.overlays.settled for canvas in self.canvases)
-        return not self._timer.isActive() and not self._is_incomplete and drawn
+        return self.is_current and not self._is_incomplete and drawn
 
     def _catch_up(self) -> None:
         """Move one canvas, so that the event loop can draw it before the next is moved.

@@ -159,7 +159,7 @@ def parse(path: Path, file: BinaryIO, head: bytes, selection: Selection) -> Pars
     InputError
         If the header cannot be parsed within the limits.
     """
-    parsed = _table(head, selection) if head[128 : _START + 2] == b"DICM\x02\0" else None
+    parsed = parse_explicit(head, selection) if head[128 : _START + 2] == b"DICM\x02\0" else None
     if parsed is not None:
         return parsed
     dataset = read_dataset(path, file, list(selection.tags), before_groups=True)
@@ -180,7 +180,7 @@ def pixels_at(file: BinaryIO) -> int:
     return at if starts else 0
 
 
-def _table(head: bytes, selection: Selection) -> Parsed | None:
+def parse_explicit(head: bytes, selection: Selection) -> Parsed | None:
     """Parse an explicit VR little endian header that is contained in the first bytes of a file.
 
     Returns None if the header needs a full parser.
