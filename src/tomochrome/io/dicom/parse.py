@@ -1,10 +1,11 @@
 """Parsing DICOM headers with limits on the number of bytes and of read calls.
 
 Nearly all CT is stored as explicit VR little endian with elements of defined length. This module
-parses such headers itself, into a table of elements, because pydicom takes two to five times as
-long, and the user waits while a folder of thousands of files is listed. pydicom parses all other
-headers, through a file object that enforces the limits: an endless sequence or an element with a
-length of gigabytes raises an error with a clear message.
+parses such headers itself, into a table of elements, because the user waits while a folder of
+thousands of files is listed: by pydicom alone, listing 300 slices took 3.1 times as long, 0.26 of
+the time in which SimpleITK reads them (`benchmarks/reading.py`). pydicom parses all other headers,
+through a file object that enforces the limits: an endless sequence or an element with a length of
+gigabytes raises an error with a clear message.
 """
 
 from __future__ import annotations
