@@ -139,7 +139,7 @@ def _rows_of_correlations(  # type: ignore[no-untyped-def]
 def log_moments(first, last, values, inside, every, out):  # type: ignore[no-untyped-def]
     """Count determinants in each plane, and compute moments of the positive ones' logarithms.
 
-    ``values`` (z, y, x); ``wanted`` is a mask of that shape, ignored if ``every`` is true. ``out``
+    ``values`` (z, y, x); ``inside`` is a mask of that shape, ignored if ``every`` is true. ``out``
     (z, 4) float64 receives the count, the number of positive values, and the mean and the sum of
     squared deviations of their logarithms.
     """

@@ -82,7 +82,7 @@ def rows(figures: Mapping[str, tuple[ColorFigures, float]]) -> list[ModelRow]:
 
     Parameters
     ----------
-    found
+    figures
         Figures and seconds per slice of each model by name.
     """
     made = {name: ModelRow(*each) for name, each in figures.items()}
