@@ -43,11 +43,12 @@ _STEP = (
     + """
 import gc, sys, time
 from numpy import asarray
-from tomochrome import colorize, light, register
-from tomochrome.color import Lighting, LitVolume
 from tomochrome.io import find, read
-from tomochrome.windowing import Window
 step, *paths = sys.argv[1:]
+if step not in ("list", "read"):  # whose memory is not that of the other steps' libraries
+    from tomochrome import colorize, light, register
+    from tomochrome.color import Lighting, LitVolume
+    from tomochrome.windowing import Window
 volumes = [] if step in ("list", "read") else [read(path) for path in paths]
 chroma = colorize(volumes[0]) if step in ("light", "relight") else None
 lit = LitVolume(volumes[0], chroma, Lighting()) if step == "relight" else None
