@@ -38,7 +38,7 @@ def both_ways(head: bytes, folder: Path) -> tuple[parse.Parsed | None, parse.Par
         path.open("rb", buffering=0) as file,
         captured_warnings(),
     ):
-        patch.setattr(parse, "_table", lambda *a: None)
+        patch.setattr(parse, "parse_explicit", lambda *a: None)
         try:
             return table, parse.parse(path, file, head, parse.Selection(WANTED))
         except InputError:
