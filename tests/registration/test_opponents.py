@@ -176,3 +176,53 @@ def test_the_commands_print_a_table(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert "--mean-mm has no effect without --synthetic" in capsys.readouterr().err
     assert main(["evaluate", "features", str(path)]) == 2
     assert "give two volumes, FIXED and MOVING, or --synthetic VOLUME" in capsys.readouterr().err
+
+
+def test_a_comparison_tells_what_was_restored_and_names_each_method_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[list[str]] = []
+
+    def compared(_fixed: Volume, _moving: Volume, methods: list[str], **_: object) -> list[dict]:
+        asked.append(list(methods))
+        keys = "seconds", "ncc", "dice_mean", "tre_mm", "error_mm", "folded_percent"
+        return [{"method": name, **dict.fromkeys(keys, 1.0)} for name in methods]
+
+    monkeypatch.setattr(opponents, "compare_methods", compared)
+    path = str(tmp_path / "a.nrrd")
+    tc.write(replace(BODY, restored=np.asarray(BODY.voxels) > 150), path)
+    commands = {
+        ("registration", path, path, "--against", " demons,lncc , demons"): ["lncc", "demons"],
+        ("registration", "--synthetic", path, "--against", "demons"): ["lncc", "demons"],
+        ("features", path, path, "--backbones", "vgg16, vgg16"): ["lncc", "vgg16"],
+    }
+    for command, methods in commands.items():
+        assert main(["evaluate", *command, "--json"]) == 0
+        out, err = capsys.readouterr()
+        assert asked.pop() == methods
+        assert any("restored, not measured" in text for text in json.loads(out)["warnings"])
+        assert "restored, not measured" in err
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        (
+            ["--against", "demons", "--backbone", "vgg16"],
+            "--backbone has no effect without --simi",
+        ),
+        (["--against", ""], "argument --against: give at least one name"),
+        (["--init", "affine"], "--init has no effect without --synthetic or --against"),
+        (["--seed", "3"], "--seed has no effect without --synthetic\n"),
+    ],
+)
+def test_options_without_effect_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture, words: list[str], text: str
+) -> None:
+    path = tmp_path / "a.nrrd"
+    path.touch()
+    try:
+        status: object = main(["evaluate", "registration", str(path), str(path), *words])
+    except SystemExit as ended:
+        status = ended.code
+    assert status == 2 and text in capsys.readouterr().err

@@ -51,7 +51,7 @@ def add_parser(kinds: Any) -> None:
         parser.add_argument(name, metavar=name.upper(), nargs="?", type=path, help=f"{name} CT")
     options.add_values(
         parser,
-        ("--backbones", "NAMES", str, f"some of {','.join(options.FEATURE_BACKBONES)}"),
+        ("--backbones", "NAMES", options.names, f"some of {','.join(options.FEATURE_BACKBONES)}"),
         ("--synthetic", "VOLUME", path, "CT to deform by a known field and register"),
         ("--labels", "F", path, "label map of VOLUME"),
         ("--mean-mm", "MM", options.number, "mean displacement in the body (default: 9)"),
@@ -89,17 +89,16 @@ def run(args: argparse.Namespace, session: Session) -> Outcome:
     check_inputs(given(args, *_FILES).values(), args.output)
     if args.output is not None:
         check_writable(args.output, force=args.force)
-    names = (args.backbones or ",".join(options.FEATURE_BACKBONES)).split(",")
+    names = args.backbones or options.FEATURE_BACKBONES
     for name in names:
         if name not in options.FEATURE_BACKBONES:
             backbones = ", ".join(options.FEATURE_BACKBONES)
             raise OptionError(f"unknown backbone '{name}': choose from {backbones}")
-    data = compare(args, ["lncc", *names])
-    return tell(args, data, table(data["methods"]), session)
+    return compare(args, ["lncc", *names], session)
 
 
-def compare(args: argparse.Namespace, methods: Sequence[str]) -> dict[str, Any]:
-    """Return the measures of several methods on the volumes of a command line."""
+def compare(args: argparse.Namespace, methods: Sequence[str], session: Session) -> Outcome:
+    """Return the measures of several methods on the volumes of a command line, as a table."""
     # these import torch
     from tomochrome.registration.opponents import compare_methods
     from tomochrome.registration.validation import make_synthetic
@@ -113,19 +112,22 @@ def compare(args: argparse.Namespace, methods: Sequence[str]) -> dict[str, Any]:
         case = make_synthetic(volume, labels=read_or_none(args.labels), **deformation)
         how |= {"case": case, "init": how.get("init", "none")}
         how |= {"fixed_labels": case.fixed_labels, "moving_labels": case.moving_labels}
-        pair = case.fixed, case.moving
+        pair, sources = (case.fixed, case.moving), (volume,)
         named = {"synthetic": str(args.synthetic), "deformation": case.facts}
     else:
         pair = (
             read(args.fixed, series=args.series),
             read(args.moving, series=args.series_moving),
         )
+        sources = pair
         how["fixed_mask"] = read_or_none(getattr(args, "mask", None))
         for role in ("fixed", "moving"):
             how[f"{role}_labels"] = read_or_none(getattr(args, f"{role}_labels"))
             how[f"{role}_points"] = read_landmarks(getattr(args, f"{role}_points"))
         named = {"fixed": str(args.fixed), "moving": str(args.moving)}
-    return {**named, "methods": compare_methods(*pair, methods, **how), "warnings": []}
+    session.warn(*(notice for source in sources for notice in source.provenance.warnings))
+    rows = compare_methods(*pair, list(dict.fromkeys(methods)), **how)
+    return tell(args, {**named, "methods": rows}, table(rows), session)
 
 
 def tell(args: argparse.Namespace, data: dict[str, Any], text: str, session: Session) -> Outcome:

@@ -100,7 +100,7 @@ def _add_synthetic(parser: argparse.ArgumentParser) -> None:
         ("--seed", "N", options.integer, "random seed (default: 0)"),
     )
     against = "methods to compare with, on the two volumes or the copy: demons,bspline,syn"
-    options.add_values(group, ("--against", "NAMES", str, against))
+    options.add_values(group, ("--against", "NAMES", options.names, against))
     group.add_argument("--init", choices=options.STARTS, help="initial alignment (default: none)")
     group.add_argument("--model", metavar="NAME", help="as for 'tomochrome register'")
     group.add_argument(
@@ -129,9 +129,7 @@ def run(args: argparse.Namespace, session: Session) -> Outcome:
     """Evaluate a registration after checking the input."""
     _check(args)
     if args.against is not None:
-        compared = evaluate_features.compare(args, _methods(args))
-        text = evaluate_features.table(compared["methods"])
-        return evaluate_features.tell(args, compared, text, session)
+        return evaluate_features.compare(args, _methods(args), session)
     data = _synthetic(args, session) if args.synthetic is not None else _result(args, session)
     session.warn(*data["warnings"])
     return evaluate_features.tell(args, data, format_measures(data), session)
@@ -143,8 +141,10 @@ def _methods(args: argparse.Namespace) -> list[str]:
         raise OptionError("--against registers the two volumes itself; omit --transform")
     if args.similarity not in (None, "lncc", "features") or args.weights is not None:
         raise OptionError("--against compares with the similarity lncc or features")
+    if args.backbone is not None and args.similarity != "features":
+        raise OptionError("--backbone has no effect without --similarity features")
     own = "lncc" if args.similarity != "features" else args.backbone or "tissue"
-    return [own, *args.against.split(",")]
+    return [own, *args.against]
 
 
 def _check(args: argparse.Namespace) -> None:
@@ -152,8 +152,10 @@ def _check(args: argparse.Namespace) -> None:
     wrong = _OF_RESULT if args.synthetic is not None else _OF_SYNTHETIC
     for name in wrong:
         if getattr(args, name) is not None and not (args.against and name in _OF_METHODS):
-            way = "with" if args.synthetic is not None else "without"
-            raise OptionError(f"--{name.replace('_', '-')} has no effect {way} --synthetic")
+            way = "with --synthetic" if args.synthetic is not None else "without --synthetic"
+            if name in _OF_METHODS:
+                way += " or --against"
+            raise OptionError(f"--{name.replace('_', '-')} has no effect {way}")
     if args.synthetic is not None and args.fixed is not None:
         raise OptionError("--synthetic gives the only volume; omit FIXED and MOVING")
     if args.synthetic is None and args.moving is None:
