@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -69,8 +70,10 @@ def test_registering_keeps_the_mask(restored, tmp_path, capfd, exists):
         (tmp_path / "out").mkdir()
     run = Run(
         capfd, "register", fixed, moving, "-o", tmp_path / "out",
-        "--init", "none", "--model", "none", "--refine", "0",
+        "--init", "none", "--model", "none", "--refine", "0", "--json",
     )  # fmt: skip
     assert run.status == 0, run.err
+    files = sorted(path.name for path in (tmp_path / "out").iterdir())
+    assert sorted(json.loads(run.out)["files"]) == files and "moved_restored.nii.gz" in files
     moved = read(tmp_path / "out" / "moved.nii.gz")
     assert not (mask & ~moved.restored).any()

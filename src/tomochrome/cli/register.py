@@ -162,7 +162,7 @@ def run(args: argparse.Namespace, session: Session) -> Outcome:
         "fixed": str(args.fixed),
         "moving": str(args.moving),
         "output": str(args.output),
-        "files": list(FILES),
+        "files": [*FILES, *masks],
         **report,
     }
     return Outcome(data, _summary(args, result, report))
