@@ -326,12 +326,42 @@ def test_a_foreign_file_of_that_name_is_ignored(tmp_path):
     assert not notices(back)
 
 
+@pytest.mark.parametrize("name", ["a.nii.gz", "a.nrrd"])
+def test_a_restored_scan_with_the_name_of_a_mask_is_none(tmp_path, name):
+    """As ``restore a.nii.gz -o a_restored.nii.gz`` writes it beside the scanner's own file."""
+    original, restored = damaged()
+    image = SimpleITK.GetImageFromArray(original.voxels)
+    write(original, tmp_path / name)
+    image.CopyInformation(SimpleITK.ReadImage(str(tmp_path / name)))
+    SimpleITK.WriteImage(image, str(tmp_path / name))  # by another program
+    write(restored, tmp_path / "other.nrrd")
+    taken = mask_path(tmp_path / name)
+    if name == "a.nrrd":
+        (tmp_path / "other.nrrd").rename(taken)
+    else:
+        write(restored, taken)
+    back = read(tmp_path / name)
+    assert back.restored is None and not notices(back)
+
+
+@pytest.mark.parametrize("name", ["a.nii.gz", "a.nrrd"])
+def test_the_mask_itself_lacks_no_mask(tmp_path, name):
+    _, restored = damaged()
+    write(restored, tmp_path / name)
+    mask = read(mask_path(tmp_path / name))
+    np.testing.assert_array_equal(mask.voxels != 0, restored.restored)
+    assert mask.restored is None and not notices(mask)
+
+
 def test_a_folder_lists_one_scan_and_its_mask_is_none(tmp_path):
     _, restored = damaged()
     write(restored, tmp_path / "b.nii.gz")
     write(restored, tmp_path / "c.nrrd")
     verdicts = {item.path: item.verdict for item in find(tmp_path).items}
     assert sorted(verdicts.values()) == ["not-ct", "not-ct", "regular", "regular"]
+    for item in find(tmp_path).items:
+        told = [n.text for n in item.warnings if n.code == "restored"]
+        assert told == [f"some voxels were {RESTORED}"] * (item.verdict == "regular")
     write(restored, f"{tmp_path}/d/")
     (tmp_path / "d" / "notes.dcm").write_bytes(b"not DICOM")
     assert read(tmp_path / "d").restored is not None

@@ -21,10 +21,12 @@ from tomochrome.io.dicom.warning_capture import captured_warnings
 from tomochrome.io.image_file import describe
 from tomochrome.io.image_formats import is_known, judge, open_image
 from tomochrome.io.nifti_pair import is_pair
+from tomochrome.io.restored_mask import claims_restored
 from tomochrome.io.series_item import Item, Listing, Skipped
 from tomochrome.io.walk import open_regular, walk
-from tomochrome.notices import refused
+from tomochrome.notices import Notice, refused
 from tomochrome.runtime import check, quietly, report
+from tomochrome.volume import RESTORED
 
 _REASONS = {
     "picture": "a 2D image (PNG, JPEG, TIFF ...), not a CT volume",
@@ -185,7 +187,11 @@ def _examine(path: Path, search: _Search, alone: bool) -> None:
                 image = open_image(path, kind)
                 # Reading a single large file takes long enough to report its own progress.
                 with nullcontext() if alone else quietly():
-                    search.items.extend(describe(image))
+                    items = describe(image)
+                if claims_restored(image):
+                    notice = Notice("restored", "warning", f"some voxels were {RESTORED}")
+                    items = [replace(i, warnings=(*i.warnings, notice)) for i in items]
+                search.items.extend(items)
         else:
             damaged = kind == "other" and _DICOM_ROOT in head[:_DAMAGED_BYTES]
             search.skip(path, _REASONS["damaged" if damaged else kind])

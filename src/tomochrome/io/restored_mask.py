@@ -24,6 +24,7 @@ from tomochrome.volume import RESTORED, Provenance, Volume
 
 _ENDINGS: Final = ((".nii.gz", ".nii.gz"), (".nii", ".nii.gz"), (".nrrd", ".seg.nrrd"))
 _OURS: Final = "not for diagnosis"  # in the description of every file that we write
+_MASK: Final = f"mask of voxels {RESTORED}"  # begins the description of a mask
 
 
 def mask_path(path: str | os.PathLike[str]) -> Path | None:
@@ -39,15 +40,22 @@ def mask_volume(volume: Volume) -> Volume:
     """Return the mask of restored voxels as labels, with the keys of 3D Slicer's segmentations."""
     marks = np.zeros(volume.shape, np.bool_) if volume.restored is None else volume.restored
     segment = Segment(1, RESTORED, (255, 255, 255))
-    extra = {"description": f"{RESTORED}; {_OURS}", **slicer_keys([segment], volume.shape)}
+    extra = {"description": f"{_MASK}; {_OURS}", **slicer_keys([segment], volume.shape)}
     return Volume(marks.astype(np.uint8), volume.affine, "tissue", Provenance(extra=extra))
+
+
+def claims_restored(image: ImageFile) -> bool:
+    """Return whether a file says that some of its voxels were restored; its mask is not read."""
+    note = image.pairs.get("description", "")
+    return RESTORED in note and not note.startswith(_MASK)
 
 
 def with_mask(volume: Volume, image: ImageFile) -> Volume:
     """Return a volume with the mask of restored voxels that lies beside its file.
 
-    The mask counts if it is on the grid of the volume and its description says what it is. It is
-    ignored if the volume was written later by this program without restored voxels.
+    The mask counts if it is on the grid of the volume, has no values but 0 and 1 (a restored scan
+    can have the mask's name) and its description says what it is. It is ignored if the volume was
+    written later by this program without restored voxels, or is such a mask itself.
 
     Parameters
     ----------
@@ -62,10 +70,10 @@ def with_mask(volume: Volume, image: ImageFile) -> Volume:
         With a warning about its restored voxels, or about a missing mask; otherwise unchanged.
     """
     note, path = image.pairs.get("description", ""), mask_path(image.path)
-    claims = RESTORED in note
+    claims = claims_restored(image)
     if path is None or image.volumes > 1 or not (claims or path.is_file()):
         return volume
-    if _OURS in note and not claims:
+    if note.startswith(_MASK) or (_OURS in note and not claims):
         return volume
     return marked(volume, _mask(path, volume), f"'{path.name}' beside the file", claims=claims)
 
@@ -78,9 +86,10 @@ def _mask(path: Path, volume: Volume) -> NDArray[np.bool_] | None:
         mask = read_volume(image)
     except (TomochromeError, OSError):
         return None
-    if mask.is_rgba or not same_grid(mask, volume):
+    marks = np.asarray(mask.voxels)
+    if mask.is_rgba or not same_grid(mask, volume) or not np.isin(marks, (0, 1)).all():
         return None
-    return np.asarray(mask.voxels != 0)
+    return marks != 0
 
 
 def marked(
