@@ -14,7 +14,7 @@ from tomochrome.io import read, write
 from tomochrome.restoration import DefectMap
 from tomochrome.restoration import scan_restoration as module
 from tomochrome.runtime.device import kernel_threads, thread_count
-from tomochrome.volume import Volume
+from tomochrome.volume import RESTORED, Volume
 
 KEYS = {"input", "output", "model", "defects", "restored_percent", "seconds", "warnings"}
 
@@ -190,6 +190,7 @@ def test_a_photograph_is_filled_where_it_is_marked(tmp_path, capfd):
     )
     data = json.loads(run.out)
     assert run.status == 0 and set(data) == KEYS and data["model"] == "biharmonic"
+    assert data["warnings"] == [f"{data['restored_percent']:.2g} % of the pixels were {RESTORED}"]
     with Image.open(out) as image, Image.open(tmp_path / "o_restored.png") as marks:
         assert "restored, not measured" in image.info["Comment"]
         filled, marked = np.asarray(image), np.asarray(marks) > 0
@@ -205,6 +206,8 @@ def test_a_photograph_is_filled_where_it_is_marked(tmp_path, capfd):
         (["-o", tmp_path / "q.png", "--defects", "lines"], "--defects has no effect on a phot"),
         (["-o", tmp_path / "q.png", "--model", "classical"], "--model has no effect"),
         (["-o", tmp_path / "q.png", "--series", "1.2"], "--series has no effect"),
+        (["-o", tmp_path / "q.png", "--raw"], "--raw has no effect"),
+        (["-o", tmp_path / "q.png", "--strict"], "--strict has no effect"),
     ):
         assert text in Run(capfd, "restore", tmp_path / "p.png", *argv).complaint
     assert not list(tmp_path.glob("q*"))
@@ -213,6 +216,40 @@ def test_a_photograph_is_filled_where_it_is_marked(tmp_path, capfd):
         capfd, "restore", scan, "-o", tmp_path / "z.png", "--mask", tmp_path / "m.png", "--force"
     )
     assert "is an input" in run.complaint
+
+
+def test_a_photograph_that_is_restored_again_keeps_its_earlier_marks(tmp_path, capfd):
+    pixels = np.random.default_rng(0).integers(0, 255, (30, 40, 3)).astype(np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "p.png")
+    for name, rows in (("m.png", slice(4, 6)), ("n.png", slice(20, 21))):
+        mask = np.zeros((30, 40), np.uint8)
+        mask[rows] = 255
+        Image.fromarray(mask).save(tmp_path / name)
+
+    def fill(scan, mask, out):
+        words = (tmp_path / scan, "-o", tmp_path / out, "--mask", tmp_path / mask, "--json")
+        return json.loads(Run(capfd, "restore", *words).out)["warnings"]
+
+    fill("p.png", "m.png", "a.png")
+    assert len(fill("a.png", "n.png", "b.png")) == 1
+    with Image.open(tmp_path / "b.png") as image, Image.open(tmp_path / "b_restored.png") as marks:
+        changed = (np.asarray(image) != pixels).any(-1)
+        np.testing.assert_array_equal(np.asarray(marks) > 0, changed)
+    assert changed[4:6].any() and changed[20].any()
+    (tmp_path / "a_restored.png").unlink()
+    assert (
+        "their mask ('a_restored.png' beside it) is missing" in fill("a.png", "n.png", "c.png")[1]
+    )
+
+
+@pytest.mark.parametrize("unknown", [np.nan, np.inf])
+def test_a_mask_marks_nothing_where_it_has_no_number(series, tmp_path, capfd, unknown):
+    volume, mask = damaged()
+    marks = Volume(np.where(mask, np.float32(1), np.float32(unknown)), volume.affine, "unknown")
+    write(marks, tmp_path / "m.nii.gz")
+    out = tmp_path / "o.nii.gz"
+    assert restored(capfd, series, "-o", out, "--mask", tmp_path / "m.nii.gz").status == 0
+    assert not read(out).restored[~mask].any()
 
 
 def test_the_scratch_of_a_photograph_is_found_and_filled(tmp_path, capfd):

@@ -15,11 +15,16 @@ from PIL.PngImagePlugin import PngInfo
 from tomochrome.cli import options
 from tomochrome.cli.files import check_inputs
 from tomochrome.cli.session import Outcome, Session, size
-from tomochrome.errors import GeometryError, OptionError, OutputError
+from tomochrome.errors import GeometryError, InputError, OptionError, OutputError
 from tomochrome.formats import FORMATS, NIFTI, NRRD, SEGMENTS, format_of
 from tomochrome.geometry import same_grid
 from tomochrome.io import check_fits, check_output, read, write
-from tomochrome.io.picture_files import ENDINGS, read_label_picture, read_photograph
+from tomochrome.io.picture_files import (
+    ENDINGS,
+    is_restored,
+    read_label_picture,
+    read_photograph,
+)
 from tomochrome.io.restored_mask import mask_path, restored_text
 from tomochrome.io.writing import companions, write_mask
 from tomochrome.restoration.defects import KINDS, Restoration
@@ -159,7 +164,8 @@ def _mask(path: Path, volume: Volume) -> NDArray[np.bool_]:
             f"the mask '{path}' is not on the voxel grid of the scan; draw it on the scan, or "
             "resample it with 'tomochrome transform --labels'"
         )
-    return np.asarray(mask.voxels != 0)
+    marked = mask.voxels != 0
+    return np.asarray(marked if mask.outside is None else marked & ~mask.outside)
 
 
 def _write(args: argparse.Namespace, result: Restoration) -> None:
@@ -204,11 +210,13 @@ def _photograph(args: argparse.Namespace, session: Session, clock: Clock) -> Out
         ("--defects", args.defects != "auto"),
         ("--model", args.model != DEFAULT),
         ("--series", args.series is not None),
+        ("--raw", args.raw),
+        ("--strict", args.strict),
     ):
         if given:
             raise OptionError(f"{name} has no effect on a photograph; omit it")
     output = Path(args.output)
-    beside = output.with_name(f"{output.stem}_restored.png")
+    beside = _marks_path(output)
     check_writable(output, force=args.force)
     _check_masks(args, beside)
     paths = [output, beside, *map(Path, filter(None, [args.mask_out]))]
@@ -233,6 +241,11 @@ def _photograph(args: argparse.Namespace, session: Session, clock: Clock) -> Out
         return Outcome(data, f"{args.path}\n  no defects were found; nothing was written")
     filled = restore_photograph(photograph, np.any(list(masks.values()), axis=0))
     changed = (filled != photograph).any(axis=-1)
+    data["restored_percent"] = round(100 * float(changed.mean()), 4)
+    text = f"{data['restored_percent']:.2g} % of the pixels were {RESTORED}"
+    session.warn(text)
+    changed |= _earlier_marks(args.path, changed.shape, session)
+    data["warnings"] = list(session.warnings)
     note = PngInfo()
     note.add_text("Comment", f"{RESTORED}; not for diagnosis")
     with write_group(paths, force=args.force) as places:
@@ -240,11 +253,30 @@ def _photograph(args: argparse.Namespace, session: Session, clock: Clock) -> Out
         for place in places[1:]:
             marks = Image.fromarray(np.where(changed, np.uint8(255), np.uint8(0)))
             marks.save(place, format="PNG", pnginfo=note)
-    data["restored_percent"] = round(100 * float(changed.mean()), 4)
     data["seconds"] = clock.seconds()["total"]
     lines = [f"  {d['kind']}: {d['voxels']} pixels" for d in data["defects"]]
-    text = (
-        f"  {data['restored_percent']:.2g} % of the pixels were {RESTORED} ({beside.name}); "
-        "not for diagnosis"
-    )
+    text = f"  {text} ({beside.name}); not for diagnosis"
     return Outcome(data, "\n".join([args.output, *lines, text]))
+
+
+def _marks_path(path: Path) -> Path:
+    """Return the path of the mask that lies beside a restored photograph."""
+    return path.with_name(f"{path.stem}_restored.png")
+
+
+def _earlier_marks(path: Path, shape: tuple[int, ...], session: Session) -> NDArray[np.bool_]:
+    """Return what was restored in a photograph before, as the mask beside it says."""
+    if not is_restored(path):
+        return np.zeros(shape, np.bool_)
+    beside = _marks_path(path)
+    try:
+        marks = read_label_picture(beside) > 0
+    except InputError:
+        marks = np.zeros((0, 0), np.bool_)
+    if marks.shape == shape:
+        return marks
+    session.warn(
+        f"some pixels of '{path}' were {RESTORED}, but their mask ('{beside.name}' beside it) is "
+        "missing or does not fit: they are not marked"
+    )
+    return np.zeros(shape, np.bool_)
