@@ -97,6 +97,17 @@ def test_found_defects_are_labels_on_the_scan(panel, window, qtbot, code):
     assert panel.view.paint.name == "lines"
 
 
+def test_defects_are_found_on_the_chosen_device(panel, qtbot, monkeypatch, code):
+    asked = []
+    monkeypatch.setattr(
+        scan_restoration, "find_defects", lambda v, **how: asked.append(how) or DefectMap(code)
+    )
+    panel.view.device.choose("cpu")
+    panel.view.kind.choose("missing")
+    press(panel, qtbot, panel.view.find)
+    assert asked == [{"defects": ("missing",), "device": "cpu"}]
+
+
 def test_the_result_is_a_layer_beside_the_unchanged_original(panel, window, qtbot, damaged, code):
     before = damaged.voxels.copy()
     text = press(panel, qtbot, panel.view.run)

@@ -168,6 +168,10 @@ def test_the_history_says_what_was_done():
         ({}, {"mask": np.ones(SHAPE, bool)}, InputError, "covers the entire scan"),
         ({}, {"mask": np.ones((3, 4, 5), bool)}, InputError, "not on the grid"),
         ({}, {"mask": DefectMap(np.ones((3, 4, 5), np.uint8))}, InputError, "not on the grid"),
+        ({}, {"mask": scan(ramp())}, InputError, "array of booleans .* not Volume"),
+        ({}, {"mask": "mask.nii.gz"}, InputError, "array of booleans .* not str"),
+        ({}, {"mask": DefectMap(np.full(SHAPE, 9, np.uint8))}, InputError, "label 9 means no kind"),
+        ({}, {"mask": DefectMap(-np.ones(SHAPE, np.int8))}, InputError, "label -1 means no kind"),
         ({}, {"defects": ["scratch"]}, OptionError, "'scratch' is no kind"),
         ({}, {"defects": "scratch"}, OptionError, "'scratch' is no kind"),
         ({}, {"defects": []}, OptionError, "nothing is no kind"),
@@ -181,6 +185,18 @@ def test_bad_input_is_refused_in_one_sentence(change, options, error, text):
     with pytest.raises(error, match=text) as raised:
         restore(volume, **{"mask": mask, "model": "classical", **options})
     assert "\n" not in str(raised.value)
+
+
+def test_values_that_are_no_numbers_are_never_written(monkeypatch):
+    """As from a network whose training diverged."""
+    mask = np.zeros(SHAPE, bool)
+    mask[2, 5] = True
+    monkeypatch.setattr(
+        module, "without_network", lambda hu, code, *_: np.where(code > 0, np.float32(np.nan), hu)
+    )
+    for dtype in (np.int16, np.float32):
+        with pytest.raises(ModelError, match="'classical' fills with values that are no numbers"):
+            classical(replace(scan(ramp()), voxels=ramp().astype(dtype)), mask=mask)
 
 
 def test_an_array_is_no_scan():

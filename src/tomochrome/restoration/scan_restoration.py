@@ -72,7 +72,10 @@ def restore(
     OptionError
         If a kind or the model is unknown.
     InputError
-        If the mask is not on the grid, is empty, or covers everything.
+        If the mask is not on the grid, is empty, or covers everything, or if a label of it means no
+        kind of defect.
+    ModelError
+        If there is no such model, it is damaged, or it fills with values that are no numbers.
     Cancelled
         If the user cancelled.
     """
@@ -124,11 +127,17 @@ def find_defects(
     report(0, 0, "finding defects")
     if mask is None:
         return _confirmed(volume, defects_by_rules(volume, kinds), device)
-    code = mask.code if isinstance(mask, DefectMap) else _coded(volume, np.asarray(mask), kinds)
-    if code.shape != volume.shape:
+    given = np.asarray(mask.code if isinstance(mask, DefectMap) else mask)
+    if given.dtype.kind not in "biuf":
         raise InputError(
-            f"the mask of shape {tuple(code.shape)} is not on the grid of the scan, {volume.shape}"
+            "the mask must be an array of booleans or a DefectMap, not "
+            f"{type(mask).__name__}; give the voxels of a volume"
         )
+    if given.shape != volume.shape:
+        raise InputError(
+            f"the mask of shape {given.shape} is not on the grid of the scan, {volume.shape}"
+        )
+    code = _checked(given) if isinstance(mask, DefectMap) else _coded(volume, given, kinds)
     if not code.any():
         raise InputError("the mask is empty; mark what is damaged, or give no mask to find it")
     if code.all():
@@ -192,10 +201,19 @@ def check_model(model: str) -> None:
         raise ModelError(f"{error}; '{CLASSICAL}' needs no model") from error
 
 
+def _checked(code: NDArray[Any]) -> NDArray[np.uint8]:
+    """Return the codes of a `DefectMap` after checking that each is 0 or means a kind."""
+    for label in (code.max(), code.min()):
+        if not 0 <= label <= len(KINDS):
+            raise InputError(
+                f"the label {int(label)} means no kind of defect; mark with labels from 1 to "
+                f"{len(KINDS)}"
+            )
+    return code.astype(np.uint8)
+
+
 def _coded(volume: Volume, mask: NDArray[Any], kinds: tuple[DefectKind, ...]) -> NDArray[np.uint8]:
     """Return the kind of defect at each voxel of a user's mask, coded as in `DefectMap`."""
-    if mask.shape != volume.shape:
-        return mask.astype(np.uint8)  # refused by the caller
     marked = mask != 0
     if len(kinds) == 1:
         return np.where(marked, np.uint8(code_of(kinds[0])), np.uint8(0))
@@ -216,6 +234,8 @@ def _filled(volume: Volume, marked: DefectMap, model: str, device: str) -> Volum
     for z in np.flatnonzero(code.any(axis=(1, 2))):
         check()
         plane = filled[z]
+        if not np.isfinite(plane[code[z] > 0]).all():
+            raise ModelError(f"'{model}' fills with values that are no numbers; choose another")
         if hu.dtype.kind in "iu":
             limits = np.iinfo(hu.dtype)
             plane = np.clip(np.rint(plane), limits.min, limits.max)

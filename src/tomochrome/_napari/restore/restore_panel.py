@@ -132,9 +132,9 @@ class RestorePanel(JobPanel):
         """Find the defects in a worker and add them as a Labels layer."""
         layer = self._checked_layer()
         if layer is not None:
-            kind = self.view.kind.name
+            kind, device = self.view.kind.name, self.view.device.name
             self.start(
-                lambda: find_in_worker(layer, kind),
+                lambda: find_in_worker(layer, kind, device),
                 lambda defects: self._show_defects(layer, defects),
             )
 

@@ -24,7 +24,7 @@ from tomochrome._napari.layers.volume_layers import (
 )
 from tomochrome.bundles import RESTORATION, find_card
 from tomochrome.colorization.cards import DEFAULT_MODEL
-from tomochrome.errors import InputError, ModelError
+from tomochrome.errors import ModelError
 from tomochrome.geometry import reorient_like
 from tomochrome.notices import Notice
 from tomochrome.restoration.defects import KINDS, DefectKind, DefectMap, Restoration
@@ -95,12 +95,12 @@ class Repaired:
     layer: Any
 
 
-def find_in_worker(layer: Any, kind: str) -> DefectMap:
+def find_in_worker(layer: Any, kind: str, device: str) -> DefectMap:
     """Return the defects on the grid of a CT layer. Runs in a worker."""
     from tomochrome.restoration.scan_restoration import find_defects
 
     report(0, 0, "Reading the layer")
-    return find_defects(ct_source(layer).shown, defects=_kinds(kind))
+    return find_defects(ct_source(layer).shown, defects=_kinds(kind), device=device)
 
 
 def restore_in_worker(
@@ -115,7 +115,7 @@ def restore_in_worker(
 
     report(0, 0, "Reading the layer")
     ct = ct_source(layer)
-    mask = None if code is None else DefectMap(_checked(code))
+    mask = None if code is None else DefectMap(code)
     result = restore(ct.shown, defects=_kinds(kind), mask=mask, model=model, device=device)
     if not result.changed.any():
         return Repaired(result, None)
@@ -184,12 +184,3 @@ def _slices(count: int) -> str:
 def _kinds(kind: str) -> Any:
     kinds: tuple[DefectKind, ...] = tuple(k for k in KINDS if k == kind)
     return kinds or AUTO
-
-
-def _checked(code: NDArray[Any]) -> NDArray[np.uint8]:
-    if code.max() > len(KINDS) or code.min() < 0:
-        raise InputError(
-            f"the label {int(code.max())} means no kind of defect; paint with labels from 1 to "
-            f"{len(KINDS)}"
-        )
-    return code.astype(np.uint8)
