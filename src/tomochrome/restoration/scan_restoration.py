@@ -247,7 +247,7 @@ def _filled(volume: Volume, marked: DefectMap, model: str, device: str) -> Volum
         notices.append(Notice("restored", "warning", text))
     for defect in marked.defects:
         if code_of(defect.kind) not in kinds:
-            left = f"a defect of the kind '{defect.kind}' is left: '{model}' does not restore it"
+            left = f"a defect of the kind '{defect.kind}' is left: '{model}' does not change it"
             notices.append(Notice("not-restored", "warning", left))
     step = f"{text} ({', '.join(d.kind for d in marked.defects)}, model {model}); not for diagnosis"
     outside = None if upright.outside is None else upright.outside & ~changed
