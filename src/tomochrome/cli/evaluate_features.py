@@ -112,14 +112,14 @@ def compare(args: argparse.Namespace, methods: Sequence[str], session: Session) 
         case = make_synthetic(volume, labels=read_or_none(args.labels), **deformation)
         how |= {"case": case, "init": how.get("init", "none")}
         how |= {"fixed_labels": case.fixed_labels, "moving_labels": case.moving_labels}
-        pair, sources = (case.fixed, case.moving), (volume,)
+        pair, sources = (case.fixed, case.moving), [volume]
         named = {"synthetic": str(args.synthetic), "deformation": case.facts}
     else:
         pair = (
             read(args.fixed, series=args.series),
             read(args.moving, series=args.series_moving),
         )
-        sources = pair
+        sources = list(pair)
         how["fixed_mask"] = read_or_none(getattr(args, "mask", None))
         for role in ("fixed", "moving"):
             how[f"{role}_labels"] = read_or_none(getattr(args, f"{role}_labels"))
