@@ -5,7 +5,13 @@ from __future__ import annotations
 import pytest
 import torch
 
-from tomochrome.restoration.networks import Convolution, MaskedUNet
+from tomochrome.restoration.networks import (
+    FILLER_CHANNELS,
+    Convolution,
+    MaskedUNet,
+    TranslationVAE,
+    build_network,
+)
 
 
 @pytest.mark.parametrize("shape", [(1, 5, 1, 1), (3, 5, 3, 4), (1, 5, 33, 65)])
@@ -35,3 +41,18 @@ def test_a_network_needs_no_nnpack(monkeypatch: pytest.MonkeyPatch) -> None:
         expected = net(images)
         monkeypatch.setattr("tomochrome.restoration.networks.uses_nnpack", lambda: False)
         torch.testing.assert_close(net(images), expected, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("residual", [False, True])
+def test_the_blur_of_autoencoders_cancels_out(residual: bool) -> None:
+    torch.manual_seed(2)
+    config = {"name": "TranslationVAE", "widths": [4, 8], "residual": residual}
+    net = build_network(config).eval()
+    assert isinstance(net, TranslationVAE)
+    images = torch.rand(1, FILLER_CHANNELS, 32, 32)
+    assert net(images).shape == (1, 1, 32, 32)
+    assert net(images).abs().max() > 0
+    # a mapping that finds nothing damaged, between equal autoencoders, changes nothing
+    net.mapping = torch.nn.Sequential()
+    net.clean.decode = net.damaged.decode
+    assert not net(images).any()

@@ -278,6 +278,9 @@ class Autoencoder(nn.Module):
 class TranslationVAE(nn.Module):
     """Two autoencoders and the mapping from damaged to clean.
 
+    The change of a slice is the difference of both reconstructions, the clean one of the mapped
+    latents and the damaged one of those before: the blur of the reconstructions cancels out.
+
     Parameters
     ----------
     in_channels
@@ -306,8 +309,12 @@ class TranslationVAE(nn.Module):
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Return the change of the filled slice (n, 1, y, x) in units of `STEP_HU`."""
-        hu = slice_hu(self.clean.decode(self.mapping(self.damaged.latents(images)[0])))
-        return (hu - slice_hu(images[:, :2])) / STEP_HU
+        return self.change(self.damaged.latents(images)[0])
+
+    def change(self, latents: torch.Tensor) -> torch.Tensor:
+        """Return that change for latents of damaged slices (n, latent, y / 4, x / 4)."""
+        clean = slice_hu(self.clean.decode(self.mapping(latents)).float())
+        return (clean - slice_hu(self.damaged.decode(latents).float())) / STEP_HU
 
 
 def slice_hu(images: torch.Tensor) -> torch.Tensor:

@@ -21,7 +21,6 @@ from tomochrome.restoration.networks import (
     build_network,
     filler_input,
     finder_input,
-    slice_hu,
     soft,
     wide,
 )
@@ -254,7 +253,6 @@ class Filler(RestorationTask):
         again = net.damaged.decode(mean + noise * (0.5 * spread).exp())
         clean_again = net.clean.decode(clean_mean + clean_noise * (0.5 * clean_spread).exp())
         mapped = net.mapping(mean)
-        hu = slice_hu(net.clean.decode(mapped).float())
         divergence = _divergence(mean, spread) + _divergence(clean_mean, clean_spread)
         extra = (
             functional.l1_loss(again, seen)
@@ -262,7 +260,7 @@ class Filler(RestorationTask):
             + 0.1 * functional.l1_loss(mapped, clean_mean.detach())
             + self.config.divergence * divergence
         )
-        return (hu - slice_hu(seen)) / STEP_HU, extra
+        return net.change(mean), extra
 
     def bundles(self, net: torch.nn.Module, evidence: Evidence) -> list[Bundle]:
         """Return the network with its errors on patients that were not learned from."""
