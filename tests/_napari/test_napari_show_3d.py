@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from colorize_panel_cases import colorize
+from qtpy.QtWidgets import QApplication
 
 from tomochrome._napari.colorize import colorize_view as settings
 from tomochrome._napari.colorize.colorize_widget import ColorizeWidget
@@ -160,14 +161,16 @@ def test_the_note_does_not_cover_the_letter_below(colored, qtbot, painted, width
     viewer = colored.viewer
     overlays = viewer.canvas.overlays
     window = colored.window()
-    window.resize(width, 700)
+    before = window.size()
+    window.resize(width, 700)  # or what other panels in the window leave
+    QApplication.processEvents()
     viewer.dims.ndisplay = 3
     qtbot.waitUntil(lambda: follower_of(viewer, CanvasOverlays).settled)
-    qtbot.waitUntil(lambda: window.width() == width)
     letter, note = (drawn_box(viewer, overlays[f"orientation_{n}"]) for n in ("bottom", "note"))
     assert note[0][0] > 0.8  # at the bottom
     assert np.any(letter[1] < note[0]) or np.any(note[1] < letter[0])  # apart
     viewer.dims.ndisplay = 2
+    window.resize(before)
 
 
 def test_the_note_is_right_however_fast_3d_is_switched(colored, qtbot):

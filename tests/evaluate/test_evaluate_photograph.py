@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from skimage.color import deltaE_ciede2000, rgb2lab
 from skimage.data import astronaut
-from skimage.metrics import peak_signal_noise_ratio
+from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from tomochrome.color.convert import lab_to_srgb8, srgb_to_lab
 from tomochrome.errors import InputError
@@ -26,6 +26,17 @@ def test_figures_are_those_of_scikit_image():
     wanted = deltaE_ciede2000(grey, rgb2lab(true))[mask].mean()
     assert figures.grey_ciede2000 == pytest.approx(wanted, abs=0.01)
     assert figures.colorfulness < figures.true_colorfulness
+    for name, L_ab in (("grey", grey), ("curve", srgb_to_lab(by_curve(rgb2lab(true)[..., 0])))):
+        image = lab_to_srgb8(L_ab)
+        expected = peak_signal_noise_ratio(true[mask], image[mask])
+        assert getattr(figures, f"{name}_psnr") == pytest.approx(expected, abs=0.1)
+        _, ssim = structural_similarity(
+            image, true, channel_axis=-1, gaussian_weights=True, sigma=1.5, full=True,
+            use_sample_covariance=False, data_range=255,
+        )  # fmt: skip
+        expected = ssim.mean(axis=-1)[mask].mean()
+        assert getattr(figures, f"{name}_ssim") == pytest.approx(expected, abs=0.01)
+    assert figures.grey_colorfulness < 1 < figures.curve_colorfulness
 
 
 def test_the_photograph_itself_has_no_error():

@@ -28,7 +28,8 @@ from tomochrome.volume import RESTORED
 _MEANS: Final = ("ciede2000", "grey_ciede2000", "curve_ciede2000")
 _FIGURES: Final = (
     "ciede2000", "ciede2000_median", "ciede2000_p95", "psnr", "ssim", "colorfulness",
-    "true_colorfulness", "grey_ciede2000", "curve_ciede2000",
+    "true_colorfulness", "grey_ciede2000", "curve_ciede2000", "grey_psnr", "grey_ssim",
+    "grey_colorfulness", "curve_psnr", "curve_ssim", "curve_colorfulness",
 )  # fmt: skip
 
 
@@ -150,6 +151,13 @@ def _mean(values: list[float | None]) -> float | None:
     return round(sum(measured) / len(measured), 4) if measured else None
 
 
+def _three(row: dict[str, Any], name: str, form: str) -> str:
+    """Return a figure of the coloring, of grey and of the curve; an infinite one is None."""
+    values = (row[key] for key in (name, f"grey_{name}", f"curve_{name}"))
+    one, grey, curve = ("infinite" if value is None else f"{value:{form}}" for value in values)
+    return f"{one}, grey {grey}, curve {curve}"
+
+
 def _text(data: dict[str, Any]) -> str:
     lines = []
     for row in data["images"]:
@@ -161,8 +169,9 @@ def _text(data: dict[str, Any]) -> str:
                 f"{row['curve_ciede2000']:.2f}"
             )
             lines.append(
-                f"  PSNR {row['psnr']:.1f} dB, SSIM {row['ssim']:.3f}, colorfulness "
-                f"{row['colorfulness']:.1f} (photograph: {row['true_colorfulness']:.1f})"
+                f"  PSNR {_three(row, 'psnr', '.1f')} dB; SSIM {_three(row, 'ssim', '.3f')}; "
+                f"colorfulness {_three(row, 'colorfulness', '.1f')}, photograph "
+                f"{row['true_colorfulness']:.1f}"
             )
     lines.append(f"  model: {data['model']}; not for diagnosis")
     return "\n".join(lines)

@@ -37,10 +37,10 @@ class PhotographFigures:
         Mean structural similarity of sRGB.
     colorfulness, true_colorfulness
         Of the coloring and of the photograph.
-    grey_ciede2000
-        Mean difference of the grey photograph.
-    curve_ciede2000
-        Mean difference of the curve that gives each lightness its mean color.
+    grey_ciede2000, grey_psnr, grey_ssim, grey_colorfulness
+        The same of the grey photograph.
+    curve_ciede2000, curve_psnr, curve_ssim, curve_colorfulness
+        The same of the curve that gives each lightness its mean color.
     """
 
     ciede2000: float
@@ -52,6 +52,12 @@ class PhotographFigures:
     true_colorfulness: float
     grey_ciede2000: float
     curve_ciede2000: float
+    grey_psnr: float
+    grey_ssim: float
+    grey_colorfulness: float
+    curve_psnr: float
+    curve_ssim: float
+    curve_colorfulness: float
 
     def rounded(self) -> dict[str, float | None]:
         """Return the figures with four decimals; an infinite PSNR is None."""
@@ -81,19 +87,29 @@ def photograph_figures(
     if not mask.any():
         raise InputError("the mask of the photograph is empty: there is nothing to compare")
     true = srgb_to_lab(photograph)
+    grey, curve = lab_to_srgb8(true * (1, 0, 0)), by_curve(true[..., 0])
     difference = ciede2000(srgb_to_lab(colored)[mask], true[mask])
-    squared = np.square(colored[mask].astype(np.float64) - photograph[mask])
+
+    def quality(image: NDArray[np.uint8]) -> tuple[float, float, float]:
+        squared = np.square(image[mask].astype(np.float64) - photograph[mask])
+        similarity = ssim_map(image, photograph)[mask].mean()
+        return float(psnr(squared.mean())), float(similarity), _colorfulness(image[mask])
+
     return PhotographFigures(
         float(difference.mean()),
         float(np.median(difference)),
         float(np.percentile(difference, 95)),
-        float(psnr(squared.mean())),
-        float(ssim_map(colored, photograph)[mask].mean()),
-        float(colorfulness(opponent_sums(colored[mask]))),
-        float(colorfulness(opponent_sums(photograph[mask]))),
+        *quality(colored),
+        _colorfulness(photograph[mask]),
         float(ciede2000(true[mask] * (1, 0, 0), true[mask]).mean()),
-        float(ciede2000(srgb_to_lab(by_curve(true[mask][..., 0])), true[mask]).mean()),
+        float(ciede2000(srgb_to_lab(curve[mask]), true[mask]).mean()),
+        *quality(grey),
+        *quality(curve),
     )
+
+
+def _colorfulness(pixels: NDArray[np.uint8]) -> float:
+    return float(colorfulness(opponent_sums(pixels)))
 
 
 def by_curve(L: NDArray[np.floating[Any]]) -> NDArray[np.uint8]:
