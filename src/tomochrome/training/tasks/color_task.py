@@ -86,7 +86,9 @@ three photographs of a body region one without neighbors was left out. The true 
 a phantom or labelled CT is the palette's color of its tissue, that of a section, and of the CT in
 its plane, is the photograph's, and that of other CT is what the model {teacher} expects. The
 unlabelled CT are those of the collections CPTAC-PDA, C4KC-KiTS, ACRIN-NSCLC-FDG-PET, LIDC and
-Lung-Fused-CT-Pathology (TCIA) and of NLST.""",
+Lung-Fused-CT-Pathology (TCIA) and of NLST. The first networks of these kinds, which learned
+phantoms alone for 408 to 1,169 steps, gave all organs one brown. What ended it: thousands of steps
+on these kinds of samples, large crops, and a loss rebalanced by color.""",
 }
 VALIDATION_SAMPLES = 32
 MEASURED_SAMPLES = 48
