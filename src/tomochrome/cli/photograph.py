@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,17 +21,13 @@ from tomochrome.colorization.photograph_coloring import (
     colorize_photograph,
 )
 from tomochrome.errors import OptionError
-from tomochrome.evaluate.photograph_figures import photograph_figures
+from tomochrome.evaluate.photograph_figures import PhotographFigures, photograph_figures
 from tomochrome.io.picture_files import is_restored, read_label_picture, read_photograph
 from tomochrome.runtime import check, check_writable, report, write_whole
 from tomochrome.volume import RESTORED
 
 _MEANS: Final = ("ciede2000", "grey_ciede2000", "curve_ciede2000")
-_FIGURES: Final = (
-    "ciede2000", "ciede2000_median", "ciede2000_p95", "psnr", "ssim", "colorfulness",
-    "true_colorfulness", "grey_ciede2000", "curve_ciede2000", "grey_psnr", "grey_ssim",
-    "grey_colorfulness", "curve_psnr", "curve_ssim", "curve_colorfulness",
-)  # fmt: skip
+_FIGURES: Final = tuple(figure.name for figure in fields(PhotographFigures))
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

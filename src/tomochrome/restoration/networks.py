@@ -309,11 +309,12 @@ class TranslationVAE(nn.Module):
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Return the change of the filled slice (n, 1, y, x) in units of `STEP_HU`."""
-        return self.change(self.damaged.latents(images)[0])
+        latents = self.damaged.latents(images)[0]
+        return self.change(latents, self.mapping(latents))
 
-    def change(self, latents: torch.Tensor) -> torch.Tensor:
-        """Return that change for latents of damaged slices (n, latent, y / 4, x / 4)."""
-        clean = slice_hu(self.clean.decode(self.mapping(latents)).float())
+    def change(self, latents: torch.Tensor, mapped: torch.Tensor) -> torch.Tensor:
+        """Return that change for latents (n, latent, y / 4, x / 4), damaged and mapped to clean."""
+        clean = slice_hu(self.clean.decode(mapped).float())
         return (clean - slice_hu(self.damaged.decode(latents).float())) / STEP_HU
 
 

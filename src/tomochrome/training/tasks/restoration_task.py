@@ -260,7 +260,7 @@ class Filler(RestorationTask):
             + 0.1 * functional.l1_loss(mapped, clean_mean.detach())
             + self.config.divergence * divergence
         )
-        return net.change(mean), extra
+        return net.change(mean, mapped), extra
 
     def bundles(self, net: torch.nn.Module, evidence: Evidence) -> list[Bundle]:
         """Return the network with its errors on patients that were not learned from."""
