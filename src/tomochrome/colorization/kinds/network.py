@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from tomochrome.bundles import ModelCard
 from tomochrome.colorization.brain import shade_brain
 from tomochrome.colorization.cards import checked_table, hu_edges, temperature
+from tomochrome.colorization.doubtful_tissues import doubt_tissues
 from tomochrome.colorization.isodense_vessels import doubt_isodense_vessels
 from tomochrome.colorization.predictor import register_kind
 from tomochrome.colorization.slab_kernels import MAX_HU, MIN_HU
@@ -52,6 +53,7 @@ class TissueNetwork(TorchPredictor):
         colors = super().color(scan)
         shade_brain(scan, colors)
         doubt_isodense_vessels(scan, colors)
+        doubt_tissues(scan, colors)
         return colors
 
     def head(self, raw: torch.Tensor) -> torch.Tensor:
