@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from importlib import import_module
 
 import numpy as np
@@ -18,10 +19,15 @@ from tomochrome._napari.kit.choice_boxes import Offer
 from tomochrome._napari.layers.volume_layers import source_of, volume_layer, world_affine
 from tomochrome._napari.restore import restore_panel
 from tomochrome._napari.restore.restore_panel import RestorePanel
-from tomochrome._napari.restore.restore_work import MEASURED_LIGHTNESS, RESTORED_VALUES
+from tomochrome._napari.restore.restore_work import (
+    MEASURED_LIGHTNESS,
+    RESTORED_VALUES,
+    model_choices,
+    restore_offer,
+)
 from tomochrome._napari.viewer.canvas_marks import canvas_point
 from tomochrome._napari.viewer.restored_hatching import OVERLAY, is_hatching
-from tomochrome.bundles import RESTORATION, find_card
+from tomochrome.bundles import FOLDERS, RESTORATION, find_card, weights_folder
 from tomochrome.io import read
 from tomochrome.io.slice_pictures import caption
 from tomochrome.restoration import scan_restoration
@@ -71,6 +77,13 @@ def press(panel, qtbot, button):
 
 def restored(window):
     return window.layers["scan · restored"]
+
+
+def test_bundles_of_the_user_are_offered(monkeypatch, tmp_path):
+    shutil.copytree(weights_folder() / "restoration", tmp_path / "mine")
+    monkeypatch.setenv(FOLDERS, str(tmp_path))
+    assert restore_offer().models == (*scan_restoration.MODELS, "mine")
+    assert model_choices(("mine",))[0].title == "mine"
 
 
 def test_each_model_shows_its_card(panel):

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import pickle
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +15,7 @@ import pytest
 from colorize_cases import write_bundle
 
 from tomochrome.bundles import (
+    FOLDERS,
     WEIGHTS,
     eight_bit,
     load_arrays,
@@ -55,6 +58,38 @@ def test_shipped_models_have_cards_with_the_names_of_the_contract() -> None:
         ]  # fmt: skip
         assert len(data["weights_sha256"]) == 64
         read_weights(card)
+
+
+@pytest.fixture
+def further(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Two folders of `TOMOCHROME_MODELS`, with a copy of a shipped model as `mine` in the first."""
+    first, second = tmp_path / "first", tmp_path / "second"
+    second.mkdir()
+    shutil.copytree(weights_folder() / "transfer-function", first / "mine")
+    monkeypatch.setenv(FOLDERS, os.pathsep.join([str(first), str(second), str(tmp_path / "no")]))
+    return first
+
+
+def test_models_of_the_user_are_offered_beside_the_shipped_ones(further: Path) -> None:
+    names = [card.name for card in models()]
+    assert names[0] == DEFAULT_MODEL
+    assert names.count("mine") == 1
+    assert "transfer-function" in names
+    assert find_model("mine").path == further / "mine"
+    assert find_model("mine").name == "mine"
+    assert find_model("transfer-function").path == weights_folder() / "transfer-function"
+    ct = Volume(np.full((2, 16, 16), 40, np.int16), default_affine((3.0, 2.0, 2.0)), "HU")
+    assert colorize(ct, model="mine", device="cpu").model == "mine"
+
+
+def test_a_model_of_the_user_never_replaces_a_shipped_one(further: Path) -> None:
+    other = further.rename(further.parent / "second" / "unet") / "mine"
+    twin = other.parent.parent / "transfer-function"
+    shutil.copytree(other, twin)
+    by_name = {card.name: card.path for card in models()}
+    assert by_name["transfer-function"] == weights_folder() / "transfer-function"
+    assert by_name[str(twin)] == twin
+    assert find_model(str(twin)).path == twin
 
 
 def test_people_read_titles_and_a_model_without_one_goes_by_its_name(

@@ -9,7 +9,8 @@ A bundle is a folder in MONAI's layout::
 
 Nothing in a bundle is executed: the metadata is parsed as JSON, the weights are safetensors
 (arrays of numbers), and their SHA-256 must match the metadata. A model is selected by its name or
-by the path of a bundle folder.
+by the path of a bundle folder. Names are those of the shipped bundles and of those in the folders
+of the environment variable ``TOMOCHROME_MODELS``, which all menus offer, too.
 
 The metadata, in addition to the usual keys of MONAI bundles (``version``, ``task`` ...)::
 
@@ -27,6 +28,8 @@ Further keys for each kind of model are documented where the models are built
 from tomochrome.bundles.card import (
     DEFECTS,
     FEATURES,
+    FOLDERS,
+    METAL_MODEL,
     PHOTOGRAPH,
     PHOTOGRAPH_WEIGHTS,
     REGISTRATION,
@@ -48,6 +51,8 @@ from tomochrome.bundles.weights import eight_bit, fitted, load_arrays, load_stat
 __all__ = [
     "DEFECTS",
     "FEATURES",
+    "FOLDERS",
+    "METAL_MODEL",
     "PHOTOGRAPH",
     "PHOTOGRAPH_WEIGHTS",
     "REGISTRATION",

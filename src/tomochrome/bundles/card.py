@@ -18,6 +18,11 @@ PHOTOGRAPH_WEIGHTS: Final = Path("models") / "photograph.safetensors"
 PHOTOGRAPH: Final = "photograph"
 """Entry of the metadata of models that color photographs: ``body_pixels``, the length of the body
 in pixels, and ``weights_sha256`` if `PHOTOGRAPH_WEIGHTS` holds weights of their own for them."""
+METAL_MODEL: Final = "metal_model"
+"""Entry of the metadata of models of restoration: the model that fills slices with metal in its
+place."""
+FOLDERS: Final = "TOMOCHROME_MODELS"
+"""Environment variable: folders of further bundles, separated as in ``PATH``."""
 _PACKAGE: Final = Path(__file__).resolve().parents[1]
 _MAX_METADATA_BYTES: Final = 4 << 20
 _EARLIER_NAMES: Final = {"tissue3d": "tissue"}
@@ -144,21 +149,21 @@ def list_cards(purpose: Purpose, folder: Path | None = None) -> list[ModelCard]:
     purpose
         The purpose.
     folder
-        Folder of bundles; by default the shipped ``weights/``.
+        Folder of bundles; by default the shipped ``weights/`` and the folders in `FOLDERS`.
 
     Returns
     -------
     list of ModelCard
-        Sorted by folder.
+        Sorted by name: that of the bundle's folder, or its path where the name is taken.
 
     Raises
     ------
     ModelError
         If the metadata of a bundle cannot be read.
     """
-    bundles = sorted(_bundles(folder).values())
-    paths = [path for path in bundles if _metadata(path).get("kind") in purpose.kinds]
-    return [read_card(path, purpose) for path in paths]
+    bundles = sorted(_bundles(folder).items())
+    named = [(name, path) for name, path in bundles if _metadata(path).get("kind") in purpose.kinds]
+    return [replace(read_card(path, purpose), name=name) for name, path in named]
 
 
 def current_name(model: str) -> str:
@@ -183,7 +188,7 @@ def find_card(model: str | os.PathLike[str], purpose: Purpose) -> ModelCard:
     Parameters
     ----------
     model
-        Name of a shipped model (an earlier name too), or a bundle folder.
+        Name of a model that `list_cards` lists (an earlier name too), or a bundle folder.
     purpose
         The purpose that the model must serve.
 
@@ -197,10 +202,10 @@ def find_card(model: str | os.PathLike[str], purpose: Purpose) -> ModelCard:
     ModelError
         If there is no such model for this purpose, or its metadata is missing or damaged.
     """
-    shipped, name = _bundles(None), os.fspath(model)
-    path = shipped.get(current_name(name)) if isinstance(model, str) else None
+    bundles, name = _bundles(None), os.fspath(model)
+    path = bundles.get(current_name(name)) if isinstance(model, str) else None
     if path is not None and _metadata(path).get("kind") in purpose.kinds:
-        return read_card(path, purpose)
+        return replace(read_card(path, purpose), name=current_name(name))
     if path is None and name and Path(name).is_dir():
         return read_card(Path(name), purpose)
     names = ", ".join(card.name for card in list_cards(purpose)) or "none are installed"
@@ -314,7 +319,16 @@ def _require(metadata: Mapping[str, Any], key: str, path: Path) -> None:
 
 def _bundles(folder: Path | None) -> dict[str, Path]:
     """Return bundle folders by name."""
-    root = weights_folder() if folder is None else folder
+    if folder is not None:
+        return _bundles_in(folder)
+    bundles = _bundles_in(weights_folder())
+    for further in filter(None, os.environ.get(FOLDERS, "").split(os.pathsep)):
+        for name, path in _bundles_in(Path(further)).items():
+            bundles[str(path) if name in bundles else name] = path
+    return bundles
+
+
+def _bundles_in(root: Path) -> dict[str, Path]:
     if not root.is_dir():
         return {}
     return {path.name: path for path in root.iterdir() if (path / METADATA).is_file()}

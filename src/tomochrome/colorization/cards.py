@@ -43,12 +43,12 @@ def _purpose() -> Purpose:
 
 
 def models(folder: Path | None = None) -> list[ModelCard]:
-    """Return the cards of the shipped colorization models, the default first, then by name.
+    """Return the cards of the colorization models, the default first, then by name.
 
     Parameters
     ----------
     folder
-        Folder of bundles; by default the shipped ``weights/``.
+        Folder of bundles; by default the shipped ``weights/`` and the folders in `bundles.FOLDERS`.
 
     Raises
     ------
@@ -60,7 +60,7 @@ def models(folder: Path | None = None) -> list[ModelCard]:
 
 
 def find_model(model: str | os.PathLike[str]) -> ModelCard:
-    """Return the card of a shipped model by its name, or of the bundle folder at a path.
+    """Return the card of a model by its name (see `models`), or of the bundle folder at a path.
 
     Raises
     ------

@@ -14,6 +14,7 @@ from torch.nn import functional
 
 from tomochrome.bundles import (
     DEFECTS,
+    METAL_MODEL,
     RESTORATION,
     ModelCard,
     Purpose,
@@ -51,8 +52,6 @@ from tomochrome.runtime import ThreadPool, check, choose_device, report
 from tomochrome.runtime.device import compute_threads, kernel_threads
 
 FINDER: Final = "defects"  #: name of the model that finds defects
-METAL_MODEL: Final = "metal_model"
-"""Entry of a bundle's metadata: the model that fills slices with metal in its place."""
 MIN_PROBABILITY: Final = 0.35  #: of a streak, with the best Dice on phantoms of the training
 _ODDS: Final = (1.44, 0.75, -0.65, 2.41, 0.21, -11.2)
 """Weights for the log odds of a streak, by logistic regression on the same phantoms: of

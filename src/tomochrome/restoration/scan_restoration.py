@@ -10,7 +10,7 @@ from typing import Any, Final, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from tomochrome.bundles import RESTORATION, find_card
+from tomochrome.bundles import METAL_MODEL, RESTORATION, find_card, list_cards
 from tomochrome.errors import InputError, ModelError, NotCTError, OptionError
 from tomochrome.geometry.orient import closest_axial, reorient_like
 from tomochrome.io.restored_mask import restored_text
@@ -31,6 +31,21 @@ from tomochrome.volume import Volume, require_volume
 DEFAULT: Final = "restoration"
 CLASSICAL: Final = "classical"  #: interpolation, without a network
 MODELS: Final = (DEFAULT, CLASSICAL)  #: those shipped; `restore` also takes the folder of a bundle
+
+
+def restoration_models() -> tuple[str, ...]:
+    """Return `MODELS` and the names of further bundles, see `tomochrome.bundles.list_cards`.
+
+    A bundle that another one uses for metal is left out.
+
+    Raises
+    ------
+    ModelError
+        If the metadata of a bundle cannot be read.
+    """
+    cards = list_cards(RESTORATION)
+    known = {*MODELS, *(card.metadata.get(METAL_MODEL) for card in cards)}
+    return (*MODELS, *(card.name for card in cards if card.name not in known))
 
 
 def restore(
@@ -55,7 +70,7 @@ def restore(
         axial slices that are marked completely are ``"missing"``, and other voxels are ``"lines"``:
         they are filled from their neighbors.
     model
-        One of `MODELS`.
+        One of `restoration_models`, or the folder of a bundle.
     device
         ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"mps"``.
 

@@ -82,9 +82,9 @@ def _about(model: str) -> str:
 
 def restore_offer() -> Offer:
     """Import what the first run needs, and return the models and devices. Runs in a worker."""
-    from tomochrome.restoration.scan_restoration import MODELS
+    from tomochrome.restoration.scan_restoration import restoration_models
 
-    return Offer(models=MODELS, devices=usable_devices())
+    return Offer(models=restoration_models(), devices=usable_devices())
 
 
 @dataclass(frozen=True, eq=False)
