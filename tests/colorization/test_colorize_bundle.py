@@ -31,7 +31,7 @@ from tomochrome.colorization import (
     model_title,
     models,
 )
-from tomochrome.colorization.cards import hu_edges, temperature
+from tomochrome.colorization.cards import hu_edges, max_confidence, temperature
 from tomochrome.colorization.kinds.network import LIKELIHOOD_POWER, TissueNetwork, likelihood_table
 from tomochrome.colorization.kinds.transfer_function import load_table
 from tomochrome.errors import ModelError
@@ -233,6 +233,12 @@ def test_edges_that_are_none(transfer_bundle: Maker, edges: object) -> None:
 def test_impossible_temperature(transfer_bundle: Maker, value: object) -> None:
     with pytest.raises(ModelError, match="temperature"):
         temperature(edit(transfer_bundle(), temperature=value))
+
+
+@pytest.mark.parametrize("value", [0, -1, 1.01, "all", float("nan")])
+def test_impossible_highest_confidence(transfer_bundle: Maker, value: object) -> None:
+    with pytest.raises(ModelError, match="max confidence"):
+        max_confidence(edit(transfer_bundle(), max_confidence=value))
 
 
 def test_tables_of_the_wrong_shape_or_content(transfer_bundle: Maker) -> None:

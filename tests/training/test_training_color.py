@@ -18,7 +18,7 @@ from tomochrome.training.pool import Pool
 from tomochrome.volume import Volume, default_affine
 
 torch = pytest.importorskip("torch")
-from tomochrome.colorization.color_heads import make_head, soft_bins  # noqa: E402
+from tomochrome.colorization.color_heads import CLOSE, make_head, soft_bins  # noqa: E402
 from tomochrome.training.calibrate import fit_confidence  # noqa: E402
 from tomochrome.training.color_samples import (  # noqa: E402
     AROUND,
@@ -114,6 +114,21 @@ def test_the_absolute_error_is_of_the_picture_in_rgb(pool):
     body = truth[0, 2].numpy() == BODY
     distance = np.linalg.norm(srgb_to_lab(said)[..., 1:] - lab[..., 1:], axis=-1)[body]
     assert figures["ab_error"] == pytest.approx(distance.mean(), rel=1e-3)
+
+
+def test_the_scale_and_the_highest_confidence_are_fitted():
+    """A network that is right in nine of ten pixels where it says that it is certain."""
+    head, rng = make_head({"name": "tanh"}), torch.Generator().manual_seed(3)
+    sigma = torch.tensor([1.0, 20.0]).repeat_interleave(20000)
+    raw = torch.zeros(1, 3, len(sigma), 1)
+    raw[0, 2, :, 0] = sigma.log()
+    true = 0.9 * (1 - torch.exp(-0.5 * (CLOSE / (1.5 * sigma)) ** 2))
+    right = torch.rand(len(sigma), generator=rng) < true
+    before, after = fit_confidence(head, raw, right)
+    confidence = head.confidence(raw)[0, 0, :, 0]
+    assert float((confidence - true).abs().max()) < 0.02
+    assert head.max_confidence == pytest.approx(0.9, abs=0.01)
+    assert after.error < 0.02 < before.error
 
 
 def test_a_table_of_confidences_is_fitted_stored_and_read(tmp_path, capsys):

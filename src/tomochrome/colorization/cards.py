@@ -8,6 +8,7 @@ the kind needs them::
     network             architecture, see `network_builder.build_network`
     input               input specification, see `inputs.InputSpec.from_dict`
     temperature         divides the network's logits, default 1
+    max_confidence      highest confidence of a color network, default 1
 
 The weights of a network are its state dict and ``hu_likelihood``: (bins, tissues), the
 likelihood of each HU in each tissue, by which probabilities are multiplied at full resolution.
@@ -158,9 +159,26 @@ def temperature(card: ModelCard) -> float:
     ModelError
         If it is not a positive number.
     """
-    value = card.metadata.get("temperature", 1.0)
-    if not isinstance(value, int | float) or not math.isfinite(value) or value <= 0:
+    return _positive(card, "temperature")
+
+
+def max_confidence(card: ModelCard) -> float:
+    """Return the highest confidence of a color network, 1 by default.
+
+    Raises
+    ------
+    ModelError
+        If it is not a positive number of at most 1.
+    """
+    return _positive(card, "max_confidence", 1.0)
+
+
+def _positive(card: ModelCard, key: str, most: float = math.inf) -> float:
+    value = card.metadata.get(key, 1.0)
+    if not isinstance(value, int | float) or not math.isfinite(value) or not 0 < value <= most:
+        name = key.replace("_", " ")
+        limit = "" if most == math.inf else f" of at most {most:g}"
         raise ModelError(
-            f"the temperature of the model '{card.name}' must be a positive number, not {value!r}"
+            f"the {name} of the model '{card.name}' must be a positive number{limit}, not {value!r}"
         )
     return float(value)

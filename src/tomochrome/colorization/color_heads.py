@@ -38,19 +38,27 @@ class ColorHead(ABC):
     channels
         Required number of output channels of the network.
     temperature
-        Values above 1 reduce the confidences, values below 1 increase them.
+        Values above 1 reduce the probabilities, values below 1 increase them.
+    max_confidence
+        The confidence where the network's own probability is 1: errors that its uncertainty does
+        not contain are found on held-out patients.
     """
 
     channels: int
     temperature: float = 1.0
+    max_confidence: float = 1.0
 
     @abstractmethod
     def colors(self, raw: torch.Tensor) -> torch.Tensor:
         """Return (a*, b*), float (n, 2, y, x), for the network's outputs (n, channels, y, x)."""
 
-    @abstractmethod
     def confidence(self, raw: torch.Tensor) -> torch.Tensor:
-        """Return the probability of a correct color, float (n, 1, y, x)."""
+        """Return the calibrated probability of a correct color, float (n, 1, y, x)."""
+        return self.max_confidence * self.probability(raw)
+
+    @abstractmethod
+    def probability(self, raw: torch.Tensor) -> torch.Tensor:
+        """Return the probability of a correct color by the network alone, float (n, 1, y, x)."""
 
 
 class RegressionHead(ColorHead):
@@ -79,7 +87,7 @@ class RegressionHead(ColorHead):
         """Return the logarithm of the standard deviation in CIELAB units, (n, 1, y, x)."""
         return raw[:, 2:].clamp(*_LOG_SIGMA)
 
-    def confidence(self, raw: torch.Tensor) -> torch.Tensor:
+    def probability(self, raw: torch.Tensor) -> torch.Tensor:
         """Return the probability of a correct color, from the Rayleigh distribution."""
         sigma = self.log_sigma(raw).exp() * self.temperature
         return 1.0 - torch.exp(-0.5 * (CLOSE / sigma).square())
@@ -97,7 +105,7 @@ class TableHead(ColorHead):
     def __init__(self) -> None:
         self.rates = torch.full((_CELLS, _CELLS), 0.5)
 
-    def confidence(self, raw: torch.Tensor) -> torch.Tensor:
+    def probability(self, raw: torch.Tensor) -> torch.Tensor:
         """Return the rate of the cell of each color."""
         return self.rates.to(raw.device)[self.cells(raw)].unsqueeze(1)
 
@@ -193,7 +201,7 @@ class BinsHead(ColorHead):
         share = torch.softmax(raw / self.annealing, dim=1)
         return torch.einsum("nqyx,qc->ncyx", share, self.centers.to(share))
 
-    def confidence(self, raw: torch.Tensor) -> torch.Tensor:
+    def probability(self, raw: torch.Tensor) -> torch.Tensor:
         """Return the total probability of the bins that are close to the color."""
         centers = self.centers.to(raw)
         distance = torch.cdist(self.colors(raw).permute(0, 2, 3, 1), centers)

@@ -67,12 +67,14 @@ def calibrate(
 def fit_confidence(
     head: ColorHead, raw: torch.Tensor, right: torch.Tensor
 ) -> tuple[Reliability, Reliability]:
-    """Set the temperature of a color head to the one with the lowest Brier score, or its table.
+    """Calibrate a color head: temperature and highest confidence, or its table.
+
+    The temperature and `ColorHead.max_confidence` are those with the lowest Brier score.
 
     Parameters
     ----------
     head
-        Head that computes the confidence; its temperature or table is set.
+        Head that computes the confidence; it is changed.
     raw
         Network outputs (1, channels, pixels, 1).
     right
@@ -81,8 +83,8 @@ def fit_confidence(
     Returns
     -------
     before, after
-        Reliability at a temperature of 1 and at the fitted one; of a table, on the second half of
-        the pixels, at the mean of the first half and as fitted on it. All pixels are used then.
+        Reliability uncalibrated and calibrated; of a table, on the second half of the pixels, at
+        the mean of the first half and as fitted on it. All pixels are used then.
     """
     if isinstance(head, TableHead):
         half = len(right) // 2
@@ -92,14 +94,18 @@ def fit_confidence(
         after = reliability_of(head.confidence(raw[:, :, half:]).flatten(), unseen)
         head.fit(raw, right)
         return reliability_of(mean, unseen), after
-    truth, tables, scores = right.float(), {}, {}
-    for temperature in (1.0, *np.exp(np.linspace(np.log(0.3), np.log(6.0), 40))):
+    truth, fits = right.float(), []
+    head.temperature = 1.0
+    before = reliability_of(head.probability(raw).flatten(), right)
+    for temperature in np.exp(np.linspace(np.log(0.3), np.log(6.0), 40)):
         head.temperature = float(temperature)
-        confidence = head.confidence(raw).flatten()
-        scores[head.temperature] = float((confidence - truth).square().mean())
-        tables[head.temperature] = reliability_of(confidence, right)
-    head.temperature = min(scores, key=lambda temperature: scores[temperature])
-    return tables[1.0], tables[head.temperature]
+        probability = head.probability(raw).flatten()
+        most = (probability * truth).sum() / probability.square().sum().clamp(min=1e-9)
+        most = most.clamp(0.01, 1.0)
+        score = (most * probability - truth).square().mean()
+        fits.append((float(score), head.temperature, float(most)))
+    _, head.temperature, head.max_confidence = min(fits)
+    return before, reliability_of(head.confidence(raw).flatten(), right)
 
 
 def collect(

@@ -1,10 +1,10 @@
 """Networks that predict (a*, b*) directly, after published colorization methods.
 
 In addition to ``network`` and ``input``, the metadata of such a bundle contain ``head`` (see
-`color_heads.make_head`) and a ``temperature`` for its confidences; the weights may contain
-``grey_levels``, (levels,), to which input luminances are quantized, and must contain
-``confidences``, (cells, cells), for a head that needs this table. For a network with a latent
-code (`color_networks.BigColor`), ``condition`` defines the code, for example
+`color_heads.make_head`), a ``temperature`` and a ``max_confidence`` for its confidences; the
+weights may contain ``grey_levels``, (levels,), to which input luminances are quantized, and must
+contain ``confidences``, (cells, cells), for a head that needs this table. For a network with a
+latent code (`color_networks.BigColor`), ``condition`` defines the code, for example
 ``{"seed": 3, "region": "thorax"}``; see `ColorNetwork.condition`.
 """
 
@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tomochrome.bundles import ModelCard
-from tomochrome.colorization.cards import temperature
+from tomochrome.colorization.cards import max_confidence, temperature
 from tomochrome.colorization.predictor import register_kind
 from tomochrome.colorization.quantize import checked_levels, quantize
 from tomochrome.colorization.torch_predictor import TorchPredictor
@@ -45,6 +45,7 @@ class ColorNetwork(TorchPredictor):
             raise ModelError(f"the metadata of the model '{card.name}' has no color head")
         self._head = make_head(description)
         self._head.temperature = temperature(card)
+        self._head.max_confidence = max_confidence(card)
         self.stride = int(getattr(self.module, "output_stride", 1))
         if self.stride > 1:
             self.smoothing = 0.0  # of wide pixels would mix the colors of neighboring organs

@@ -383,6 +383,7 @@ class Colors(Task[ColorConfig]):
             **({PHOTOGRAPH: {"body_pixels": photographs.config.body_pixels}}
                if config.source == "mixture" else {}),
             "temperature": round(self.head.temperature, 4),
+            "max_confidence": round(self.head.max_confidence, 4),
             "network_data_format": {
                 "inputs": {
                     "image": image_format(
@@ -399,6 +400,8 @@ class Colors(Task[ColorConfig]):
         bins = isinstance(self.head, BinsHead)
         source = "the probabilities of the color bins" if bins else "a learned variance"
         source += f", scaled by {self.head.temperature:.3f}"
+        if self.head.max_confidence < 1:
+            source += f" and at most {self.head.max_confidence:.3f}"
         if isinstance(self.head, TableHead):
             tensors["confidences"] = self.head.rates
             source = "a table by the predicted color"
