@@ -74,6 +74,7 @@ def test_too_few_photographs_do_not_block_the_next_try(tmp_path, capsys):
     argv = ["train", str(tmp_path / "mine.json"), "--steps", "1", "--device", "cpu"]
     argv += ["--out", str(tmp_path / "run"), "--data", str(folder)]
     assert main(argv) == 2 and "holds 2 photographs" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
     (folder / "2.png").write_bytes((folder / "1.png").read_bytes())
     assert main(argv) == 0
 

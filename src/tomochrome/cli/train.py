@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import argparse
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from tomochrome import training
 from tomochrome.cli import options
 from tomochrome.cli.session import Outcome, Session
-from tomochrome.errors import InputError
+from tomochrome.errors import InputError, TomochromeError
 from tomochrome.runtime.device import choose_device
 from tomochrome.training.folder import make_folder, open_run
 from tomochrome.training.task_interface import find_task
@@ -63,10 +64,16 @@ def run(args: argparse.Namespace, session: Session) -> Outcome:
     read_license()  # needed to write the bundle: fail now, not after hours of training
     out, _ = open_run(args.out or Path("runs") / config.name, resume=args.resume)
     weights = make_folder(out / "weights")
-    checkpoint = training.train(
-        config, args.data, out, resume=args.resume, minutes=args.minutes, steps=args.steps,
-        device=args.device,
-    )  # fmt: skip
+    try:
+        checkpoint = training.train(
+            config, args.data, out, resume=args.resume, minutes=args.minutes, steps=args.steps,
+            device=args.device,
+        )  # fmt: skip
+    except TomochromeError:
+        with suppress(OSError):  # unless something is in them
+            weights.rmdir()
+            out.rmdir()
+        raise
     if rank():  # under torchrun, only rank 0 evaluates and writes
         return Outcome({}, "", silent=True)
     bundles = [str(path) for path in training.finish(out, weights, config=config, data=args.data)]
