@@ -33,7 +33,7 @@ GRID_MM: Final = 2.0
 _HALF: Final = np.uint8(127)
 _WINDOW: Final = (-1000, 1000)  # HU, so that metal weighs little in the means
 _AROUND_MM: Final = 12.0  # of the boxes in which parts are examined
-_LONGEST_MM: Final = 150.0  # longer parts are not examined
+_MOST_BLOCKS: Final = 1_000_000  # of such a box; larger parts are not examined
 
 THICK_MM: Final = 5.0  # crosses of this length lie within a nodule
 CORE_MM: Final = 2.2  # from its surface to its core,
@@ -161,6 +161,7 @@ def nodules(tissue: NDArray[np.integer], mm: Floats) -> Bool:
         middle = depth[core].max()
         if (
             middle >= NODULE_RADIUS_MM
+            and shell.any()
             and core.sum() <= LONGEST * sphere * middle**3
             and vessel[box][shell].mean() <= MAX_VESSEL
             and lung[box][shell].mean() >= MIN_LUNG
@@ -215,11 +216,9 @@ def partial_volume(tissue: NDArray[np.integer], hu: NDArray[np.float32], mm: Flo
             ends.append(hu[(*at[:axis], moved, *at[axis + 1 :])])
         least, most = np.minimum(*ends), np.maximum(*ends)
         between |= (least > FAT_HU[0]) & (least < FAT_HU[1]) & (most > SOFT_HU)
+    found[at] = between
     if between.any():
-        found[at] = between
-        thick = _within(fluid, FLUID_MM, mm)
-        if thick.any():
-            found &= _within(~thick, 2 * NEAR_MM, mm)
+        found &= _within(~_within(fluid, FLUID_MM, mm), 2 * NEAR_MM, mm)
     return found
 
 
@@ -249,13 +248,13 @@ def _parts(mask: Bool, mm: Floats) -> Iterator[tuple[tuple[slice, ...], Bool]]:
     margin = [round(_AROUND_MM / step) + 1 for step in mm]
     for number, tight in enumerate(ndimage.find_objects(labels), start=1):
         check()
-        size = [(side.stop - side.start) * step for side, step in zip(tight, mm, strict=True)]
-        if max(size) <= _LONGEST_MM:
-            box = tuple(
-                slice(max(0, side.start - more), side.stop + more)
-                for side, more in zip(tight, margin, strict=True)
-            )
-            yield box, labels[box] == number
+        box = tuple(
+            slice(max(0, side.start - more), side.stop + more)
+            for side, more in zip(tight, margin, strict=True)
+        )
+        part = labels[box] == number
+        if part.size <= _MOST_BLOCKS:
+            yield box, part
 
 
 def _at_edge(core: Bool, box: tuple[slice, ...], shape: tuple[int, ...]) -> bool:
