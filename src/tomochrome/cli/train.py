@@ -62,7 +62,9 @@ def run(args: argparse.Namespace, session: Session) -> Outcome:
         raise InputError(f"there is no data folder '{args.data}'")
     choose_device(args.device)
     read_license()  # needed to write the bundle: fail now, not after hours of training
-    out, _ = open_run(args.out or Path("runs") / config.name, resume=args.resume)
+    out = args.out or Path("runs") / config.name
+    new = [folder for folder in (out / "weights", out) if not folder.exists()]
+    out, _ = open_run(out, resume=args.resume)
     weights = make_folder(out / "weights")
     try:
         checkpoint = training.train(
@@ -71,8 +73,8 @@ def run(args: argparse.Namespace, session: Session) -> Outcome:
         )  # fmt: skip
     except TomochromeError:
         with suppress(OSError):  # unless something is in them
-            weights.rmdir()
-            out.rmdir()
+            for folder in new:
+                folder.rmdir()
         raise
     if rank():  # under torchrun, only rank 0 evaluates and writes
         return Outcome({}, "", silent=True)
