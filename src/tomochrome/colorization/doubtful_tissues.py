@@ -12,7 +12,7 @@ tissues; the confidence of all is at most one half.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cache
 from typing import Final
 
@@ -31,6 +31,7 @@ Floats = NDArray[np.floating]
 
 GRID_MM: Final = 2.0
 _HALF: Final = np.uint8(127)
+_EITHER: Final = (0.53, 0.47)  # of two tissues; maps of tissues get the name of the first
 _WINDOW: Final = (-1000, 1000)  # HU, so that metal weighs little in the means
 _AROUND_MM: Final = 12.0  # of the boxes in which parts are examined
 _MOST_BLOCKS: Final = 1_000_000  # of such a box; larger parts are not examined
@@ -56,7 +57,6 @@ MAX_SPREAD: Final = 0.12
 """Standard deviation of the marrow's HU, divided by the median: 0.05 to 0.09 in the aorta, at least
 0.15 in small parts of vertebral arches, which have no shell of their own."""
 VESSEL_HU: Final = (100.0, 600.0)
-_EITHER: Final = (0.53, 0.47)  # vessel and marrow; maps of tissues get the name of the first
 
 REACH_MM: Final = 4.0
 FAT_HU: Final = (-300.0, -20.0)  # with its partial volume; the lung is less dense
@@ -90,21 +90,49 @@ def doubt_tissues(scan: Scan, colors: Colors) -> None:
         for n, step, blocks in zip(shape, steps, tissue.shape, strict=True)
     ]
     hu, mm = _block_hu(scan, steps)[tuple(map(slice, tissue.shape))], spacing * steps
-    less = _less_saturated()
-    for doubtful, of_tissues, changed in (
+    less, vessel = _less_saturated(), either(Tissue.VESSEL, Tissue.MARROW)
+    for doubtful, named, codes in (
         (nodules(tissue, mm), (Tissue.VESSEL,), less),
-        (marrow_without_bone(tissue, hu, mm), (Tissue.MARROW, Tissue.CORTICAL_BONE), _either()),
+        (marrow_without_bone(tissue, hu, mm), (Tissue.MARROW, Tissue.CORTICAL_BONE), vessel),
         (partial_volume(tissue, hu, mm), (Tissue.FLUID,), less),
     ):
-        if not doubtful.any():
-            continue
-        wanted = np.asarray(np.isin(tissue_table().tissue, of_tissues))
-        for k in np.flatnonzero(np.asarray(doubtful.any(axis=(1, 2)))[of[0]]):
-            check()
-            code, confidence = colors.code[k], colors.confidence[k]
-            here = doubtful[of[0][k]][np.ix_(*of[1:])] & wanted[code]
-            code[here] = changed[code[here]]
-            np.minimum(confidence, _HALF, out=confidence, where=here)
+        doubt(colors, doubtful, of, named, codes)
+
+
+def doubt(
+    colors: Colors,
+    doubtful: Bool,
+    of: Sequence[NDArray[np.int_]],
+    named: tuple[Tissue, ...],
+    codes: NDArray[np.uint16],
+) -> None:
+    """Give tissues in doubtful blocks other codes, and a confidence of at most one half, in place.
+
+    Parameters
+    ----------
+    colors
+        See `doubt_tissues`.
+    doubtful
+        Booleans (z, y, x) of the blocks.
+    of
+        Along each axis, the index of each voxel's block.
+    named
+        The tissues.
+    codes
+        The new code of each code.
+
+    Raises
+    ------
+    Cancelled
+        If the user cancelled.
+    """
+    wanted = np.asarray(np.isin(tissue_table().tissue, named))
+    for k in np.flatnonzero(np.asarray(doubtful.any(axis=(1, 2)))[of[0]]):
+        check()
+        code, confidence = colors.code[k], colors.confidence[k]
+        here = doubtful[of[0][k]][np.ix_(*of[1:])] & wanted[code]
+        code[here] = codes[code[here]]
+        np.minimum(confidence, _HALF, out=confidence, where=here)
 
 
 @cache
@@ -115,11 +143,10 @@ def _less_saturated() -> NDArray[np.uint16]:
     return mixture_codes(weights * (0.5 / total))
 
 
-@cache
-def _either() -> NDArray[np.uint16]:
-    """Return, for each code, that of a vessel or marrow."""
+def either(first: Tissue, second: Tissue) -> NDArray[np.uint16]:
+    """Return, for each code, that of one of two tissues, the first of which is more probable."""
     weights = np.zeros((1, N_TISSUES), np.float32)
-    weights[0, [Tissue.VESSEL, Tissue.MARROW]] = _EITHER
+    weights[0, [first, second]] = _EITHER
     return mixture_codes(weights).repeat(len(tissue_table()))
 
 

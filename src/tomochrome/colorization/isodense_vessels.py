@@ -14,11 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from tomochrome.colorization.doubtful_tissues import doubt, either
 from tomochrome.colorization.scan import Colors, Scan, box_of
-from tomochrome.colorization.tables import mixture_codes, tissue_table
+from tomochrome.colorization.tables import tissue_table
 from tomochrome.geometry.block_grids import block_means
 from tomochrome.runtime import check
-from tomochrome.tissue import N_TISSUES, Tissue
+from tomochrome.tissue import Tissue
 
 GRID_MM: Final = 3.0
 SMOOTH_MM: Final = 1.5
@@ -30,8 +31,6 @@ MIN_CONTRAST_HU: Final = 30.0
 contrast agent, 57 to 320 in four with it (living people)."""
 RADIUS_MM: Final = 4.5  # of a thick vessel
 NEAR_MM: Final = 10.0
-_EITHER: Final = (0.53, 0.47)  # vessel and liver; maps of tissues keep the name of the first
-_HALF: Final = np.uint8(127)
 _WINDOW: Final = (-200, 400)  # HU, so that gas and bone weigh little in the means
 
 
@@ -40,10 +39,8 @@ def doubt_isodense_vessels(scan: Scan, colors: Colors) -> None:
 
     Parameters
     ----------
-    scan
-        The CT.
-    colors
-        Codes of `tables.tissue_table`, and confidences.
+    scan, colors
+        See `doubtful_tissues.doubt_tissues`.
 
     Raises
     ------
@@ -58,16 +55,9 @@ def doubt_isodense_vessels(scan: Scan, colors: Colors) -> None:
     steps = np.maximum(1, np.rint(GRID_MM / spacing)).astype(int)
     hu, is_vessel, is_liver = _coarse(scan.hu[box], code, (vessel, liver), steps)
     doubtful = _doubtful(hu, is_vessel > 0.5, is_liver > 0.5, spacing * steps)
-    either = np.zeros((1, N_TISSUES), np.float32)
-    either[0, [Tissue.VESSEL, Tissue.LIVER]] = _EITHER
-    between = mixture_codes(either)[0]
     of = [np.arange(n) // step for n, step in zip(code.shape, steps, strict=True)]
-    for plane, confidence, k in zip(code, colors.confidence[box], of[0], strict=True):
-        check()
-        if doubtful[k].any():
-            here = doubtful[k][np.ix_(*of[1:])] & vessel[plane]
-            plane[here] = between
-            np.minimum(confidence, _HALF, out=confidence, where=here)
+    part = Colors(code, colors.confidence[box])
+    doubt(part, doubtful, of, (Tissue.VESSEL,), either(Tissue.VESSEL, Tissue.LIVER))
 
 
 def _coarse(
