@@ -96,6 +96,16 @@ def test_the_caption_says_what_is_hidden_and_clipped(colored, qtbot, tmp_path):
     assert parts[2:5] == ["the surface of the body", "hidden: liver", "clipped"]
 
 
+def test_the_message_says_that_a_faint_layer_is_drawn_opaque_in_3d(colored, tmp_path):
+    viewer, layer = colored.viewer, colored.coloring.layer
+    viewer.dims.ndisplay = 3
+    colored.view.color.alpha_box.choose("skin")
+    for opacity, told in ((0.5, True), (1.0, False)):
+        layer.opacity = opacity
+        message = picture_of_screen(viewer, layer)(str(tmp_path / "a.png"))
+        assert message.endswith("; drawn at 100 % opacity.") == told
+
+
 def test_a_curve_over_the_whole_body_is_drawn_with_what_is_almost_transparent(colored, tmp_path):
     viewer, layer = colored.viewer, colored.coloring.layer
     viewer.dims.ndisplay = 3

@@ -144,6 +144,7 @@ def _picture_in_3d(viewer: Any, layer: Any, axes: Axes) -> Callable[[str], str]:
     center = apply(data.volume.affine, layer.world_to_data(point)[-3:])
     aimed = Camera(np.zeros(3), np.cross(up, right), up)
     placed = aimed.at(center, viewer.canvas.size[0] / camera.zoom / 2 / aimed.slope)
+    note = "" if layer.opacity == 1 else "; drawn at 100 % opacity"
 
     def draw(path: str) -> str:
         from tomochrome.rendering import save_film, save_picture  # nibabel and pydicom
@@ -151,11 +152,11 @@ def _picture_in_3d(viewer: Any, layer: Any, axes: Axes) -> Callable[[str], str]:
         if format_of(path) == SHEET:
             stage = Stage(data.volume, data.chroma, request)
             save_picture(stage.seen_by(placed), path, force=True)
-            return f"Saved {path}: {'; '.join(stage.preset.shown)}."
+            return f"Saved {path}: {'; '.join(stage.preset.shown)}{note}."
         film = replace(request, view=aimed.view, quality="draft")
         stage = Stage(data.volume, data.chroma, film)
         save_film(stage, path, force=True)
-        return f"Saved {path}: a film of a turn; {'; '.join(stage.preset.shown)}."
+        return f"Saved {path}: a film of a turn; {'; '.join(stage.preset.shown)}{note}."
 
     return draw
 
