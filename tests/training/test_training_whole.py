@@ -1,6 +1,7 @@
 """`tomochrome train` from the command line to the written card, for every configuration."""
 
 import json
+import re
 
 import pytest
 from training_cases import shipped, small, write_data, write_defect_scans, write_run
@@ -81,7 +82,8 @@ def test_training_writes_a_card(name, real, data, tmp_path, capsys, monkeypatch)
     assert told["bundles"] == [str(run / "weights" / bundle) for bundle in wanted]
     for bundle in wanted:
         folder = run / "weights" / bundle
-        assert "Not for diagnosis" in (folder / "docs" / "README.md").read_text()
+        card = (folder / "docs" / "README.md").read_text()
+        assert re.search(r"^\*\*Not for diagnosis\.\*\* [A-Z]", card, re.MULTILINE)
         metadata = json.loads((folder / "configs" / "metadata.json").read_text())
         if not name.startswith(("restoration", "defects")):  # these use other files of the folder
             assert any("real" in line for line in metadata["trained_on"]) == real

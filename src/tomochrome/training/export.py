@@ -194,9 +194,11 @@ def fill_card(
     fields = {k: v for k, v in config.model_dump().items() if k != "name"}
     if "shape" in fields:
         fields["shape"] = " x ".join(map(str, fields["shape"]))
+    about = str(metadata.get("description", ""))
     values = {
         **fields,
         **metadata,
+        "description": f"{about[:1].upper()}{about[1:]}.",
         "steps": steps,
         "minutes": f"{float(seconds) / 60:.0f}",
         "parameters": f"{evidence.parameters / 1e6:.2f}",
