@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import pytest
 from training_cases import PHANTOMS, small, write_pool
 
+from tomochrome import phantom
 from tomochrome.errors import InputError, OutputError, TomochromeError
 from tomochrome.training import folder as run_folder
 from tomochrome.training import pool as pools
@@ -53,6 +54,20 @@ def test_a_generator_that_cannot_write_reports_it_and_prints_nothing(
     generator.stop()
     assert capfd.readouterr() == ("", "")
     assert list((tmp_path / "pool").iterdir()) == []
+
+
+def test_two_trainings_may_generate_the_same_phantom(tmp_path, monkeypatch):
+    make = phantom.make_structures
+
+    def slowly(*given, **options):
+        monkeypatch.undo()
+        pools.generate_phantom(tmp_path, 1, "abdomen", PLAN.spacing)  # the other was faster
+        return make(*given, **options)
+
+    monkeypatch.setattr(phantom, "make_structures", slowly)
+    path = pools.generate_phantom(tmp_path, 1, "abdomen", PLAN.spacing)
+    assert pools.load(path).spacing == PLAN.spacing
+    assert list(tmp_path.iterdir()) == [path]
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals are POSIX")

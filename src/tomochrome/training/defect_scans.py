@@ -73,7 +73,7 @@ class DefectScan:
     def save(self, path: Path) -> None:
         """Write the voxels to a ``.npy`` file and the rest to a ``.json`` file beside it."""
         volumes = np.stack([self.measured, self.filled, self.clean, self.code.astype(np.int16)])
-        write_bytes(path, lambda buffer: np.save(buffer, volumes), force=True)
+        write_bytes(path, lambda buffer: np.save(buffer, volumes))
         header = {"spacing": self.spacing, "targets": self.targets, "real": self.real}
         text = json.dumps(header).encode()
         write_bytes(path.with_suffix(".json"), lambda buffer: buffer.write(text))

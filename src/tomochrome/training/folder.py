@@ -95,10 +95,11 @@ def saved_at_the_end(save: Callable[[], None]) -> Iterator[None]:
     save()
 
 
-def write_bytes(path: Path, write: Callable[[BytesIO], object], *, force: bool = False) -> None:
-    """Write a file atomically from what ``write`` puts into a memory buffer.
+def write_bytes(path: Path, write: Callable[[BytesIO], object]) -> None:
+    """Write or replace a file atomically, from what ``write`` puts into a memory buffer.
 
-    This way a full disk raises the same error whichever library writes.
+    This way a full disk raises the same error whichever library writes. Another training may
+    have written the same file of a pool meanwhile.
 
     Raises
     ------
@@ -107,7 +108,7 @@ def write_bytes(path: Path, write: Callable[[BytesIO], object], *, force: bool =
     """
     buffer = BytesIO()
     write(buffer)
-    with write_whole(path, force=force) as temporary:
+    with write_whole(path, force=True) as temporary:
         temporary.write_bytes(buffer.getbuffer())
 
 
@@ -138,7 +139,7 @@ def save_checkpoint(path: Path, data: Mapping[str, Any]) -> None:
     import torch
 
     try:
-        write_bytes(path, lambda buffer: torch.save(dict(data), buffer), force=True)
+        write_bytes(path, lambda buffer: torch.save(dict(data), buffer))
     except OutputError as error:
         kept = "; the last checkpoint is kept, and --resume continues from it"
         raise OutputError(f"{error}{kept if path.exists() else ''}") from error
