@@ -8,10 +8,14 @@ import numpy as np
 import pytest
 from napari.layers import Layer
 from napari.layers._layer_actions import _duplicate_layer
+from overlay_boxes import drawn_box
+from qtpy.QtWidgets import QApplication
 
 from tomochrome import compare
+from tomochrome._napari.kit.events import follower_of
 from tomochrome._napari.layers.layer_volumes import ct_source, place
 from tomochrome._napari.layers.volume_layers import color_layer, source_of, volume_layer
+from tomochrome._napari.viewer.canvas_overlays import CanvasOverlays
 from tomochrome._napari.viewer.readout import describe_values
 from tomochrome._napari.viewer.restored_hatching import OVERLAY, HatchPicture, is_hatching
 from tomochrome._napari.viewer.viewer_setup import prepare_viewer
@@ -66,6 +70,21 @@ def test_a_scan_with_restored_voxels_is_hatched(viewer, restored, small_ct):
     assert hatch.visible
     viewer.layers.remove(scan)
     assert not hatching(viewer) and not legend.visible
+
+
+@pytest.mark.parametrize("width", [700, 1500])
+def test_the_legend_does_not_cover_the_letter_below(viewer, restored, qtbot, painted, width):
+    window = viewer.window._qt_window
+    before = window.size()
+    window.resize(width, 700)
+    QApplication.processEvents()
+    add(viewer, restored, "restored")
+    qtbot.waitUntil(lambda: follower_of(viewer, CanvasOverlays).settled)
+    overlays = viewer.canvas.overlays
+    letter, legend = (drawn_box(viewer, overlays[n]) for n in ("orientation_bottom", OVERLAY))
+    assert legend[0][0] > 0.8  # at the bottom
+    assert np.any(letter[1] < legend[0]) or np.any(legend[1] < letter[0])  # apart
+    window.resize(before)
 
 
 def test_a_copy_of_a_restored_scan_stays_marked(viewer, restored):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from colorize_panel_cases import colorize
+from overlay_boxes import drawn_box
 from qtpy.QtWidgets import QApplication
 
 from tomochrome._napari.colorize import colorize_view as settings
@@ -143,17 +144,6 @@ def test_3d_says_that_lightness_is_not_the_scanners(colored, qtbot, painted):
     viewer.dims.ndisplay = 2
     qtbot.waitUntil(settled)
     assert not note.visible
-
-
-def drawn_box(viewer, overlay):
-    """Rows and columns of the canvas, as shares of its size, where an overlay is drawn."""
-    shown = viewer.screenshot(canvas_only=True, flash=False)
-    overlay.opacity = 0.0  # hidden, it would leave its place to others
-    without = viewer.screenshot(canvas_only=True, flash=False)
-    overlay.opacity = 1.0
-    changed = np.argwhere((shown != without).any(axis=-1))
-    assert len(changed) > 20  # it is drawn
-    return changed.min(axis=0) / shown.shape[:2], changed.max(axis=0) / shown.shape[:2]
 
 
 @pytest.mark.parametrize("width", [850, 1150, 1500])

@@ -182,6 +182,13 @@ def test_padding_around_a_body_inside_the_field_is_no_defect(body: np.ndarray) -
     assert not rules.outside_field(hu, np.broadcast_to(outside, SHAPE)).any()
 
 
+def test_a_body_whose_surroundings_were_removed_is_no_defect() -> None:
+    y, x = np.mgrid[: SHAPE[1], : SHAPE[2]]
+    inside = np.hypot((y - (SHAPE[1] - 1) / 2) / 50, (x - (SHAPE[2] - 1) / 2) / 42) < 1
+    hu = np.where(inside, 40.0 + rng().normal(0, 10, SHAPE), -1024)
+    assert not rules.outside_field(hu, np.zeros(SHAPE, np.bool_)).any()
+
+
 def test_the_map_is_on_the_grid_of_a_volume_in_another_orientation(body: np.ndarray) -> None:
     damaged = lose_slices(body, 3, 1, rng()).hu
     affine = default_affine(SPACING)[:, [2, 1, 0, 3]]

@@ -47,6 +47,7 @@ _MAX_SAME_HU: Final = 0.01
 _MIN_JUMP: Final = 2.0  # of a corrupted slice to its neighbors, by the step between these
 _MIN_ARC: Final = 0.15  # of the circle of the field where it cuts the body, in some slice
 _MIN_ARC_OF_SLICE: Final = 0.01
+_MIN_MEASURED: Final = 0.5  # of the circle: less is a body in air without values, .95 a field
 _MIN_FIELD_PX: Final = 20
 _STREAK_PX: Final = 1.5  # over which the change by streaks is averaged
 _FAR_STREAK_PX: Final = 4.0
@@ -283,8 +284,8 @@ def outside_field(hu: NDArray[np.float32], outside: NDArray[np.bool_]) -> NDArra
     padded = outside | (hu == hu.min())
     check()
     mask = np.zeros(hu.shape, np.bool_)
-    measured = radius[~padded.all(axis=0)]
-    field = float(measured.max(initial=0))
+    measured = ~padded.all(axis=0)
+    field = float(radius[measured].max(initial=0))
     if not _MIN_FIELD_PX < field < radius.max() - 1:
         return mask
     angles = np.linspace(0, 2 * np.pi, int(6 * field), endpoint=False)
@@ -298,7 +299,8 @@ def outside_field(hu: NDArray[np.float32], outside: NDArray[np.bool_]) -> NDArra
     arcs = np.array([
         ((part[tuple(index)] > BODY_HU).any(axis=0) & whole).mean() for part in hu
     ])  # fmt: skip
-    if arcs.max() >= _MIN_ARC:
+    near = measured[tuple(index)].any(axis=0)
+    if arcs.max() >= _MIN_ARC and near[whole].mean() >= _MIN_MEASURED:
         cut = arcs >= _MIN_ARC_OF_SLICE
         mask[cut] = padded[cut] & (radius > field - 3)
     return mask

@@ -55,6 +55,8 @@ _COLORS: Final = ("#ff9d2e", "#4dc3ff", "#ff5ea8", "#f4e04d", "#8ee06f", "#b48cf
 _CLASSICAL: Final = "classical"
 _MODEL_TITLES: Final[Mapping[str, str]] = {
     "restoration": "Network (default)",
+    "restoration-vae": "Autoencoders",
+    "restoration-vae-resnet": "Autoencoders with ResNet blocks",
     _CLASSICAL: "Interpolation, no network",
 }
 

@@ -50,6 +50,12 @@ _BLANK: Final = " "
 _CLEAR: Final = (0.0, 0.0, 0.0, 0.0)
 
 
+def place_of_note(viewer: Any) -> Any:
+    """Return where a note is: in a narrow canvas napari stacks it with the letter at the bottom."""
+    is_narrow = viewer.canvas.size[1] < _NARROW_FOR_NOTE
+    return POSITIONS["bottom"] if is_narrow else _NOTE_PLACE
+
+
 def lettered_layer(layers: Any) -> Any:
     """Return the layer whose orientation is shown, or None without a scan.
 
@@ -251,9 +257,7 @@ class CanvasOverlays(ViewerFollower):
         self._note.visible = self._is_noted
 
     def _place_note(self, _: object = None) -> None:
-        """Let napari stack the note with the letter at the bottom in a narrow canvas."""
-        is_narrow = self.viewer.canvas.size[1] < _NARROW_FOR_NOTE
-        self._note.position = POSITIONS["bottom"] if is_narrow else _NOTE_PLACE
+        self._note.position = place_of_note(self.viewer)
 
     def _letters(self, viewer: Any, layer: Any) -> dict[str, str]:
         axes, camera = scan_axes(viewer.dims.order, viewer.dims.ndisplay), viewer.scene.camera

@@ -16,6 +16,7 @@ from tomochrome._napari.layers.volume_layers import (
     layer_transform,
     source_of,
 )
+from tomochrome._napari.viewer.canvas_overlays import place_of_note
 from tomochrome.color import Slab
 from tomochrome.color.hatch import LEGEND, STRENGTH, hatch_lines
 from tomochrome.geometry.affine import plane_distance
@@ -92,6 +93,7 @@ class RestoredHatching(ViewerFollower):
         self._legend: TextOverlay | None = None
         viewer.dims.events.ndisplay.connect(self.update, position="last")
         viewer.layers.events.removed.connect(self.update, position="last")
+        viewer.canvas.events.size.connect(self._place_legend)
         self.each_layer(self._added)
 
     def _added(self, layer: Any) -> None:
@@ -149,12 +151,15 @@ class RestoredHatching(ViewerFollower):
         if self._legend is None:
             if not visible:
                 return
-            self._legend = TextOverlay(
-                text=LEGEND, position="bottom_left", font_size=_FONT_SIZE, box=True
-            )
+            place = place_of_note(viewer)
+            self._legend = TextOverlay(text=LEGEND, position=place, font_size=_FONT_SIZE, box=True)
             viewer.canvas.overlays[OVERLAY] = self._legend
         self._legend.text = LEGEND if viewer.dims.ndisplay == 2 else _LEGEND_IN_3D
         self._legend.visible = visible
+
+    def _place_legend(self, _: object = None) -> None:
+        if self._legend is not None:
+            self._legend.position = place_of_note(self.viewer)
 
 
 def is_hatching(layer: Any) -> bool:
