@@ -40,10 +40,10 @@ def metal(slab: Slab) -> DefectScan:
     return draw_defect(slab, "metal", np.random.default_rng(4))
 
 
-def _filled(scan: DefectScan, *, twice: bool = True) -> np.ndarray:
+def _filled(scan: DefectScan, *, model: str = "restoration", twice: bool = True) -> np.ndarray:
     code = np.asarray(scan.code, np.uint8)
     hu = scan.measured.astype(np.float32)
-    return fill(hu, code, SPACING, "restoration", "cpu", twice=twice)
+    return fill(hu, code, SPACING, model, "cpu", twice=twice)
 
 
 def _rmse(hu: np.ndarray, scan: DefectScan) -> float:
@@ -56,6 +56,13 @@ def test_streaks_of_metal_are_reduced_further_than_by_interpolation(metal: Defec
     restored = _rmse(_filled(metal), metal)
     assert restored < 0.5 * damaged
     assert restored < 0.8 * classical
+
+
+@pytest.mark.parametrize("model", ["restoration-vae", "restoration-vae-resnet"])
+def test_autoencoders_reduce_streaks_further_than_interpolation(
+    metal: DefectScan, model: str
+) -> None:
+    assert _rmse(_filled(metal, model=model), metal) < _rmse(metal.filled, metal)
 
 
 def test_streaks_beside_teeth_are_reduced_further_the_second_time() -> None:

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tomochrome as tc
+from tomochrome.bundles import FOLDERS, RESTORATION, list_cards
 from tomochrome.errors import Cancelled, InputError, ModelError, NotCTError, OptionError
 from tomochrome.geometry.orient import reorient
 from tomochrome.restoration import DefectMap, lose_slices
@@ -73,6 +74,14 @@ def test_only_defects_change_and_every_change_is_marked(seed, kind, share):
     np.testing.assert_array_equal(marked, changed)
     np.testing.assert_array_equal(result.changed, changed)
     assert result.restored_percent == pytest.approx(100 * changed.mean())
+
+
+def test_the_models_are_the_shipped_bundles_and_the_one_without_network(monkeypatch):
+    monkeypatch.delenv(FOLDERS, raising=False)
+    shipped = {card.name for card in list_cards(RESTORATION)}
+    assert (
+        {*module.restoration_models()} == {*module.MODELS} == {*shipped, "classical"} - {"streaks"}
+    )
 
 
 def test_marked_voxels_are_lines_and_marked_slices_are_missing():

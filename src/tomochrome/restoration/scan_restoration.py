@@ -30,11 +30,11 @@ from tomochrome.volume import Volume, require_volume
 
 DEFAULT: Final = "restoration"
 CLASSICAL: Final = "classical"  #: interpolation, without a network
-MODELS: Final = (DEFAULT, CLASSICAL)  #: those shipped; `restore` also takes the folder of a bundle
+MODELS: Final = (DEFAULT, "restoration-vae", "restoration-vae-resnet", CLASSICAL)  #: those shipped
 
 
 def restoration_models() -> tuple[str, ...]:
-    """Return `MODELS` and the names of further bundles, see `tomochrome.bundles.list_cards`.
+    """Return `MODELS` and the names of the user's bundles, see `tomochrome.bundles.list_cards`.
 
     A bundle that another one uses for metal is left out.
 
