@@ -10,12 +10,12 @@ import pydicom
 import pytest
 import SimpleITK
 from io_cases import ORIENTATIONS, ct, same_in_space, series
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 
 from tomochrome.errors import Cancelled, OutputError
 from tomochrome.geometry import from_sitk, same_grid, to_nifti_affine
 from tomochrome.io import check_output, read, write
-from tomochrome.io.slice_pictures import contact_sheet
+from tomochrome.io.slice_pictures import caption, contact_sheet
 from tomochrome.runtime import Task, running
 from tomochrome.volume import Provenance, Volume, default_affine
 
@@ -47,6 +47,31 @@ def test_rgba_nifti_equals_what_nibabel_reads(tmp_path, ending, orientation):
     back = read(tmp_path / f"c{ending}")
     assert back.unit == "RGBA"
     np.testing.assert_array_equal(back.voxels, volume.voxels)
+
+
+@pytest.mark.parametrize("shape", [(1, 64, 8), (9, 64, 16), (9, 16, 64)])
+def test_a_sheet_of_narrow_slices_shows_its_whole_caption(shape):
+    rgba = np.full((*shape, 4), 255, np.uint8)
+    extra = {"model": "a model with quite a long name", "window": "50/400"}
+    volume = Volume(rgba, default_affine((3.0, 2.0, 2.0)), "RGBA", Provenance(extra=extra))
+    sheet = contact_sheet(volume)
+    alone = Image.new("L", (2000, 40))
+    ImageDraw.Draw(alone).text((8, 8), caption(volume), fill=255, font=ImageFont.load_default(15))
+    left, top, right, bottom = alone.getbbox()
+    ink = np.asarray(alone)[top:bottom, left:right] > 100
+    assert sheet.width >= right
+    grey = np.asarray(sheet.convert("L"))[-70:, left:right]
+    offsets = range(len(grey) - len(ink) + 1)
+    assert any((grey[k : k + len(ink)][ink] > 50).all() for k in offsets)
+
+
+def test_a_long_description_in_nifti_still_says_not_for_diagnosis(tmp_path):
+    for length in (60, 61, 62, 200):
+        extra = {"description": f"{'x' * length}, not for diagnosis"}
+        volume = Volume(np.zeros((2, 3, 4), np.int16), provenance=Provenance(extra=extra))
+        write(volume, tmp_path / f"{length}.nii")
+        note = nib.load(tmp_path / f"{length}.nii").header["descrip"].item().decode()
+        assert note == f"{'x' * min(length, 60)}, not for diagnosis"
 
 
 def test_opaque_nifti_is_rgb24_for_simpleitk_and_nibabel(tmp_path):

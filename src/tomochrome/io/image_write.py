@@ -20,6 +20,7 @@ from tomochrome.runtime import check, check_writable, report
 from tomochrome.volume import OF_RESTORED, RESTORED, Volume, default_affine
 
 _VECTOR: Final = 1007  # NIFTI_INTENT_VECTOR
+_DESCRIPTION: Final = 79  # characters
 _RGB: Final = np.dtype([("R", "u1"), ("G", "u1"), ("B", "u1")])
 _RGBA: Final = np.dtype([("R", "u1"), ("G", "u1"), ("B", "u1"), ("A", "u1")])
 
@@ -47,7 +48,7 @@ def write_nifti(volume: Volume, path: Path) -> None:
     if it was lit with the opacity "opaque" (if the provenance does not say: if all alpha is 255).
     Booleans are written as uint8, float16 as float32. Both sform and qform hold the affine (only
     the sform if it has shear). The header's description is the ``description`` in the
-    provenance's ``extra``, truncated to 79 characters.
+    provenance's ``extra``, shortened to 79 characters in which "not for diagnosis" is kept.
 
     Parameters
     ----------
@@ -154,7 +155,10 @@ def _file_header(
     header.set_slope_inter(1.0, 0.0)
     header["vox_offset"] = 352
     header["magic"] = b"n+1"
-    header["descrip"] = note.encode("ascii", "replace")[:79]
+    head, ending, rest = note.rpartition(", not for diagnosis")
+    if ending and not rest:
+        note = head[: _DESCRIPTION - len(ending)] + ending
+    header["descrip"] = note.encode("ascii", "replace")[:_DESCRIPTION]
     return header
 
 

@@ -336,10 +336,10 @@ def contact_sheet(
     columns = min(COLUMNS, len(tiles))
     rows = -(-len(tiles) // columns)
     width, height = slices.size
-    sheet_width = columns * (width + GAP) + GAP
     bar = bar_mm(slices.pixels_per_mm, width)
     text = caption(volume)
     ends = GAP + 2 + LARGER.getlength(text)
+    sheet_width = max(columns * (width + GAP) + GAP, round(ends) + 2 * GAP)
     fits = ends + bar * slices.pixels_per_mm + 90 < sheet_width
     foot = CAPTION if fits else 2 * CAPTION
     sheet = Image.new("RGB", (sheet_width, rows * (height + GAP) + GAP + foot))
