@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tomochrome import errors
-from tomochrome.cli import register as command
+from tomochrome.cli import files as command
 from tomochrome.errors import (
     ChoiceError,
     ExistsError,
@@ -49,15 +49,15 @@ def test_an_output_that_is_there_names_itself() -> None:
 @pytest.mark.parametrize(
     ("option", "advice"),
     [("--series-moving", "choose one with --series-moving: b, c"),
-     (None, "give a file of one volume")],
+     ("", "give a file of one volume")],
 )  # fmt: skip
-def test_register_names_its_own_option_whatever_the_reader_says(monkeypatch, option, advice):
+def test_a_command_names_its_own_option_whatever_the_reader_says(monkeypatch, option, advice):
     def read(*_: object, **__: object) -> None:
         raise ChoiceError("in other words", "b, c")
 
     monkeypatch.setattr(command, "read", read)
     with pytest.raises(InputError) as caught:
-        command._read(Path("a"), None, option)
+        command.read_chosen(Path("a"), None, option)
     assert str(caught.value) == f"in other words; {advice}"
 
 

@@ -82,6 +82,25 @@ def test_an_interrupted_batch_is_continued(scans: Path, tmp_path: Path, capfd: C
     assert (out / RESULTS[0]).stat().st_size > 100
 
 
+@pytest.mark.parametrize("force", [(), ("--force",)])
+def test_results_in_the_place_of_the_inputs_are_refused(
+    force: tuple[str, ...], scans: Path, capfd: Capture
+) -> None:
+    before = {name: (scans / name).read_bytes() for name in written(scans)}
+    run = Run(capfd, "batch", scans, "-o", scans, *MODEL, *force)
+    assert run.status == 2
+    assert f"the result of '{scans / 'first' / 'ct.nii.gz'}' would replace it" in run.complaint
+    assert {name: (scans / name).read_bytes() for name in written(scans)} == before
+
+
+def test_results_beside_the_inputs_are_written(scans: Path, capfd: Capture) -> None:
+    for kept in (0, 3):  # the second time, the folder holds the results of the first
+        run = Run(capfd, "batch", scans, "-o", scans / "out", *MODEL, "--json")
+        assert run.status == 0, run.err
+        assert len(json.loads(run.out)["kept"]) == kept
+    assert {f"out/{name}" for name in RESULTS} < set(written(scans))
+
+
 def test_one_failure_does_not_end_the_others(
     scans: Path, tmp_path: Path, capfd: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -152,6 +152,18 @@ def test_paths_it_refuses(inputs, tmp_path: Path, capfd: Capture) -> None:
     assert not (tmp_path / "x.nrrd").exists()
 
 
+def test_of_several_volumes_one_is_chosen_by_the_right_option(
+    inputs, tmp_path: Path, capfd: Capture
+) -> None:
+    one = nib.load(inputs[1])
+    two = tmp_path / "two.nii.gz"
+    nib.save(nib.Nifti1Image(np.stack([np.asarray(one.dataobj)] * 2, axis=3), one.affine), two)
+    for pair, option in (((two, inputs[0]), "--series"), ((inputs[0], two), "--series-b")):
+        run = Run(capfd, "checkerboard", *pair, "-o", tmp_path / "out.nrrd")
+        assert run.status == 2
+        assert f"choose one with {option}: '{two}#1'" in run.complaint
+
+
 def test_it_can_be_stopped(inputs, tmp_path: Path, capfd: Capture, monkeypatch) -> None:
     from tomochrome.cli import session
 

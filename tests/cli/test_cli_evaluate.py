@@ -161,6 +161,9 @@ def test_a_page_compares_the_models_with_the_truth(
     run = Run(capfd, *argv)
     assert run.status == 2 and "--force" in run.complaint
     assert Run(capfd, *argv, "--force").status == 0
+    run = Run(capfd, *argv[:-1], tmp_path / "page.png")
+    assert run.status == 2 and "must end in .html" in run.complaint
+    assert not (tmp_path / "page.png").exists()
 
 
 def test_a_page_compares_models_without_a_truth(

@@ -127,6 +127,15 @@ def test_a_file_that_lists_no_sets_is_refused(text: str, tmp_path: Path, capfd: 
     assert str(file) in Run(capfd, "evaluate", "models", file, *MODEL).complaint
 
 
+def test_a_table_in_markdown_is_written_under_no_other_ending(
+    tmp_path: Path, capfd: Capture
+) -> None:
+    for name, words in (("t.html", "must end in .md"), ("none/t.md", "does not exist")):
+        run = Run(capfd, "evaluate", "models", "--markdown", tmp_path / name, *MODEL)
+        assert run.status == 2 and words in run.complaint
+    assert not list(tmp_path.iterdir())
+
+
 def test_nothing_to_measure_on_is_refused(capfd: Capture) -> None:
     run = Run(capfd, "evaluate", "models", "--phantoms", 0, *MODEL)
     assert "there are no test sets" in run.complaint

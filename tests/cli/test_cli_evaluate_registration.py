@@ -156,8 +156,10 @@ def test_between_modalities_correlation_need_not_increase(
         (["--labels", "fixed-labels"], "--synthetic"),
         (["--mean-mm", 3], "--synthetic"),
         (["--transform", "nobody"], "there is no file"),
-        (["-o", "fixed"], "already exists"),
-        (["-o", "fixed", "--force"], "is an input"),
+        (["-o", "fixed", "--force"], "must end in .json"),
+        (["-o", ""], "the path is empty"),
+        (["-o", "report"], "already exists"),
+        (["--fixed-points", "mrk", "--moving-points", "mrk", "-o", "mrk", "--force"], "an input"),
     ],
     ids=lambda v: " ".join(map(str, v)) if isinstance(v, list) else None,
 )
@@ -165,10 +167,13 @@ def test_bad_input_is_one_sentence(
     change: list[Any], words: str, made: dict[str, Path], tmp_path: Path, capfd: Capture
 ) -> None:
     write_points(np.zeros((3, 3)), tmp_path / "three.csv")
+    write_points(np.zeros((3, 3)), tmp_path / "points.mrk.json")
+    (tmp_path / "report.json").write_text("{}")
     far = replace(pictures()[1], affine=default_affine((4.0, 4.0, 4.0), (900.0, 0.0, 0.0)))
     write(far, tmp_path / "far.nii.gz")
     names = {**made, "three": tmp_path / "three.csv", "far": tmp_path / "far.nii.gz"}
-    names["nobody"] = tmp_path / "nobody.h5"
+    names |= {"nobody": tmp_path / "nobody.h5", "report": tmp_path / "report.json"}
+    names["mrk"] = tmp_path / "points.mrk.json"
     argv = [names.get(word, word) for word in change]
     run = Run(capfd, "evaluate", "registration", made["fixed"], made["moving"], *argv)
     assert run.status == 2

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from cli_cases import Run, make_series, small_ct
 
-from tomochrome.cli.files import is_inside
+from tomochrome.cli.files import as_json, is_inside
 from tomochrome.io import write
 from tomochrome.transform import Transform
 
@@ -78,3 +80,97 @@ def test_an_empty_folder_is_written_without_force(
     again = Run(capfd, "colorize", series, "-o", f"{out}/", *MODEL)
     assert again.status == 2
     assert "already exists" in again.complaint
+
+
+@pytest.fixture
+def restored(tmp_path: Path) -> Path:
+    """A restored scan whose name is that of the mask beside a file ``scan.nii``."""
+    ct = small_ct()
+    mask = np.zeros(ct.shape, bool)
+    mask[2, 20:24, 20:24] = True
+    write(replace(ct, restored=mask), tmp_path / "scan_restored.nii.gz")
+    write(ct, tmp_path / "other.nii.gz")
+    Transform.from_affine(np.eye(4)).save(tmp_path / "t.h5")
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("words", "out"),
+    [
+        (("colorize", "scan_restored.nii.gz", *MODEL), ("-o", "scan.nii")),
+        (
+            ("colorize", "scan_restored.nii.gz", *MODEL),
+            ("-o", "c.png", "--confidence-map", "scan.nii"),
+        ),
+        (
+            ("transform", "scan_restored.nii.gz", "t.h5", "--like", "other.nii.gz"),
+            ("-o", "scan.nii"),
+        ),
+        (("checkerboard", "scan_restored.nii.gz", "other.nii.gz"), ("-o", "scan.nii.gz")),
+        (("checkerboard", "other.nii.gz", "scan_restored.nii.gz"), ("-o", "scan.nii.gz")),
+    ],
+    ids=lambda words: " ".join(words),
+)
+def test_the_mask_beside_an_output_replaces_no_input(
+    words: tuple[str, ...],
+    out: tuple[str, ...],
+    restored: Path,
+    capfd: Capture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(restored)
+    before = Path("scan_restored.nii.gz").read_bytes()
+    run = Run(capfd, *words, *out, "--force")
+    assert run.status == 2
+    assert "scan_restored.nii.gz' is an input" in run.err
+    assert Path("scan_restored.nii.gz").read_bytes() == before
+    assert not any(Path(name).exists() for name in ("scan.nii", "scan.nii.gz", "c.png"))
+
+
+def test_the_mask_of_a_moved_volume_replaces_no_input(restored: Path, capfd: Capture) -> None:
+    scan = (restored / "scan_restored.nii.gz").rename(restored / "moved_restored.nii.gz")
+    before = scan.read_bytes()
+    run = Run(
+        capfd, "register", restored / "other.nii.gz", scan, "-o", restored, "--force",
+        "--init", "none", "--model", "none", "--refine", 0,
+    )  # fmt: skip
+    assert run.status == 2
+    assert "is an input" in run.complaint
+    assert scan.read_bytes() == before
+
+
+def test_what_lies_beside_an_output_is_checked_before_the_work(
+    restored: Path, capfd: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "tomochrome.colorization.file_coloring.color_scan", lambda *_, **__: pytest.fail("it began")
+    )
+    (restored / "t.json").write_text("mine")
+    other, scan = restored / "other.nii.gz", restored / "scan_restored.nii.gz"
+    run = Run(
+        capfd, "colorize", other, "-o", restored / "c.nrrd", *MODEL,
+        "--tissue-map", restored / "t.nii.gz",
+    )  # fmt: skip
+    assert run.status == 2
+    assert f"'{restored / 't.json'}' already exists" in run.err
+    (restored / "c_restored.seg.nrrd").write_text("mine")
+    run = Run(capfd, "colorize", scan, "-o", restored / "c.nrrd", *MODEL)
+    assert run.status == 2
+    assert f"'{restored / 'c_restored.seg.nrrd'}' already exists" in run.err
+
+
+def test_no_output_is_the_mask_of_another(restored: Path, capfd: Capture) -> None:
+    run = Run(
+        capfd, "colorize", restored / "scan_restored.nii.gz", "-o", restored / "a.nii.gz", *MODEL,
+        "--confidence-map", restored / "a_restored.nii.gz",
+    )  # fmt: skip
+    assert run.status == 2
+    assert f"'{restored / 'a_restored.nii.gz'}' is another output" in run.err
+    assert not (restored / "a.nii.gz").exists()
+
+
+def test_a_report_is_valid_json_whatever_it_holds() -> None:
+    data = {"path": "a\udcff", "name": "µ", "psnr": np.float32("inf"), "n": np.int64(3)}
+    text = as_json(data)
+    assert json.loads(text.encode()) == {"path": "a\udcff", "name": "µ", "psnr": None, "n": 3}
+    assert "µ" in as_json({"name": "µ"})

@@ -188,8 +188,9 @@ def test_points(inputs: Path, tmp_path: Path, capfd: Capture) -> None:
     )
     refused = Run(capfd, *words, "-o", tmp_path / "there.nii.gz")
     assert "cannot store points" in refused.complaint
-    refused = Run(capfd, *words, "-o", tmp_path / "x.csv", "--labels")
-    assert "no effect on points" in refused.complaint
+    for option in (("--labels",), ("--series", "1.2"), ("--series-like", "1.2")):
+        refused = Run(capfd, *words, "-o", tmp_path / "x.csv", *option)
+        assert option[0] in refused.complaint and "no effect on points" in refused.complaint
 
 
 @pytest.mark.parametrize(
@@ -219,6 +220,23 @@ def test_one_line_about_bad_input(
     assert run.status == 2
     assert complaint in run.complaint
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("several", "option"), [("INPUT", "--series"), ("LIKE", "--series-like")])
+def test_of_several_volumes_one_is_chosen_by_the_right_option(
+    several: str, option: str, inputs: Path, tmp_path: Path, capfd: Capture
+) -> None:
+    image, two = nib.load(inputs / "moving.nii.gz"), tmp_path / "two.nii.gz"
+    twice = np.stack([np.asarray(image.dataobj)] * 2, axis=3)
+    nib.save(nib.Nifti1Image(twice, image.affine), two)
+    one = inputs / "moving.nii.gz"
+    scan, like = (two, one) if several == "INPUT" else (one, two)
+    words = ("transform", scan, inputs / "forward.h5", "--like", like)
+    run = Run(capfd, *words, "-o", tmp_path / "out.nii.gz")
+    assert run.status == 2
+    assert f"choose one with {option}: '{two}#1'" in run.err
+    run = Run(capfd, *words, option, "#2", "-o", tmp_path / "out.nii.gz")
+    assert run.status == 0, run.err
 
 
 def test_an_input_is_never_replaced(inputs: Path, capfd: Capture) -> None:

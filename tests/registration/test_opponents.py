@@ -169,7 +169,7 @@ def test_the_commands_print_a_table(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert main([*features, "--backbones", "vgg19"]) == 2
     assert "unknown backbone 'vgg19': choose from tissue" in capsys.readouterr().err
     assert main([*features, "-o", str(path), "--force"]) == 2
-    assert "is an input" in capsys.readouterr().err
+    assert "must end in .json" in capsys.readouterr().err
     assert main([*features, "--fixed-labels", str(path)]) == 2
     assert "--fixed-labels has no effect with --synthetic" in capsys.readouterr().err
     assert main(["evaluate", "features", str(path), str(path), "--mean-mm", "4"]) == 2

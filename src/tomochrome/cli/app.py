@@ -8,19 +8,17 @@ traceback.
 from __future__ import annotations
 
 import argparse
-import json
 import logging
-import math
 import os
 import re
 import sys
 from collections.abc import Mapping, Sequence
 from importlib import import_module
-from typing import Any, NoReturn, Protocol, cast
+from typing import NoReturn, Protocol, cast
 
 from tomochrome import __version__
 from tomochrome.cli import options
-from tomochrome.cli.session import Outcome, Session, legible, listening, one_line, tell
+from tomochrome.cli.session import Outcome, Session, json_text, legible, listening, one_line, tell
 from tomochrome.errors import Cancelled, TomochromeError
 from tomochrome.runtime.collector import exit_quickly
 from tomochrome.runtime.whole_files import system_reason
@@ -153,34 +151,15 @@ def _show(outcome: Outcome, *, as_json: bool) -> None:
     if sys.stdout is None:  # None if the process was started without one
         return
     encoding = sys.stdout.encoding or "ascii"
-    text = legible(outcome.text).encode(encoding, "backslashreplace").decode(encoding)
     if as_json:
-        data = _plain(outcome.data)
-        text = json.dumps(data, ensure_ascii=False, allow_nan=False)
-        try:
-            text.encode(encoding)
-        except UnicodeEncodeError:  # for example a file name in another encoding
-            text = json.dumps(data, allow_nan=False)
+        text = json_text(outcome.data, encoding)
+    else:
+        text = legible(outcome.text).encode(encoding, "backslashreplace").decode(encoding)
     try:
         print(text)
         sys.stdout.flush()
     except BrokenPipeError:  # the reader, such as `head`, has closed the pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def _plain(value: Any) -> Any:
-    """Convert to JSON types: NumPy numbers to numbers, NaN and infinity to null."""
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if hasattr(value, "tolist"):
-        return _plain(value.tolist())
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    if value is None or isinstance(value, bool | int | float | str):
-        return value
-    return str(value)
 
 
 def _report(error: Exception) -> int:

@@ -16,6 +16,7 @@ from tomochrome.colorization.coloring_request import NO_MODEL, Outputs, Source
 from tomochrome.errors import InputError, OptionError, OutputError, TomochromeError
 from tomochrome.formats import FORMATS, NIFTI, Format, check_package
 from tomochrome.io import Item, Skipped, find
+from tomochrome.runtime.whole_files import is_inside
 
 _FORMATS: Final = {
     ("dicom" if output_format.is_folder else ending.strip(".")): (output_format, ending)
@@ -100,7 +101,7 @@ def plan(
     """Return a job for each CT under the roots, what is skipped, and the files without a CT.
 
     Raises `InputError` if an input cannot be opened; `OptionError` if two results would have the
-    same path.
+    same path; `OutputError` if one would have that of its input.
     """
     try:
         base = Path(os.path.commonpath([r if r.is_dir() else r.parent for r in roots]))
@@ -124,6 +125,11 @@ def plan(
             ambiguous = item.kind.startswith("dicom") and "#" in item.key
             narrow = root if ambiguous or not Path(item.path).exists() else Path(item.path)
             color = f"{out / result_name(item, base)}{ending}"
+            if is_inside(item.path, color):
+                raise OutputError(
+                    f"the result of '{item.path}' would replace it; choose another folder for the "
+                    "results"
+                )
             outputs = Outputs(color, force=args.force)
             jobs.append(Job(Source(narrow, item.name, args.raw, args.strict), outputs))
         if len(jobs) == before and not root.is_dir():

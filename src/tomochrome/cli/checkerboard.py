@@ -8,12 +8,13 @@ from typing import Any
 
 from tomochrome import compare
 from tomochrome.cli import options
-from tomochrome.cli.files import check_inputs
+from tomochrome.cli.files import check_inputs, read_chosen
 from tomochrome.cli.session import Outcome, Session, size, took
 from tomochrome.compare import Pair, render, view
 from tomochrome.errors import OptionError
 from tomochrome.formats import extensions_help, format_of
-from tomochrome.io import check_output, read, write
+from tomochrome.io import check_output, companions, write
+from tomochrome.runtime import check_beside
 from tomochrome.runtime.clock import Clock
 from tomochrome.volume import Volume
 from tomochrome.windowing import needs_volume, parse_window
@@ -95,8 +96,10 @@ def run(args: argparse.Namespace, session: Session) -> Outcome:
     check_inputs((args.a, args.b), args.output)
     clock = Clock()
     with clock.stage("read"):
-        first = read(args.a, series=args.series)
-        second = read(args.b, series=args.series_b)
+        first = read_chosen(args.a, args.series, "--series")
+        second = read_chosen(args.b, args.series_b, "--series-b")
+        masks = {path for each in (first, second) for path in companions(each, args.output)}
+        check_beside(masks, (args.a, args.b), [args.output], force=args.force)
     with clock.stage("compare"):
         pair = Pair(
             first,

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tomochrome.cli import options
-from tomochrome.cli.files import check_inputs, read_reference
+from tomochrome.cli.files import check_inputs, check_report, read_chosen, read_reference
 from tomochrome.cli.session import Outcome, Session
 from tomochrome.color import Lighting
 from tomochrome.color.palettes import palette
@@ -16,8 +16,7 @@ from tomochrome.errors import Cancelled, OptionError, TomochromeError
 from tomochrome.evaluate.color_page import ColorPage
 from tomochrome.evaluate.model_evaluation import Coloring, Truth, TruthFiles
 from tomochrome.formats import PAGE, check_package
-from tomochrome.io import read
-from tomochrome.runtime import check_writable, write_whole
+from tomochrome.runtime import write_whole
 
 
 def add_parser(kinds: Any) -> None:
@@ -92,7 +91,7 @@ def run(args: argparse.Namespace, session: Session) -> Outcome:
     palette(args.palette)
     reference = read_reference(args)
     cards = models_to_compare(args.model or (), with_reference=reference is not None)
-    volume = read(args.path)
+    volume = read_chosen(args.path)
     coloring = Coloring(args.palette, args.device, args.threads, reference)
     truth = page = None
     if args.truth is not None:
@@ -135,10 +134,11 @@ def run(args: argparse.Namespace, session: Session) -> Outcome:
 
 def _check(args: argparse.Namespace) -> None:
     """Check inputs and output before the work begins."""
-    check_inputs([args.path, args.truth, args.mask], args.page)
+    inputs = [args.path, args.truth, args.mask]
+    check_inputs(inputs)
     if args.page is not None:
         check_package(PAGE)
-        check_writable(args.page, force=args.force)
+        check_report(args.page, inputs, PAGE.endings, force=args.force)
     elif args.truth is None:
         raise OptionError(
             "give the tissue map or the photograph to compare with, or --page FILE.html for a "

@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tomochrome.cli import options
+from tomochrome.cli.files import read_chosen
 from tomochrome.cli.session import Outcome, Session
 from tomochrome.errors import OptionError
 from tomochrome.evaluate.contrast import VISIONS, Contrast, measure_contrast
 from tomochrome.evaluate.model_evaluation import Coloring, Truth, TruthFiles
-from tomochrome.io import read
 from tomochrome.io.picture_files import is_photograph
 from tomochrome.phantom import make_patient
 from tomochrome.runtime import check
@@ -86,7 +86,7 @@ def _scans(
     if args.ct is not None:
         if is_photograph(args.tissues):
             raise OptionError(f"'{args.tissues}' is a photograph; give a tissue map")
-        ct = read(args.ct)
+        ct = read_chosen(args.ct)
         tissues = Truth.read(TruthFiles(args.tissues), ct, Coloring(args.palette)).tissues
         assert tissues is not None
         yield "CT", ct, tissues, args.window or "auto"

@@ -11,14 +11,15 @@ from tomochrome.cli.files import (
     as_json,
     check_inputs,
     check_network,
+    check_report,
     given,
+    read_chosen,
     read_landmarks,
     read_or_none,
 )
 from tomochrome.cli.session import Outcome, Session
 from tomochrome.errors import OptionError
-from tomochrome.io import read
-from tomochrome.runtime import check_writable, write_text
+from tomochrome.runtime import write_text
 
 _COLUMNS = {
     "method": "", "seconds": "s", "ncc": "NCC", "dice_mean": "Dice", "tre_mm": "TRE mm",
@@ -86,9 +87,10 @@ def run(args: argparse.Namespace, session: Session) -> Outcome:
         option = "FIXED" if name == "fixed" else f"--{name.replace('_', '-')}"
         way = "without" if args.synthetic is None else "with"
         raise OptionError(f"{option} has no effect {way} --synthetic")
-    check_inputs(given(args, *_FILES).values(), args.output)
+    inputs = given(args, *_FILES).values()
+    check_inputs(inputs)
     if args.output is not None:
-        check_writable(args.output, force=args.force)
+        check_report(args.output, inputs, [".json"], force=args.force)
     names = args.backbones or options.FEATURE_BACKBONES
     for name in names:
         if name not in options.FEATURE_BACKBONES:
@@ -108,7 +110,7 @@ def compare(args: argparse.Namespace, methods: Sequence[str], session: Session) 
     if args.synthetic is not None:
         names = ("mean_mm", "smooth_mm", "noise", "contrast", "seed")
         deformation = given(args, *(name for name in names if name in args))
-        volume = read(args.synthetic, series=args.series)
+        volume = read_chosen(args.synthetic, args.series, "--series")
         case = make_synthetic(volume, labels=read_or_none(args.labels), **deformation)
         how |= {"case": case, "init": how.get("init", "none")}
         how |= {"fixed_labels": case.fixed_labels, "moving_labels": case.moving_labels}
@@ -116,8 +118,8 @@ def compare(args: argparse.Namespace, methods: Sequence[str], session: Session) 
         named = {"synthetic": str(args.synthetic), "deformation": case.facts}
     else:
         pair = (
-            read(args.fixed, series=args.series),
-            read(args.moving, series=args.series_moving),
+            read_chosen(args.fixed, args.series, "--series"),
+            read_chosen(args.moving, args.series_moving, "--series-moving"),
         )
         sources = list(pair)
         how["fixed_mask"] = read_or_none(getattr(args, "mask", None))

@@ -6,7 +6,7 @@ import argparse
 from typing import Any
 
 from tomochrome.cli import options
-from tomochrome.cli.files import check_inputs, read_reference
+from tomochrome.cli.files import check_inputs, check_report, read_reference
 from tomochrome.cli.session import Outcome, Session
 from tomochrome.color.palettes import palette
 from tomochrome.colorization import find_model
@@ -19,7 +19,7 @@ from tomochrome.evaluate.model_evaluation import (
     read_scan_sets,
 )
 from tomochrome.evaluate.model_table import markdown, rows
-from tomochrome.runtime import check_writable, write_text
+from tomochrome.runtime import write_text
 
 PHANTOMS = 5  #: number of phantom patients by default, each of another region or phase
 
@@ -73,9 +73,9 @@ def add_parser(kinds: Any) -> None:
 
 def run(args: argparse.Namespace, session: Session) -> Outcome:
     """Color all sets with all models and make the table."""
-    check_inputs([args.sets], args.markdown)
+    check_inputs([args.sets])
     if args.markdown is not None:
-        check_writable(args.markdown, force=args.force)
+        check_report(args.markdown, [args.sets], [".md"], force=args.force)
     palette(args.palette)
     reference = read_reference(args)
     if args.model and reference is None:

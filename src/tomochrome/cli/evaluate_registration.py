@@ -6,15 +6,21 @@ import argparse
 from typing import Any
 
 from tomochrome.cli import evaluate_features, options
-from tomochrome.cli.files import check_inputs, check_network, given, read_landmarks, read_or_none
+from tomochrome.cli.files import (
+    check_inputs,
+    check_network,
+    check_report,
+    given,
+    read_chosen,
+    read_landmarks,
+    read_or_none,
+)
 from tomochrome.cli.measures import format_measures
 from tomochrome.cli.session import Outcome, Session
 from tomochrome.errors import GeometryError, OptionError
 from tomochrome.evaluate import measure_registration
-from tomochrome.io import read
 from tomochrome.notices import Notice, texts
 from tomochrome.registration.verdict import warnings_of
-from tomochrome.runtime import check_writable
 from tomochrome.transform import Transform
 
 #: Destinations of the options of the two forms of the command.
@@ -56,7 +62,11 @@ def add_parser(kinds: Any) -> None:
         "--series", metavar="UID", help="series of the first volume to read, if there are several"
     )
     parser.add_argument(
-        "-o", "--output", metavar="REPORT.json", help="also write the metrics to this file"
+        "-o",
+        "--output",
+        metavar="REPORT.json",
+        type=path,
+        help="also write the metrics to this file",
     )
     options.add_computing(parser)
     options.add_force(parser)
@@ -171,8 +181,7 @@ def _check(args: argparse.Namespace) -> None:
     check_inputs(inputs)
     check_network(args)
     if args.output is not None:
-        check_writable(args.output, force=args.force)
-        check_inputs(inputs, args.output)
+        check_report(args.output, inputs, [".json"], force=args.force)
 
 
 def _result(args: argparse.Namespace, session: Session) -> dict[str, Any]:
@@ -182,8 +191,8 @@ def _result(args: argparse.Namespace, session: Session) -> dict[str, Any]:
     }
     forward = Transform.identity() if args.transform is None else Transform.load(args.transform)
     inverse = None if args.inverse is None else Transform.load(args.inverse)
-    fixed = read(args.fixed, series=args.series)
-    moving = read(args.moving, series=args.series_moving)
+    fixed = read_chosen(args.fixed, args.series, "--series")
+    moving = read_chosen(args.moving, args.series_moving, "--series-moving")
     for name, path in (
         ("fixed_labels", args.fixed_labels),
         ("moving_labels", args.moving_labels),
@@ -228,7 +237,7 @@ def _synthetic(args: argparse.Namespace, session: Session) -> dict[str, Any]:
     how = given(
         args, "init", "model", "refine", "similarity", "backbone", "weights", "device", "threads"
     )
-    volume = read(args.synthetic, series=args.series)
+    volume = read_chosen(args.synthetic, args.series, "--series")
     labels = read_or_none(args.labels)
     case = make_synthetic(volume, labels=labels, **deformation)
     return {"synthetic": str(args.synthetic), **validate_synthetic(case, options=how)}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,9 +14,10 @@ from numpy.typing import NDArray
 
 from tomochrome.bundles import REGISTRATION, find_card
 from tomochrome.cli.options import check_device
+from tomochrome.cli.session import json_text
 from tomochrome.colorization.coloring_request import SAVED_MODEL, ColoringRequest
 from tomochrome.colorization.reference_photograph import Reference
-from tomochrome.errors import InputError, OptionError, OutputError
+from tomochrome.errors import ChoiceError, InputError, OptionError, OutputError
 from tomochrome.io import is_colored_scan, read
 from tomochrome.io.points import read_points
 from tomochrome.runtime import check_writable, clear_leftovers, write_group, write_whole
@@ -54,9 +54,21 @@ def read_landmarks(path: Path | None) -> NDArray[np.float64] | None:
     return None if path is None else read_points(path)
 
 
+def read_chosen(
+    path: Path, series: str | None = None, option: str = "", *, strict: bool = False
+) -> Volume:
+    """Read a volume; if there are several, the error names the option that selects one, if any."""
+    try:
+        return read(path, series=series, strict=strict)
+    except ChoiceError as error:
+        what, choices = error.args
+        advice = f"choose one with {option}: {choices}" if option else "give a file of one volume"
+        raise InputError(f"{what}; {advice}") from error
+
+
 def read_or_none(path: Path | None) -> Volume | None:
-    """Return a volume, or None if no file was given."""
-    return None if path is None else read(path)
+    """Return a volume of a file that holds no other, or None if no file was given."""
+    return None if path is None else read_chosen(path)
 
 
 def given(args: argparse.Namespace, *names: str) -> dict[str, Any]:
@@ -93,7 +105,20 @@ def read_reference(args: argparse.Namespace) -> Reference | None:
 
 def as_json(data: Mapping[str, Any]) -> str:
     """Return the JSON text of a report file."""
-    return f"{json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False)}\n"
+    return f"{json_text(data, indent=2)}\n"
+
+
+def check_report(
+    path: Path, inputs: Iterable[Path | None], endings: Sequence[str], *, force: bool = False
+) -> None:
+    """Check that a report can be written: what it holds fits the ending, and it is no input.
+
+    Raises `OutputError` if it cannot.
+    """
+    if not path.name.lower().endswith(tuple(endings)):
+        raise OutputError(f"'{path}' must end in {' or '.join(endings)}, as that is what it holds")
+    check_writable(path, force=force)
+    check_inputs(inputs, path)
 
 
 def check_folder(folder: Path, names: Sequence[str], *, force: bool = False) -> None:

@@ -15,14 +15,17 @@ from tomochrome.cli.files import (
     check_folder,
     check_inputs,
     check_network,
+    read_chosen,
     read_landmarks,
+    read_or_none,
     write_together,
 )
 from tomochrome.cli.measures import lines_of
 from tomochrome.cli.session import Outcome, Session, size, took
 from tomochrome.compare import Checkerboard, CheckerboardSettings, Pair, smallest_tile_mm
-from tomochrome.errors import ChoiceError, InputError, OutputError
-from tomochrome.io import read, write
+from tomochrome.errors import OutputError
+from tomochrome.io import write
+from tomochrome.io.restored_mask import mask_path
 from tomochrome.io.writing import companions
 from tomochrome.registration.pairwise import Registration, register
 from tomochrome.runtime import quietly, report
@@ -125,12 +128,9 @@ def run(args: argparse.Namespace, session: Session) -> Outcome:
     _check(args)
     clock = Clock()
     with clock.stage("read"):
-        fixed = _read(args.fixed, args.series, "--series", args.strict)
-        moving = _read(args.moving, args.series_moving, "--series-moving", args.strict)
-        extras: dict[str, Any] = {
-            name: None if path is None else _read(path, None, None)
-            for name, path in ((name, getattr(args, name)) for name in _VOLUMES)
-        }
+        fixed = read_chosen(args.fixed, args.series, "--series", strict=args.strict)
+        moving = read_chosen(args.moving, args.series_moving, "--series-moving", strict=args.strict)
+        extras: dict[str, Any] = {name: read_or_none(getattr(args, name)) for name in _VOLUMES}
         extras |= {name: read_landmarks(getattr(args, name)) for name in _POINTS}
     result = register(
         fixed,
@@ -175,20 +175,12 @@ def _check(args: argparse.Namespace) -> None:
     check_inputs(inputs)
     check_folder(args.output, FILES, force=args.force)
     outputs = {os.path.realpath(args.output / name) for name in FILES}
+    masks = (mask_path(args.output / name) for name in FILES)
+    outputs |= {os.path.realpath(mask) for mask in masks if mask is not None}
     for path in inputs:
         if os.path.realpath(path) in outputs:
             raise OutputError(f"'{path}' is an input and would be replaced; choose another folder")
     check_network(args)
-
-
-def _read(path: Path, series: str | None, option: str | None, strict: bool = False) -> Volume:
-    """Read a volume; if there are several, the error names the option that selects one."""
-    try:
-        return read(path, series=series, strict=strict)
-    except ChoiceError as error:
-        what, choices = error.args
-        advice = f"choose one with {option}: {choices}" if option else "give a file of one volume"
-        raise InputError(f"{what}; {advice}") from error
 
 
 def _write(fixed: Volume, result: Registration, place: Path, session: Session) -> None:

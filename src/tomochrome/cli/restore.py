@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,7 +12,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from tomochrome.cli import options
-from tomochrome.cli.files import check_inputs
+from tomochrome.cli.files import check_inputs, read_chosen
 from tomochrome.cli.session import Outcome, Session, size
 from tomochrome.errors import GeometryError, InputError, OptionError, OutputError
 from tomochrome.formats import FORMATS, NIFTI, NRRD, SEGMENTS, format_of
@@ -36,7 +35,7 @@ from tomochrome.restoration.scan_restoration import (
     check_model,
     restore,
 )
-from tomochrome.runtime import check_writable, write_group
+from tomochrome.runtime import check_beside, check_writable, write_group
 from tomochrome.runtime.clock import Clock
 from tomochrome.runtime.device import compute_threads
 from tomochrome.volume import RESTORED, Volume
@@ -146,19 +145,12 @@ def _check_outputs(args: argparse.Namespace) -> None:
 
 def _check_masks(args: argparse.Namespace, beside: Path | None) -> None:
     """Check that the masks replace neither an input nor another output."""
-    taken = {os.path.realpath(args.output)}
-    for path in (beside, args.mask_out):
-        if path is None:
-            continue
-        check_inputs((args.path, args.mask), path)
-        if (place := os.path.realpath(path)) in taken:
-            raise OutputError(f"'{path}' is another output already; choose another name")
-        taken.add(place)
-        check_writable(path, force=args.force)
+    masks = [path for path in (beside, args.mask_out) if path is not None]
+    check_beside(masks, (args.path, args.mask), [args.output], force=args.force)
 
 
 def _mask(path: Path, volume: Volume) -> NDArray[np.bool_]:
-    mask = read(path)
+    mask = read_chosen(path)
     if mask.is_rgba or not same_grid(mask, volume):
         raise GeometryError(
             f"the mask '{path}' is not on the voxel grid of the scan; draw it on the scan, or "

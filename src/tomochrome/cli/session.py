@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 import signal
 import sys
 import time
@@ -109,6 +111,34 @@ class Session:
                 self.warnings.append(message)
                 self.progress.clear()
                 tell(f"{'note' if is_note else 'warning'}: {one_line(message)}\n")
+
+
+def json_text(data: Mapping[str, Any], encoding: str = "utf-8", indent: int | None = None) -> str:
+    """Return an object as JSON: NumPy numbers as numbers, NaN and infinity as null.
+
+    Characters that the encoding lacks are escaped: a file name can be in another one.
+    """
+    plain = _plain(data)
+    text = json.dumps(plain, indent=indent, ensure_ascii=False, allow_nan=False)
+    try:
+        text.encode(encoding)
+    except UnicodeEncodeError:
+        text = json.dumps(plain, indent=indent, allow_nan=False)
+    return text
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if hasattr(value, "tolist"):
+        return _plain(value.tolist())
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    return str(value)
 
 
 def took(seconds: Mapping[str, float]) -> str:

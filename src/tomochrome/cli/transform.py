@@ -10,16 +10,16 @@ from typing import Any
 import numpy as np
 
 from tomochrome.cli import options
-from tomochrome.cli.files import check_inputs
+from tomochrome.cli.files import check_inputs, given, read_chosen
 from tomochrome.cli.session import Outcome, Session, size
 from tomochrome.errors import GeometryError, InputError, OptionError, OutputError
 from tomochrome.formats import extensions_help
-from tomochrome.io import check_fits, check_output, read, write
+from tomochrome.io import check_fits, check_output, companions, write
 from tomochrome.io.points import ENDINGS, read_points, write_points
 from tomochrome.io.units import EXACT_FLOAT
 from tomochrome.registration.checked_input import looks_like_labels
 from tomochrome.registration.report import overlap_share, sampled_points
-from tomochrome.runtime import check_writable
+from tomochrome.runtime import check_beside, check_writable
 from tomochrome.runtime.clock import Clock
 from tomochrome.transform import Transform
 from tomochrome.volume import Volume
@@ -101,8 +101,10 @@ def _check_output(args: argparse.Namespace, points: bool) -> None:
             raise OutputError(
                 f"'{args.output}' cannot store points; use the extension .fcsv or .csv"
             )
-        if args.labels or args.like is not None:
-            raise OptionError("--labels and --like have no effect on points; omit them")
+        if args.labels or given(args, "like", "series", "series_like"):
+            raise OptionError(
+                "--labels, --like, --series and --series-like have no effect on points; omit them"
+            )
         check_writable(args.output, force=args.force)
         return
     if args.like is None:
@@ -129,9 +131,15 @@ def _move_volume(
     args: argparse.Namespace, transform: Transform, session: Session, clock: Clock
 ) -> tuple[dict[str, Any], str]:
     with clock.stage("read"):
-        volume = read(args.input, series=args.series)
+        volume = read_chosen(args.input, args.series, "--series")
         check_fits(volume, args.output)
-        like = read(args.like, series=args.series_like)
+        check_beside(
+            companions(volume, args.output),
+            (args.input, args.transform, args.like),
+            [args.output],
+            force=args.force,
+        )
+        like = read_chosen(args.like, args.series_like, "--series-like")
     if args.labels:
         volume = _integer_labels(volume, args.input)
     elif (

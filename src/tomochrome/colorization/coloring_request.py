@@ -100,6 +100,12 @@ class Outputs:
         """Paths of the colored volume and its copies."""
         return self.color, *self.copies
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Paths of all outputs."""
+        maps = (self.tissue, self.confidence, self.surfaces)
+        return (*self.colored, *(name for name in maps if name is not None))
+
     def check(self, source: Path) -> None:
         """Check the outputs before the work begins.
 

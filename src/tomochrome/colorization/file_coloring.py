@@ -30,7 +30,7 @@ from tomochrome.formats import (
 )
 from tomochrome.notices import Notice
 from tomochrome.runtime.clock import Clock
-from tomochrome.runtime.whole_files import write_group
+from tomochrome.runtime.whole_files import check_beside, write_group
 from tomochrome.tissue import Tissue
 
 if TYPE_CHECKING:
@@ -139,6 +139,8 @@ def colorize_file(
         study = source_study(source.path, source.series) if outputs.join_study else None
         identity = source_identity(source.path, source.series) if outputs.with_identity else None
         volume, saved = open_source(source, request.model)
+        inputs = (source.path, None if hints is None else hints.path)
+        check_beside(_beside(outputs, volume), inputs, outputs.names, force=outputs.force)
         if any(format_of(name).is_folder for name in outputs.colored):
             check_slices(volume)
         settings = request.lighting(volume, None if saved is None else saved.settings)
@@ -339,9 +341,6 @@ def _write_all(
 ) -> list[Notice]:
     """Write all outputs; all move to their paths once all are complete. Returns warnings."""
     from tomochrome.io import save_colored, write, write_segmentation, write_slice, write_surfaces
-    from tomochrome.io.restored_mask import mask_path
-    from tomochrome.io.tissue_segments import names_path
-    from tomochrome.io.writing import companions
 
     chroma, restored = scan.chroma, scan.volume.restored
     palette = scan.settings.palette.name
@@ -378,21 +377,21 @@ def _write_all(
         (outputs.surfaces, write_shown),
     ]
     used = [(name, writer) for name, writer in writers if name is not None]
-    beside = [
-        other
-        for name in outputs.colored
-        if format_of(name) != COLORED_SCAN
-        for other in companions(image, name)
-    ]
-    if outputs.tissue is not None and (names := names_path(Path(outputs.tissue))) is not None:
-        beside.append(names)
-    if restored is not None:
-        maps = filter(None, (outputs.tissue, outputs.confidence))
-        beside += [mask for name in maps if (mask := mask_path(name)) is not None]
+    beside = _beside(outputs, scan.volume)
     with write_group([*(name for name, _ in used), *beside], force=outputs.force) as places:
         for (name, writer), place in zip(used, places, strict=False):
             writer(f"{place}/" if name.endswith(("/", os.sep)) else str(place))
     return skipped
+
+
+def _beside(outputs: Outputs, volume: Volume) -> list[Path]:
+    """Return the files that lie beside the outputs: masks of restored voxels, names of tissues."""
+    from tomochrome.io.restored_mask import mask_path
+    from tomochrome.io.tissue_segments import names_path
+
+    others = [mask_path(name) for name in outputs.names if volume.restored is not None]
+    others.append(None if outputs.tissue is None else names_path(Path(outputs.tissue)))
+    return [other for other in others if other is not None]
 
 
 def _image(scan: ColoredScan, request: ColoringRequest) -> Volume:

@@ -18,7 +18,13 @@ from tomochrome.runtime.task import (
     report,
     running,
 )
-from tomochrome.runtime.whole_files import check_writable, write_group, write_text, write_whole
+from tomochrome.runtime.whole_files import (
+    check_beside,
+    check_writable,
+    write_group,
+    write_text,
+    write_whole,
+)
 from tomochrome.runtime.work_folder import clear_leftovers
 
 __all__ = [
@@ -28,6 +34,7 @@ __all__ = [
     "Task",
     "ThreadPool",
     "check",
+    "check_beside",
     "check_writable",
     "choose_device",
     "clear_leftovers",

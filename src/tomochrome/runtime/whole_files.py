@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
@@ -67,6 +67,47 @@ def check_writable(
     with suppress(OSError):  # another process may have removed it
         probe.rmdir()
     return target
+
+
+def check_beside(
+    others: Iterable[str | os.PathLike[str]],
+    inputs: Iterable[str | os.PathLike[str] | None],
+    outputs: Iterable[str | os.PathLike[str]],
+    *,
+    force: bool = False,
+) -> None:
+    """Check, before any long work, the files that are written beside the outputs.
+
+    Parameters
+    ----------
+    others
+        Their paths.
+    inputs
+        Paths of the inputs; None is ignored.
+    outputs
+        Paths of the outputs.
+    force
+        Whether existing files may be replaced.
+
+    Raises
+    ------
+    OutputError
+        If one of them is an input or another output, already exists (without ``force``), or cannot
+        be written.
+    """
+    given = {os.path.realpath(path) for path in inputs if path is not None}
+    taken = {os.path.realpath(path) for path in outputs}
+    for path in others:
+        place = os.path.realpath(path)
+        if place in given:
+            raise OutputError(
+                f"'{path}' is an input, which a file beside the output would replace; choose "
+                "another name for the output"
+            )
+        if place in taken:
+            raise OutputError(f"'{path}' is another output already; choose another name")
+        taken.add(place)
+        check_writable(path, force=force)
 
 
 def _exists(path: Path) -> bool:
