@@ -56,6 +56,9 @@ def test_an_unknown_tissue_is_refused_before_the_work(
     assert run.status == 2
     assert "unknown tissue 'gizzard'" in run.err
     assert run.err.count("\n") == 1
+    run = Run(capfd, "colorize", series, "-o", tmp_path / "x.png", *MODEL, "--others", "dim")
+    assert run.status == 2
+    assert "give --only" in run.complaint
 
 
 def test_tissues_for_other_programs(series: Path, tmp_path: Path, capfd: Capture) -> None:

@@ -62,6 +62,9 @@ def test_a_scan_saved_with_its_colors_keeps_them(
     run = Run(capfd, "render", saved, "-o", out, *FAST[2:], "--preset=skin", "--json")
     assert run.status == 0, run.err
     assert (json.loads(run.out)["model"], colored) == ("transfer-function", [])
+    for series_name in ("1.2.3", "#2"):
+        run = Run(capfd, "render", saved, "-o", tmp_path / "b.png", *FAST, "--series", series_name)
+        assert run.status == 2 and f"'{saved}'" in run.complaint
     run = Run(capfd, "render", saved, "-o", tmp_path / "b.png", *FAST, "--preset=skin")
     assert run.status == 0, run.err
     assert colored == ["transfer-function"]
@@ -120,6 +123,7 @@ def test_a_film_turns(series: Path, tmp_path: Path, capfd: Capture, ending: str)
         (("--preset=all",), "unknown preset 'all': choose one of auto, skin"),
         (("--view=up",), "the view must be front"),
         (("--only=hair",), "unknown tissue 'hair'"),
+        (("--only=fat", "--preset=skin"), "--only shows tissues instead of a preset"),
         (("--cut=5",), "the cut must be x=MM"),
         (("--frames=1",), "a film has 2 to 720 frames"),
         (("--frames=5",), "a number of frames is for films: give an output in .mp4 or .gif"),

@@ -17,7 +17,7 @@ from tomochrome.bundles import (
     list_cards,
 )
 from tomochrome.cli import options
-from tomochrome.cli.files import check_inputs, read_reference
+from tomochrome.cli.files import check_inputs, given, read_reference
 from tomochrome.cli.session import Outcome, Session
 from tomochrome.colorization import find_model, models
 from tomochrome.colorization.side_by_side import compare_models, models_to_compare
@@ -25,6 +25,11 @@ from tomochrome.errors import OptionError, OutputError
 from tomochrome.io import read
 from tomochrome.runtime import check_writable, write_whole
 from tomochrome.windowing import DEFAULT, needs_volume, parse_window
+
+_OF_COMPARISON = (
+    "output", "slice", "window", "as_hu", "reference", "reference_labels", "reference_mask",
+    "series", "raw", "strict",
+)  # fmt: skip
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -57,8 +62,9 @@ def run(args: argparse.Namespace, session: Session) -> Outcome:
     """List the installed models, print model cards, or compare models on a slice."""
     if args.compare is not None:
         return _compare(args, session)
-    if args.output is not None:
-        raise OptionError("--output needs --compare with the CT to color")
+    for name, value in given(args, *_OF_COMPARISON).items():
+        if value is not False:  # 0 is a slice
+            raise OptionError(f"--{name.replace('_', '-')} needs --compare with the CT to color")
     if not args.model:
         cards = [*models(), *_others()]
         text = "\n\n".join(_summary(card.to_json()) for card in cards)

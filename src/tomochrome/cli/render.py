@@ -8,6 +8,7 @@ from tomochrome.cli import options
 from tomochrome.cli.files import check_inputs, model_or_saved
 from tomochrome.cli.session import Outcome, Session, took
 from tomochrome.colorization.coloring_request import ColoringRequest, Hints, Source
+from tomochrome.errors import OptionError
 from tomochrome.rendering.camera import VIEWS
 from tomochrome.rendering.cinematic import FRAMES, RenderRequest
 from tomochrome.rendering.render_files import render_file
@@ -89,6 +90,8 @@ def _size(text: str) -> tuple[int, int]:
 def run(args: argparse.Namespace, session: Session) -> Outcome:
     """Draw one scan after checking the input."""
     check_inputs([args.path, args.hints], args.output)
+    if args.only and args.preset != RenderRequest.preset:
+        raise OptionError("--only shows tissues instead of a preset; omit --only or --preset")
     hints = Hints.of(args.hints, args.hint)
     request = RenderRequest(
         view=args.view,

@@ -265,6 +265,8 @@ class ColoringRequest:
             tissues=self.tissues,
             **self._given,
         )
+        if self.others != _DEFAULTS.others and not self.only:
+            raise OptionError("--others is how --only treats the other tissues; give --only")
         self._check_slab()
         if self.model == SAVED_MODEL:  # checked when the file was read
             if with_reference:

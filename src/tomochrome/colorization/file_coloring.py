@@ -206,8 +206,10 @@ def open_source(source: Source, model: str) -> tuple[Volume, ColoredScan | None]
         If it cannot be read.
     """
     from tomochrome.io import is_colored_scan, open_colored, read
+    from tomochrome.io.image_file import choose_part, chosen
 
     if model == SAVED_MODEL or is_colored_scan(source.path):
+        choose_part(source.path, chosen(source.path, source.series), 1)  # it holds one scan
         saved = open_colored(source.path)
         return saved.volume, saved
     scan = read(source.path, series=source.series, as_stored=source.raw, strict=source.strict)
