@@ -142,8 +142,6 @@ class ColorizeWidget(JobPanel):
         self._target = self._message_of = layer
         as_hu = self.view.override.is_claimed
         try:
-            if layer is None:
-                raise InputError("open a CT first (File > Open Folder, or a sample)")
             check_layer(layer, as_hu=as_hu)
             if lacks_photograph:
                 raise InputError("choose the photograph whose colors this model transfers")

@@ -165,7 +165,7 @@ class HintsPanel(JobPanel):
         layer = self.view.layer.layer()
         chosen = self.view.tissue.name
         try:
-            self._check(layer, self.view.colored.layer())
+            check_layer(layer, as_hu=self.view.colored.layer() is not None)
         except TomochromeError as error:
             self.show_error(error)
             return
@@ -208,7 +208,8 @@ class HintsPanel(JobPanel):
         if self.running:
             return
         try:
-            self._check(layer, colored)
+            # A layer that has been colored already was accepted as HU then.
+            check_layer(layer, as_hu=colored is not None)
             if strokes is None:
                 raise InputError("there are no strokes: press 'New strokes layer' and paint some")
             labels = labels_on(strokes, layer, "paint on a new strokes layer")
@@ -219,12 +220,6 @@ class HintsPanel(JobPanel):
         settings = None if colored is None else colored.data.settings
         named = meanings(strokes)
         self.start(lambda: hint_in_worker(layer, labels, named, colored, settings), self._finished)
-
-    def _check(self, layer: Any, colored: Any = None) -> None:
-        if layer is None:
-            raise InputError("open a CT first (File > Open Folder, or a sample)")
-        # A layer that has been colored already was accepted as HU then.
-        check_layer(layer, as_hu=colored is not None)
 
     def _finished(self, made: Any) -> None:
         (layer, colored), self._request = self._request, None

@@ -256,10 +256,12 @@ class UnknownUnitError(NotCTError):
 def check_layer(layer: Any, *, as_hu: bool = False) -> None:
     """Check that a layer can be CT, without reading any voxel.
 
-    Raises `UnknownUnitError` if the unit is unknown, unless the user declares it to be HU
-    (``as_hu``); `NotCTError` if the layer is not CT, with a message that says what to choose
-    instead.
+    Raises `InputError` if there is no layer; `UnknownUnitError` if the unit is unknown, unless the
+    user declares it to be HU (``as_hu``); `NotCTError` if the layer is not CT, with a message that
+    says what to choose instead.
     """
+    if layer is None:
+        raise InputError("open a CT first (File > Open Folder, or a sample)")
     name = f"the layer '{layer.name}'"
     source = source_of(layer.metadata)
     if not isinstance(layer, Image):

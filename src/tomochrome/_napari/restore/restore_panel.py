@@ -33,7 +33,7 @@ from tomochrome._napari.restore.restore_work import (
     summary,
 )
 from tomochrome._napari.viewer.viewer_setup import prepare_viewer
-from tomochrome.errors import InputError, TomochromeError
+from tomochrome.errors import TomochromeError
 from tomochrome.notices import sentence
 from tomochrome.restoration.defects import KINDS, DefectMap, code_of
 from tomochrome.volume import RESTORED
@@ -267,8 +267,6 @@ class RestorePanel(JobPanel):
         if self.running:
             return None
         try:
-            if layer is None:
-                raise InputError("open a CT first (File > Open Folder, or a sample)")
             check_layer(layer)
         except TomochromeError as error:
             self.show_error(error)
