@@ -13,15 +13,14 @@ from numpy.typing import NDArray
 from tomochrome import compare
 from tomochrome._napari.compare.compare_modes import Fields, make_view
 from tomochrome._napari.layers import grey_window
-from tomochrome._napari.layers.layer_volumes import moved_by_hand, place
+from tomochrome._napari.layers.layer_volumes import derived_layer, moved_by_hand, place
 from tomochrome._napari.layers.lazy_picture import LazyPicture, Rendering
-from tomochrome._napari.layers.volume_layers import LayerSource, color_layer, covers
+from tomochrome._napari.layers.volume_layers import covers
 from tomochrome._napari.viewer.orientation import Screen
 from tomochrome._napari.viewer.renderer_3d import renderer_of
 from tomochrome.compare.region import Region
 from tomochrome.geometry.block_grids import Steps
 from tomochrome.runtime import check, report
-from tomochrome.volume import Volume
 from tomochrome.windowing import Window
 
 
@@ -109,9 +108,8 @@ def make_in_worker(
     for axis in range(3):
         check()
         _ = picture[(*[slice(None)] * axis, picture.shape[axis] // 2)]
-    shown = Volume(picture, a.volume.affine, "RGBA", a.volume.provenance)  # type: ignore[arg-type]
-    parts = color_layer(picture, LayerSource("derived", a.stored, shown), a.transform, NAME)
-    return Made(pair, Layer.create(*parts), moved_by_hand(a, b))
+    layer = Layer.create(*derived_layer(picture, a, NAME))
+    return Made(pair, layer, moved_by_hand(a, b))
 
 
 class Comparison:

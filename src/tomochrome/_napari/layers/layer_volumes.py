@@ -22,7 +22,9 @@ from numpy.typing import ArrayLike, NDArray
 from tomochrome import color
 from tomochrome._napari.layers.volume_layers import (
     LayerSource,
+    LayerTuple,
     check_dimensions,
+    color_layer,
     kind_of,
     layer_transform,
     placement,
@@ -175,6 +177,12 @@ def _restored(source: LayerSource | None, shape: tuple[int, int, int]) -> NDArra
     """Return the mask of restored voxels of a layer with other data, as a copy in another type."""
     mask = None if source is None else source.shown.restored
     return mask if mask is not None and mask.shape == shape else None
+
+
+def derived_layer(picture: Any, on: Placed, name: str) -> LayerTuple:
+    """Build the layer tuple of a view of other layers, RGBA (z, y, x, 4) on the grid of one."""
+    shown = Volume(picture, on.volume.affine, "RGBA", on.volume.provenance)
+    return color_layer(picture, LayerSource("derived", on.stored, shown), on.transform, name)
 
 
 def volume_of(layer: Any, affine: NDArray[np.float64]) -> Volume:

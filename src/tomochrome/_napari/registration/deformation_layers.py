@@ -9,16 +9,9 @@ import numpy as np
 from napari.utils import Colormap
 from numpy.typing import NDArray
 
-from tomochrome._napari.layers.layer_volumes import (
-    Placed,
-)
+from tomochrome._napari.layers.layer_volumes import Placed, derived_layer
 from tomochrome._napari.layers.lazy_picture import LazyPicture
-from tomochrome._napari.layers.volume_layers import (
-    LayerSource,
-    LayerTuple,
-    color_layer,
-    source_of,
-)
+from tomochrome._napari.layers.volume_layers import LayerTuple, source_of
 from tomochrome._napari.registration.register_work import volume_on
 from tomochrome.compare.region import Region
 from tomochrome.geometry.affine import apply
@@ -62,21 +55,14 @@ def jacobian_layer(jacobian: Volume, fixed: Placed) -> LayerTuple:
 
 def grid_layer(forward: Transform, fixed: Placed) -> LayerTuple:
     """Build the layer of the deformation grid, a `GridPicture`."""
-    volume = fixed.volume
-    picture: Any = GridPicture(forward, volume)
-    shown = Volume(picture, volume.affine, "RGBA", volume.provenance)
-    source = LayerSource("derived", fixed.stored, shown)
-    return color_layer(picture, source, fixed.transform, "Deformation grid")
+    return derived_layer(GridPicture(forward, fixed.volume), fixed, "Deformation grid")
 
 
 def change_layer(moved: Any, fixed: Placed, spread: Spread | None) -> LayerTuple:
     """Build the layer of the HU that changed beyond the noise, a `ChangePicture`."""
-    volume, source = fixed.volume, source_of(moved.metadata)
+    source = source_of(moved.metadata)
     assert source is not None and spread is not None
-    picture: Any = ChangePicture(volume, source.shown, spread)
-    shown = Volume(picture, volume.affine, "RGBA", volume.provenance)
-    own = LayerSource("derived", fixed.stored, shown)
-    return color_layer(picture, own, fixed.transform, "Change of HU")
+    return derived_layer(ChangePicture(fixed.volume, source.shown, spread), fixed, "Change of HU")
 
 
 _LESS_MORE: Final = np.array([[0, 112, 176], [232, 120, 20]], np.uint8)  # blue, orange
