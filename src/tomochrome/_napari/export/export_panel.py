@@ -122,12 +122,10 @@ class Choice:
         chroma = self.source.chroma
         assert chroma is not None
         if self.part == "confidence map":
-            made = replace(chroma.confidence_volume(), restored=self.source.shown.restored)
-            return reorient_like(made, self.source.stored)
-        settings = self.layer.data.settings
-        made = replace(
-            chroma.tissue_volume(settings.palette.name), restored=self.source.shown.restored
-        )
+            made = chroma.confidence_volume()
+        else:
+            made = chroma.tissue_volume(self.layer.data.settings.palette.name)
+        made = replace(made, restored=self.source.shown.restored)
         return reorient_like(made, self.source.stored)
 
 
