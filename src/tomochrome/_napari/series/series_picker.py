@@ -436,11 +436,7 @@ class SeriesPicker(JobPanel):
             self._name({})
             return
         first = {item.study: item for item in reversed(self.listing.items) if item.study}
-
-        def work() -> Identities:
-            return _identities(first)
-
-        self._begin(work, self._name, "Reading patient names")
+        self._begin(partial(_identities, first), self._name, "Reading patient names")
 
     def _name(self, identities: Identities) -> None:
         chosen = self.view.series.chosen()
@@ -471,11 +467,7 @@ class SeriesPicker(JobPanel):
         self._failed = []
         # Reading uses all processors; the previews resume afterwards.
         self.previews.drop()
-
-        def work() -> list[_Result]:
-            return [_open(item) for item in items]
-
-        self._begin(work, self._read, "Reading")
+        self._begin(lambda: [_open(item) for item in items], self._read, "Reading")
 
     def _read(self, results: list[_Result]) -> None:
         for result in results:
