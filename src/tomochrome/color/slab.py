@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -178,11 +178,7 @@ def light_slab(
     --------
     >>> vessels = light_slab(ct, chroma, 40, Slab("maximum", 10))      # doctest: +SKIP
     """
-    check_scalar(volume)
-    if axis not in (0, 1, 2):
-        raise OptionError(f"the axis of a slab is 0 (z), 1 (y) or 2 (x), not {axis}")
-    lighting = Lighting.of(volume, window, **settings)
-    chroma = chroma.on_grid(volume)
+    chroma, lighting = _checked(volume, chroma, window, axis, settings)
     plane = slab_plane(volume, chroma, axis, index, slab, code_table(chroma, lighting), lighting)
     affine = volume.affine.copy()
     affine[:3, 3] += affine[:3, axis] * (index % volume.shape[axis])
@@ -232,11 +228,7 @@ def light_slabs(
     """
     from scipy.ndimage import maximum_filter1d, minimum_filter1d  # slow, and panels need no slabs
 
-    check_scalar(volume)
-    if axis not in (0, 1, 2):
-        raise OptionError(f"the axis of a slab is 0 (z), 1 (y) or 2 (x), not {axis}")
-    lighting = Lighting.of(volume, window, **settings)
-    chroma = chroma.on_grid(volume)
+    chroma, lighting = _checked(volume, chroma, window, axis, settings)
     codes, count = code_table(chroma, lighting), volume.shape[axis]
     out = np.empty((*volume.shape, 4), np.uint8)
     for index in range(count):
@@ -255,6 +247,17 @@ def light_slabs(
     )
     provenance = _provenance(volume, chroma, lighting, slab, axis)
     return Volume(out, volume.affine, "RGBA", provenance, outside=outside, restored=restored)
+
+
+def _checked(
+    volume: Volume, chroma: Chroma, window: str | Window, axis: int, settings: Mapping[str, Any]
+) -> tuple[Chroma, Lighting]:
+    """Return the chroma on the grid of a scan, and the lighting, for slabs across an axis."""
+    check_scalar(volume)
+    if axis not in (0, 1, 2):
+        raise OptionError(f"the axis of a slab is 0 (z), 1 (y) or 2 (x), not {axis}")
+    lighting = Lighting.of(volume, window, **settings)
+    return chroma.on_grid(volume), lighting
 
 
 def _provenance(
