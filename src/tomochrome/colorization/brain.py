@@ -21,6 +21,7 @@ from tomochrome.colorization.grid import CoarseField, block_taps
 from tomochrome.colorization.scan import Colors, Scan, box_of
 from tomochrome.colorization.tables import SHADES, brain_shades
 from tomochrome.geometry.block_grids import block_means
+from tomochrome.geometry.morphology import largest_part
 from tomochrome.runtime import check
 
 GRID_MM: Final = 2.0
@@ -118,7 +119,7 @@ def _density(
 ) -> _Density:
     """Return the density relative to the neighborhood, and whether the CT shows a difference."""
     check()
-    brain = _largest(ndimage.binary_opening(ndimage.binary_fill_holes(weight > 0.5)))
+    brain = largest_part(ndimage.binary_opening(ndimage.binary_fill_holes(weight > 0.5)))
     depth = ndimage.distance_transform_edt(np.pad(brain, 1), sampling=spacing)[1:-1, 1:-1, 1:-1]
     inner = depth > _RIM_MM
     weight, hu = weight * inner, hu * inner
@@ -146,14 +147,6 @@ def _density(
     if shared <= MIN_CORRELATION * np.sqrt(first * second):
         return _Density(difference, 0.0)
     return _Density(difference, float(np.interp(np.sqrt(shared), SIGNAL_HU, (0, 1))))
-
-
-def _largest(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Return the largest connected part of a mask."""
-    labels, count = ndimage.label(mask)
-    if count <= 1:
-        return mask
-    return np.asarray(labels == 1 + np.bincount(labels.ravel())[1:].argmax())
 
 
 def _gaussian(

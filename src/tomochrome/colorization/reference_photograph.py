@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tomochrome.errors import InputError, OptionError
+from tomochrome.geometry.morphology import large_parts
 from tomochrome.io.picture_files import read_label_picture, read_photograph
 from tomochrome.tissue import N_TISSUES, NO_TISSUE
 
@@ -178,10 +179,7 @@ def foreground(lab: Floats) -> Mask:
     white = (L > _WHITE_L) & (np.hypot(a, b) < _WHITE_C)
     tissue = np.pad((b > _GEL_B) & (L > _BLACK_L) & ~white, 1, mode="edge")
     tissue = ndimage.binary_opening(tissue)[1:-1, 1:-1]  # corners of the image stay
-    parts, _ = ndimage.label(tissue)
-    large = np.bincount(parts.ravel()) >= _MIN_PART * tissue.size
-    large[0] = False
-    return np.asarray(large[parts])
+    return large_parts(tissue, _MIN_PART * tissue.size)
 
 
 @dataclass(frozen=True, eq=False)

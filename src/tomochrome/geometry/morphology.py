@@ -1,4 +1,4 @@
-"""Fast binary dilation."""
+"""Dilation of masks, and their connected parts by size."""
 
 from __future__ import annotations
 
@@ -21,3 +21,26 @@ def grown(marks: NDArray[np.bool_]) -> NDArray[np.bool_]:
         rows[:-1] |= old[1:]
         marks = wider
     return marks
+
+
+def large_parts(mask: NDArray[np.bool_], least: float) -> NDArray[np.bool_]:
+    """Return the connected parts of a mask that have at least so many pixels or voxels.
+
+    Neighbors share a side.
+    """
+    from scipy import ndimage  # slow to import, and panels need only `grown`
+
+    labels, _ = ndimage.label(mask)
+    large = np.bincount(labels.ravel()) >= least
+    large[0] = False
+    return np.asarray(large[labels])
+
+
+def largest_part(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Return the largest connected part of a mask, the first of several; none of an empty mask."""
+    from scipy import ndimage  # as above
+
+    labels, count = ndimage.label(mask)
+    if count == 0:
+        return np.zeros(mask.shape, np.bool_)
+    return np.asarray(labels == 1 + np.bincount(labels.ravel())[1:].argmax())

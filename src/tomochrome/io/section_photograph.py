@@ -14,6 +14,7 @@ from scipy import ndimage
 
 from tomochrome.color.convert import srgb_to_lab
 from tomochrome.color.space import linear_of_srgb, srgb_of_linear
+from tomochrome.geometry.morphology import large_parts
 
 _GEL_B: Final = -6.0  # b* below which a pixel is blue gel
 _GEL_BLUE: Final = 1.05  # blue to red above which even a dark pixel is; in tissue it is below 1
@@ -82,24 +83,17 @@ def body_in_gel(gel: NDArray[np.bool_]) -> NDArray[np.bool_]:
     ndarray
         bool (y, x).
     """
-    block = _large_parts(ndimage.binary_opening(gel))
+    least = _MIN_PART * gel.size
+    block = large_parts(ndimage.binary_opening(gel), least)
     inside = ~block
     inside &= np.logical_or.accumulate(block, 0)
     inside &= np.logical_or.accumulate(block[::-1], 0)[::-1]
-    body = _large_parts(ndimage.binary_opening(inside))
+    body = large_parts(ndimage.binary_opening(inside), least)
     frame = np.zeros_like(body)
     frame[:, [0, -1]] = True  # of the machine, at the sides of the photograph
     return np.asarray(
         ndimage.binary_fill_holes(body & ~ndimage.binary_propagation(frame, mask=body))
     )
-
-
-def _large_parts(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Return the connected components of a mask that cover at least `_MIN_PART` of the image."""
-    labels, _ = ndimage.label(mask)
-    sizes = np.bincount(labels.ravel())
-    sizes[0] = 0
-    return np.isin(labels, np.flatnonzero(sizes >= _MIN_PART * mask.size))
 
 
 def _bright_parts(mask: NDArray[np.bool_], L: NDArray[np.float32]) -> NDArray[np.bool_]:

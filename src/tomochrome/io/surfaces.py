@@ -18,6 +18,7 @@ from scipy import ndimage
 
 from tomochrome.errors import OutputError
 from tomochrome.formats import PLY, check_package, format_of
+from tomochrome.geometry.morphology import large_parts
 from tomochrome.io.tissue_segments import Segment, in_short, segments_of
 from tomochrome.notices import Notice
 from tomochrome.runtime import check, check_writable, report, write_whole
@@ -74,10 +75,7 @@ def surface(volume: Volume, tissues: Iterable[Tissue | int]) -> Mesh:
     check()
     kept = ndimage.binary_dilation(soft >= 0.5, iterations=2)
     # what is thinner than the blur would vanish
-    thin, _ = ndimage.label((inside > 0) & ~kept)
-    is_part = np.bincount(thin.ravel()) >= _MIN_VOXELS
-    is_part[0] = False
-    soft[is_part[thin]] = 0.51
+    soft[large_parts((inside > 0) & ~kept, _MIN_VOXELS)] = 0.51
     if soft.max() < 0.5:
         return _EMPTY
     check()

@@ -17,7 +17,7 @@ from scipy import ndimage
 from tomochrome.colorization.body import coarse_body
 from tomochrome.evaluate import measure_registration
 from tomochrome.geometry.affine import apply
-from tomochrome.geometry.morphology import grown
+from tomochrome.geometry.morphology import grown, largest_part
 from tomochrome.geometry.orient import closest_axial
 from tomochrome.geometry.resample import to_spacing
 from tomochrome.registration.change import region_changes
@@ -227,10 +227,7 @@ def find_body_mask(volume: Volume) -> Volume:
     else:
         values = np.asarray(coarse.voxels, np.float32)
         low, high = np.percentile(values, (1.0, 99.5))
-        parts, count = ndimage.label(values > low + 0.1 * (high - low))
-        voxels = np.bincount(parts.ravel(), minlength=count + 1)
-        voxels[0] = 0
-        body = ndimage.binary_fill_holes(parts == voxels.argmax()) & (count > 0)
+        body = ndimage.binary_fill_holes(largest_part(values > low + 0.1 * (high - low)))
     if not body.any():
         body = np.ones(coarse.shape, dtype=bool)
     return Volume(body.astype(np.uint8), coarse.affine, "unknown")

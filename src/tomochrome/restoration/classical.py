@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.interpolate import CubicSpline
 
+from tomochrome.geometry.morphology import large_parts
 from tomochrome.restoration.defects import DefectKind, MetalReduction, code_of
 from tomochrome.restoration.projection import SLICES, Projector
 from tomochrome.restoration.simulation import AIR_HU, KERNEL_PX, n_views
@@ -49,10 +50,7 @@ def metal_mask(hu: NDArray[np.floating]) -> NDArray[np.bool_]:
     """
     mask = np.asarray(hu >= METAL_HU)
     for around in ndimage.find_objects(mask.astype(np.uint8)):
-        labels, _ = ndimage.label(mask[around])
-        large = np.bincount(labels.ravel()) >= _MIN_METAL
-        large[0] = False
-        mask[around] = large[labels]
+        mask[around] = large_parts(mask[around], _MIN_METAL)
     return mask
 
 

@@ -10,6 +10,7 @@ from scipy import ndimage
 
 from tomochrome.color.convert import srgb_to_lab
 from tomochrome.errors import InputError
+from tomochrome.geometry.morphology import large_parts
 from tomochrome.io.section_photograph import body_in_gel, is_gel
 from tomochrome.runtime import check, report
 
@@ -63,7 +64,7 @@ def photograph_defects(
         masks["gel"] = within & ndimage.binary_dilation(cavities, iterations=_GEL_EDGE_PX)
     elif photograph.ndim == 3:
         stain = (lab[..., 1] < _STAIN_A) | (lab[..., 2] < _STAIN_B)
-        masks["stain"] = _parts(ndimage.binary_opening(stain), _MIN_STAIN_PX)
+        masks["stain"] = large_parts(ndimage.binary_opening(stain), _MIN_STAIN_PX)
     check()
     masks["scratch"] = lines(lab[..., 0], within)
     taken = np.zeros(gel.shape, np.bool_)
@@ -101,13 +102,6 @@ def lines(lightness: NDArray[np.floating], within: NDArray[np.bool_]) -> NDArray
                 near[points] = True
         mask |= thin & ndimage.binary_dilation(near, iterations=_THIN_PX // 2)
     return ndimage.binary_dilation(mask) if mask.any() else mask
-
-
-def _parts(mask: NDArray[np.bool_], least: int) -> NDArray[np.bool_]:
-    labels, _ = ndimage.label(mask)
-    sizes = np.bincount(labels.ravel())
-    sizes[0] = 0
-    return np.asarray((sizes >= least)[labels])
 
 
 def restore_photograph(photograph: NDArray[np.uint8], mask: NDArray[np.bool_]) -> NDArray[np.uint8]:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from tomochrome.errors import InputError
+from tomochrome.geometry.morphology import largest_part
 from tomochrome.geometry.orient import closest_axial
 from tomochrome.io import read
 from tomochrome.phantom import Structure
@@ -85,12 +86,7 @@ def read_labelled(ct: Path, labels: Path) -> TrainingPatient:
 def body_mask(hu: NDArray[np.int16]) -> NDArray[np.bool_]:
     """Return the body: the largest component above -300 HU after opening, with holes filled."""
     solid = ndimage.binary_opening(hu > -300, iterations=1)
-    components, count = ndimage.label(solid)
-    if count == 0:
-        return np.zeros(hu.shape, np.bool_)
-    sizes = np.bincount(components.ravel())
-    sizes[0] = 0
-    body = ndimage.binary_dilation(components == sizes.argmax(), iterations=1) & (hu > -500)
+    body = ndimage.binary_dilation(largest_part(solid), iterations=1) & (hu > -500)
     return np.stack([ndimage.binary_fill_holes(plane) for plane in body])
 
 
