@@ -436,10 +436,9 @@ def deform(
     deformation: KnownDeformation,
     *,
     noise: float = 0.0,
-    change: NDArray[np.float32] | None = None,
     seed: int = 0,
 ) -> Volume:
-    """Deform a volume, with noise and a change of contrast: the moving volume of a test pair.
+    """Deform a volume, with noise: the moving volume of a test pair.
 
     Parameters
     ----------
@@ -449,13 +448,10 @@ def deform(
         The deformation.
     noise
         Standard deviation of added noise, in the volume's unit.
-    change
-        Added to the voxels before the deformation, (z, y, x), for example contrast agent.
     seed
         Random seed of the noise.
     """
-    voxels = np.asarray(volume.voxels, dtype=np.float32)
-    moved = deformation.apply(voxels if change is None else voxels + change)
+    moved = deformation.apply(np.asarray(volume.voxels, dtype=np.float32))
     if noise > 0:
         rng = np.random.default_rng(seed)
         moved = moved + np.float32(noise) * rng.standard_normal(moved.shape, dtype=np.float32)

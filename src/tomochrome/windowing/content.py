@@ -20,7 +20,6 @@ GRID_MM: Final = 3.0  #: spacing of the sample, unless the scan is coarser
 MAX_VOXELS: Final = 2_000_000  #: in the sample
 BODY_HU: Final = -200.0  #: lower limit of fat and denser tissue; couch, lung and air are below
 BONE_HU: Final = 300.0  #: lower limit of bone, so that trabecular bone counts as tissue
-SKULL_HU: Final = 350.0  #: the same in a head, because of partial volumes at the skull
 CORTEX_HU: Final = 500.0  #: bone has a neighbor of at least this density
 STEP_HU: Final = 300.0  #: minimum range of the neighbors of bone
 METAL_HU: Final = 1200.0  #: denser voxels are bone or metal unless they are contrast agent
@@ -85,22 +84,22 @@ def sample(volume: Volume) -> Sample:
     return Sample(values, (z, y, x), int(np.argmax(np.abs(columns[2]))))
 
 
-def tissue_values(ct: Sample, *, head: bool = False) -> NDArray[np.float32]:
+def tissue_values(ct: Sample) -> NDArray[np.float32]:
     """Return the HU of the body without bone: fat, organs, blood, contrast agent.
 
     Bone and contrast agent, which can be equally dense, are distinguished by shape. Bone is a
-    dense shell: its voxels are denser than `BONE_HU` (`SKULL_HU` in a ``head``), one of their
-    neighbors is denser than `CORTEX_HU`, and the neighbors differ by `STEP_HU`; dense voxels
-    within two voxels of these are bone, too. Contrast agent in the heart, great vessels, stomach
-    or bladder fills a cube of `POOL_MM`, unlike nearly all bone; if there is much of it, only
-    denser voxels are classified as bone.
+    dense shell: its voxels are denser than `BONE_HU`, one of their neighbors is denser than
+    `CORTEX_HU`, and the neighbors differ by `STEP_HU`; dense voxels within two voxels of these are
+    bone, too. Contrast agent in the heart, great vessels, stomach or bladder fills a cube of
+    `POOL_MM`, unlike nearly all bone; if there is much of it, only denser voxels are classified as
+    bone.
 
     The result still contains some bone, so that the share of dense tissue tends to be
     overestimated.
     """
     hu = ct.values
     body = hu > BODY_HU
-    least = max(SKULL_HU if head else BONE_HU, _pool_level(ct, int(body.sum())))
+    least = max(BONE_HU, _pool_level(ct, int(body.sum())))
     highest = ndimage.maximum_filter(hu, footprint=_FACES)
     lowest = ndimage.minimum_filter(hu, footprint=_FACES)
     dense = hu > least

@@ -156,7 +156,7 @@ class GreySplit(QObject):
     def _update(self) -> None:
         if self._layer is None:
             return
-        axis = screen_axis(self.viewer, self._layer, across=True)
+        axis = screen_axis(self.viewer, self._layer)
         if axis is not None and self._handle is not None:
             self.panel.place.set_value(100 * self._shares.get(axis, 0.5))
         self._show(self._parts(axis))
@@ -190,7 +190,7 @@ class GreySplit(QObject):
     # The line
 
     def _edge(self, viewer: Any) -> Edge | None:
-        axis = screen_axis(viewer, self._layer, across=True)
+        axis = screen_axis(viewer, self._layer)
         return None if axis is None else (axis, self._index(axis))
 
     def _index(self, axis: int) -> float:
@@ -205,7 +205,7 @@ class GreySplit(QObject):
         self._update()
 
     def _set_share(self, share: float) -> None:
-        axis = None if self._layer is None else screen_axis(self.viewer, self._layer, across=True)
+        axis = None if self._layer is None else screen_axis(self.viewer, self._layer)
         if axis is not None:
             self._shares[axis] = share
             self._update()

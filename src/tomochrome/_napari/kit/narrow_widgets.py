@@ -182,10 +182,10 @@ def _divide(width: int, line: list[tuple[QLayoutItem, int]]) -> list[int]:
     ]
 
 
-def narrow(box: QComboBox, characters: int = _MIN_CHARACTERS) -> None:
+def narrow(box: QComboBox) -> None:
     """Let a combo box be narrower than its items."""
     box.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
-    box.setMinimumContentsLength(characters)
+    box.setMinimumContentsLength(_MIN_CHARACTERS)
 
 
 def _draw_elided(box: QComboBox) -> None:
@@ -219,9 +219,9 @@ class Elision(QObject):
 class ElidedComboBox(QComboBox):
     """A combo box that may be narrower than its items; the shown one is elided in the middle."""
 
-    def __init__(self, parent: QWidget | None = None, characters: int = _MIN_CHARACTERS) -> None:
+    def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        narrow(self, characters)
+        narrow(self)
 
     def add(self, text: str, data: Any = None, tip: str = "") -> None:
         """Append an item with its data and its tooltip."""

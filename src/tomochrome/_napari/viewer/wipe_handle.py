@@ -110,7 +110,7 @@ class WipeHandle:
         where = {"index": layer.data.shape[2] / 2}
 
         def edge(viewer):
-            axis = screen_axis(viewer, layer, across=True)
+            axis = screen_axis(viewer, layer)
             return None if axis is None else (axis, where["index"])
 
         def moved(viewer, axis, index):
@@ -296,10 +296,10 @@ class WipeHandles(ViewerFollower):
             call()
 
 
-def screen_axis(viewer: Any, layer: Any, *, across: bool) -> int | None:
-    """Return the horizontal (``across``) or vertical screen axis of a 3D layer; None in 3D."""
+def screen_axis(viewer: Any, layer: Any) -> int | None:
+    """Return the horizontal screen axis of a 3D layer; None in 3D."""
     shown = _displayed(viewer, layer)
-    return None if shown is None else shown[1 if across else 0]
+    return None if shown is None else shown[1]
 
 
 def _displayed(viewer: Any, layer: Any) -> tuple[int, int] | None:
