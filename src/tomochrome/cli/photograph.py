@@ -10,7 +10,6 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from PIL.PngImagePlugin import PngInfo
 
 from tomochrome.cli import options
 from tomochrome.cli.files import check_folder, check_inputs, write_together
@@ -22,7 +21,7 @@ from tomochrome.colorization.photograph_coloring import (
 )
 from tomochrome.errors import OptionError
 from tomochrome.evaluate.photograph_figures import PhotographFigures, photograph_figures
-from tomochrome.io.picture_files import is_restored, read_label_picture, read_photograph
+from tomochrome.io.picture_files import is_restored, read_label_picture, read_photograph, save_png
 from tomochrome.runtime import check, check_writable, report, write_whole
 from tomochrome.volume import RESTORED
 
@@ -87,9 +86,8 @@ def run(args: argparse.Namespace, session: Session) -> Outcome:
                 session.warn(f"'{path}' is a grey photograph: it has no colors to compare with")
             else:
                 figures |= photograph_figures(image, photograph, mask).rounded()
-        note = PngInfo()
         restored = f"partly {RESTORED}; " if is_restored(path) else ""
-        note.add_text("Comment", f"{restored}color by model {Path(model).name}; not for diagnosis")
+        note = f"{restored}color by model {Path(model).name}; not for diagnosis"
         colored.append((image, note))
         rows.append({"path": str(path), "output": str(names[done]), **figures})
     folder, place = names[0].parent, [name.name for name in names]
@@ -101,7 +99,7 @@ def run(args: argparse.Namespace, session: Session) -> Outcome:
     ) as temporary:
         for name, (image, note) in zip(place, colored, strict=True):
             file = temporary if single else temporary / name
-            Image.fromarray(image).save(file, format="PNG", pnginfo=note)
+            save_png(Image.fromarray(image), file, {"Comment": note})
     data = {
         "model": str(model),
         "images": rows,

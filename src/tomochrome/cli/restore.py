@@ -9,7 +9,6 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from PIL.PngImagePlugin import PngInfo
 
 from tomochrome.cli import options
 from tomochrome.cli.files import check_inputs, read_chosen
@@ -23,6 +22,7 @@ from tomochrome.io.picture_files import (
     is_restored,
     read_label_picture,
     read_photograph,
+    save_png,
 )
 from tomochrome.io.restored_mask import mask_path, restored_text
 from tomochrome.io.writing import companions, write_mask
@@ -238,13 +238,12 @@ def _photograph(args: argparse.Namespace, session: Session, clock: Clock) -> Out
     session.warn(text)
     changed |= _earlier_marks(args.path, changed.shape, session)
     data["warnings"] = list(session.warnings)
-    note = PngInfo()
-    note.add_text("Comment", f"{RESTORED}; not for diagnosis")
+    note = {"Comment": f"{RESTORED}; not for diagnosis"}
     with write_group(paths, force=args.force) as places:
-        Image.fromarray(filled).save(places[0], format="PNG", pnginfo=note)
+        save_png(Image.fromarray(filled), places[0], note)
         for place in places[1:]:
             marks = Image.fromarray(np.where(changed, np.uint8(255), np.uint8(0)))
-            marks.save(place, format="PNG", pnginfo=note)
+            save_png(marks, place, note)
     data["seconds"] = clock.seconds()["total"]
     lines = [f"  {d['kind']}: {d['voxels']} pixels" for d in data["defects"]]
     text = f"  {text} ({beside.name}); not for diagnosis"

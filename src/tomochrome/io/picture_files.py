@@ -1,11 +1,12 @@
-"""Photographs and label images (PNG, JPEG, TIFF), read by Pillow in the sandbox."""
+"""Photographs and label images (PNG, JPEG, TIFF), read by Pillow in the sandbox; PNG with texts."""
 
 from __future__ import annotations
 
 import os
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,9 @@ from numpy.typing import NDArray
 from tomochrome.errors import InputError
 from tomochrome.runtime.sandbox import SandboxError, call
 from tomochrome.volume import RESTORED
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 ENDINGS: Final = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
 MAX_PIXELS: Final = 64_000_000
@@ -72,6 +76,16 @@ def read_label_picture(path: str | os.PathLike[str]) -> NDArray[np.uint8]:
 def is_restored(path: str | os.PathLike[str]) -> bool:
     """Return whether a picture that `read_photograph` reads says that pixels were restored."""
     return RESTORED in str(call(_comment, str(Path(path).absolute()), subject=f"'{path}'"))
+
+
+def save_png(picture: Image.Image, path: Path, texts: Mapping[str, str]) -> None:
+    """Write a picture as a PNG with texts, such as a ``"Comment"`` that says how it was made."""
+    from PIL.PngImagePlugin import PngInfo
+
+    info = PngInfo()
+    for name, text in texts.items():
+        info.add_text(name, text)
+    picture.save(path, format="PNG", pnginfo=info)
 
 
 def _comment(path: str) -> str:

@@ -14,7 +14,6 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont, ImageOps
-from PIL.PngImagePlugin import PngInfo
 
 from tomochrome.color.hatch import LEGEND, hatched
 from tomochrome.geometry.orient import axis_map, edge_letters, reorient
@@ -25,6 +24,7 @@ from tomochrome.geometry.planes import (
     slice_positions,
 )
 from tomochrome.io.dicom.dicom_write import over_black
+from tomochrome.io.picture_files import save_png
 from tomochrome.runtime import check, report
 from tomochrome.volume import Volume
 
@@ -272,13 +272,9 @@ def write_contact_sheet(volume: Volume, path: Path) -> None:
 def save_slice_picture(picture: Image.Image, volume: Volume, path: Path) -> None:
     """Write a picture of a colored volume as a PNG that says how it was made."""
     extra = volume.provenance.extra
-    info = PngInfo()
-    for key in ("model", "window", "palette"):
-        if extra.get(key):
-            info.add_text(key.capitalize(), str(extra[key]))
-    info.add_text("Comment", caption(volume))
-    info.add_text("Software", "Tomochrome")
-    picture.save(path, format="PNG", pnginfo=info)
+    shown = (key for key in ("model", "window", "palette") if extra.get(key))
+    made = {key.capitalize(): str(extra[key]) for key in shown}
+    save_png(picture, path, {**made, "Comment": caption(volume), "Software": "Tomochrome"})
 
 
 def slice_picture(volume: Volume, axis: int, index: int) -> Image.Image:

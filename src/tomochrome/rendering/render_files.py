@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, Final
 
 from PIL import Image, ImageDraw
-from PIL.PngImagePlugin import PngInfo
 
 from tomochrome.color.chroma import no_tissues_message
 from tomochrome.colorization.cards import find_model
@@ -25,6 +24,7 @@ from tomochrome.colorization.predictor import predictor_class
 from tomochrome.errors import OptionError, OutputError
 from tomochrome.formats import GIF, SHEET, VIDEO, format_of
 from tomochrome.io import check_output, read
+from tomochrome.io.picture_files import save_png
 from tomochrome.io.slice_pictures import draw_letters, save_gif, save_mp4
 from tomochrome.notices import Notice
 from tomochrome.rendering.camera import parse_view
@@ -123,10 +123,8 @@ def save_film(
 
 
 def _save_png(picture: Picture3D, path: Path) -> None:
-    info = PngInfo()
-    info.add_text("Comment", SEPARATOR.join(picture.caption))
-    info.add_text("Software", "Tomochrome")
-    annotated(picture).save(path, format="PNG", pnginfo=info)
+    texts = {"Comment": SEPARATOR.join(picture.caption), "Software": "Tomochrome"}
+    save_png(annotated(picture), path, texts)
 
 
 def check_render_output(
