@@ -122,6 +122,7 @@ def test_a_mask_limits_color_and_figures(photograph, bundle, tmp_path, capsys):
     ("argv", "words"),
     [
         (("{photo}", "-o", "{tmp}/a.jpg"), "must end in .png"),
+        (("{photo}", "-o", "{tmp}/.png"), "must end in .png"),
         (("{photo}", "{photo}", "-o", "{tmp}/a.png"), "folder that ends in /"),
         (("{photo}", "{photo}", "-o", "{tmp}/new/"), "two photographs would be written"),
         (("{tmp}/none.png", "-o", "{tmp}/a.png"), "there is no file or folder"),

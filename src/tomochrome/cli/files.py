@@ -115,7 +115,7 @@ def check_report(
 
     Raises `OutputError` if it cannot.
     """
-    if not path.name.lower().endswith(tuple(endings)):
+    if path.suffix.lower() not in endings:
         raise OutputError(f"'{path}' must end in {' or '.join(endings)}, as that is what it holds")
     check_writable(path, force=force)
     check_inputs(inputs, path)

@@ -117,7 +117,7 @@ def _outputs(args: argparse.Namespace) -> list[Path]:
                 f"'{args.output}' is one file for {len(args.images)} photographs; give a folder "
                 "that ends in /"
             )
-        if not args.output.lower().endswith(".png"):
+        if Path(args.output).suffix.lower() != ".png":
             raise OptionError(f"'{args.output}' must end in .png, or in / for a folder")
         return [check_writable(args.output, force=args.force)]
     names = [f"{path.stem}.png" for path in args.images]
