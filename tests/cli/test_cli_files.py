@@ -159,6 +159,15 @@ def test_what_lies_beside_an_output_is_checked_before_the_work(
     assert f"'{restored / 'c_restored.seg.nrrd'}' already exists" in run.err
 
 
+def test_a_folder_named_like_a_file_has_its_mask_inside(restored: Path, capfd: Capture) -> None:
+    run = Run(
+        capfd, "colorize", restored / "scan_restored.nii.gz", "-o", f"{restored}/x.nii/", *MODEL
+    )
+    assert run.status == 0, run.err
+    assert (restored / "x.nii" / "restored.dcm").is_file()
+    assert not (restored / "x_restored.nii.gz").exists()
+
+
 def test_no_output_is_the_mask_of_another(restored: Path, capfd: Capture) -> None:
     run = Run(
         capfd, "colorize", restored / "scan_restored.nii.gz", "-o", restored / "a.nii.gz", *MODEL,

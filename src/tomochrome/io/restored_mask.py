@@ -28,7 +28,9 @@ _MASK: Final = f"mask of voxels {RESTORED}"  # begins the description of a mask
 
 
 def mask_path(path: str | os.PathLike[str]) -> Path | None:
-    """Return the path of the mask that belongs to a file; None for formats without one."""
+    """Return the path of the mask that belongs to a file; None for folders and other formats."""
+    if os.fspath(path).endswith(("/", os.sep)):  # of DICOM, whatever its name
+        return None
     name = Path(path).name
     for ending, other in _ENDINGS:
         if name.lower().endswith(ending):
