@@ -159,6 +159,21 @@ def test_what_lies_beside_an_output_is_checked_before_the_work(
     assert f"'{restored / 'c_restored.seg.nrrd'}' already exists" in run.err
 
 
+def test_the_mask_of_a_moved_volume_is_checked_before_the_work(
+    restored: Path, tmp_path: Path, capfd: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "tomochrome.cli.register.register", lambda *_, **__: pytest.fail("it began")
+    )
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "moved_restored.nii.gz").write_text("mine")
+    scan = restored / "scan_restored.nii.gz"
+    run = Run(capfd, "register", restored / "other.nii.gz", scan, "-o", out)
+    assert run.status == 2
+    assert f"'{out / 'moved_restored.nii.gz'}' already exists" in run.err
+
+
 def test_a_folder_named_like_a_file_has_its_mask_inside(restored: Path, capfd: Capture) -> None:
     run = Run(
         capfd, "colorize", restored / "scan_restored.nii.gz", "-o", f"{restored}/x.nii/", *MODEL

@@ -132,6 +132,8 @@ def run(args: argparse.Namespace, session: Session) -> Outcome:
         moving = read_chosen(args.moving, args.series_moving, "--series-moving", strict=args.strict)
         extras: dict[str, Any] = {name: read_or_none(getattr(args, name)) for name in _VOLUMES}
         extras |= {name: read_landmarks(getattr(args, name)) for name in _POINTS}
+    masks = [*companions(moving, "moved.nii.gz"), *companions(fixed, "moved_inverse.nii.gz")]
+    check_folder(args.output, list(map(str, masks)), force=args.force)
     result = register(
         fixed,
         moving,
@@ -148,9 +150,9 @@ def run(args: argparse.Namespace, session: Session) -> Outcome:
         **extras,
     )
     report = dict(result.report)
-    images = ((getattr(result, name), f"{name}.nii.gz") for name in _NOTES)
-    masks = [mask.name for image, name in images for mask in companions(image, name)]
-    with write_together(args.output, [*FILES, *masks], force=args.force) as place:
+    written = ((getattr(result, name), f"{name}.nii.gz") for name in _NOTES)
+    names = [*FILES, *(path.name for image, name in written for path in companions(image, name))]
+    with write_together(args.output, names, force=args.force) as place:
         with clock.stage("write"):
             _write(fixed, result, place, session)
         seconds = clock.seconds()  # its total includes reading and writing
@@ -162,7 +164,7 @@ def run(args: argparse.Namespace, session: Session) -> Outcome:
         "fixed": str(args.fixed),
         "moving": str(args.moving),
         "output": str(args.output),
-        "files": [*FILES, *masks],
+        "files": names,
         **report,
     }
     return Outcome(data, _summary(args, result, report))
