@@ -335,6 +335,14 @@ def test_closed_outputs_are_no_error(tmp_path: Path) -> None:
     assert run_with(tmp_path, "utf-8", "palette", "none-such", closed="2>&-")[0] == 2
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_a_full_standard_output_is_one_sentence(tmp_path: Path) -> None:
+    status, _, err = run_with(tmp_path, "utf-8", "palette", closed=">/dev/full")
+    assert status == 2
+    assert err.startswith(b"error: the standard output cannot be written: No space left")
+    assert err.count(b"\n") == 1
+
+
 def test_an_error_of_the_system_without_a_reason_says_what_it_has(
     capfd: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:

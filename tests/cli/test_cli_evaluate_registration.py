@@ -22,7 +22,6 @@ from tomochrome.volume import Volume, default_affine
 Capture = pytest.CaptureFixture[str]
 SHAPE = (16, 18, 20)
 AFFINE = default_affine((5.0, 4.0, 4.0), (-40.0, -36.0, -40.0))
-HU_NOTE = "warning: "
 
 
 def pictures() -> tuple[Volume, Volume]:

@@ -125,17 +125,16 @@ def test_json_words_and_force(inputs: Path, tmp_path: Path, capfd: Capture) -> N
 
 
 def test_worse_is_said_in_the_exit_message(inputs: Path, tmp_path: Path, capfd: Capture) -> None:
+    points = inputs / "fixed.fcsv"
     run = Run(
-        capfd, "register", inputs / "fixed.nii.gz", inputs / "fixed.nii.gz", "-o", tmp_path / "o",
-        "--model", "none", "--refine", 0, "--init", "rigid",
-        "--fixed-points", inputs / "fixed.fcsv", "--moving-points", inputs / "moving.csv",
-        "--fixed-labels", inputs / "fixed_labels.nii.gz",
-        "--moving-labels", inputs / "fixed_labels.nii.gz",
+        capfd, "register", inputs / "fixed.nii.gz", inputs / "moving.nii.gz", "-o", tmp_path / "o",
+        "--model", "none", "--refine", 0, "--init", "affine",
+        "--fixed-points", points, "--moving-points", points,
     )  # fmt: skip
     assert run.status == 0
-    worse = json.loads((tmp_path / "o" / "report.json").read_text())["warnings"]
-    for warning in worse:
-        assert f"warning: {warning}" in run.err
+    told = json.loads((tmp_path / "o" / "report.json").read_text())["warnings"]
+    assert any("worse" in text and f"warning: {text}\n" in run.err for text in told)
+    assert all(f": {text}\n" in run.err for text in told)
 
 
 def test_no_file_contains_patient_data(tmp_path: Path, capfd: Capture) -> None:
@@ -216,5 +215,6 @@ def test_swapped_sides_are_told_in_words_and_json(tmp_path: Path, capfd: Capture
     run = Run(capfd, *words, *quick, "-o", tmp_path / "out", "--json")
     assert run.status == 0, run.err
     assert any("left and right may be swapped" in text for text in json.loads(run.out)["warnings"])
+    assert "note: neither a network nor refinement was requested" in run.err
     assert json.loads(run.out)["plausibility"]["mirrored"]
     assert "warning: left and right may be swapped" in run.err

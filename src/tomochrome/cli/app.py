@@ -19,7 +19,7 @@ from typing import NoReturn, Protocol, cast
 from tomochrome import __version__
 from tomochrome.cli import options
 from tomochrome.cli.session import Outcome, Session, json_text, legible, listening, one_line, tell
-from tomochrome.errors import Cancelled, TomochromeError
+from tomochrome.errors import Cancelled, OutputError, TomochromeError
 from tomochrome.runtime.collector import exit_quickly
 from tomochrome.runtime.whole_files import system_reason
 
@@ -160,6 +160,9 @@ def _show(outcome: Outcome, *, as_json: bool) -> None:
         sys.stdout.flush()
     except BrokenPipeError:  # the reader, such as `head`, has closed the pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:
+        reason = system_reason(error)
+        raise OutputError(f"the standard output cannot be written: {reason}") from error
 
 
 def _report(error: Exception) -> int:

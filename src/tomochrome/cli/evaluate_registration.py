@@ -19,7 +19,7 @@ from tomochrome.cli.measures import format_measures
 from tomochrome.cli.session import Outcome, Session
 from tomochrome.errors import GeometryError, OptionError
 from tomochrome.evaluate import measure_registration
-from tomochrome.notices import Notice, texts
+from tomochrome.notices import Notice
 from tomochrome.registration.verdict import warnings_of
 from tomochrome.transform import Transform
 
@@ -224,7 +224,7 @@ def _result(args: argparse.Namespace, session: Session) -> dict[str, Any]:
         "transform": None if args.transform is None else str(args.transform),
         "inverse": None if args.inverse is None else str(args.inverse),
         **measured,
-        "warnings": texts([*notes, *warnings_of(measured, similarity)]),
+        "warnings": [*notes, *warnings_of(measured, similarity)],
     }
 
 
