@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import pickle
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tomochrome.errors import GeometryError
+from tomochrome.errors import GeometryError, InputError
 from tomochrome.tissue import N_TISSUES, TISSUE_NAMES, Tissue
 from tomochrome.volume import Volume, default_affine
 
@@ -82,8 +84,40 @@ def test_colors_are_bytes() -> None:
 
 
 @pytest.mark.parametrize(
+    ("voxels", "words"),
+    [
+        (cube().tolist(), "not list"),
+        ("ct.nii.gz", "not str"),
+        (cube().astype(object), "not an array of object"),
+        (cube().astype(np.complex64), "not an array of complex64"),
+        (cube().astype(str), "not an array of <U"),
+        (cube().astype("datetime64[s]"), "not an array of datetime64"),
+        (torch.zeros((2, 3, 4)), "not an array of torch.float32"),
+        (np.ma.masked_equal(cube(), 0), "give their mask as outside="),
+    ],
+)
+def test_voxels_are_real_numbers(voxels: Any, words: str) -> None:
+    with pytest.raises(InputError, match=words) as caught:
+        Volume(voxels)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("dtype", ["?", "u1", "<i2", ">i2", "<f2", ">f4", "<f8"])
+def test_every_real_number_is_kept(dtype: str) -> None:
+    assert Volume(cube().astype(dtype)).voxels.dtype == np.dtype(dtype)
+
+
+@pytest.mark.parametrize(
     "affine",
-    [np.eye(3), np.zeros((4, 4)), np.full((4, 4), np.nan), np.diag((1.0, 1.0, 0.0, 1.0))],
+    [
+        np.eye(3),
+        np.zeros((4, 4)),
+        np.full((4, 4), np.nan),
+        np.diag((1.0, 1.0, 0.0, 1.0)),
+        None,
+        "affine",
+        [[1.0, 0.0], [0.0]],
+    ],
 )
 def test_impossible_affines_are_refused(affine: np.ndarray) -> None:
     with pytest.raises(GeometryError):
@@ -110,13 +144,22 @@ def test_other_voxels_keep_the_grid_and_the_history() -> None:
     np.testing.assert_array_equal(rgba.affine, volume.affine)
     with pytest.raises(GeometryError):
         volume.with_voxels(np.zeros((9, 3, 4), np.uint8))
+    with pytest.raises(InputError, match="not list"):
+        volume.with_voxels(cube().tolist())
 
 
 @pytest.mark.parametrize("name", ["outside", "restored"])
 @pytest.mark.parametrize(
-    "mask", [np.zeros((2, 3, 5), bool), np.zeros((2, 3, 4), np.uint8), np.zeros((3, 4), bool)]
+    "mask",
+    [
+        np.zeros((2, 3, 5), bool),
+        np.zeros((2, 3, 4), np.uint8),
+        np.zeros((3, 4), bool),
+        np.zeros((2, 3, 4), bool).tolist(),
+        "mask",
+    ],
 )
-def test_masks_match_the_voxels(name: str, mask: np.ndarray) -> None:
+def test_masks_match_the_voxels(name: str, mask: Any) -> None:
     with pytest.raises(GeometryError, match=f"{name}.* does not match the volume"):
         Volume(cube(), **{name: mask})
 

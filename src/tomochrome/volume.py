@@ -65,8 +65,9 @@ class Volume:
     Parameters
     ----------
     voxels
-        Array of shape (z, y, x), or (z, y, x, 4) for uint8 RGBA. Any object with ``shape``,
-        ``dtype``, ``ndim`` and ``__getitem__`` that NumPy can convert to an array is accepted.
+        Real numbers of shape (z, y, x), or (z, y, x, 4) for uint8 RGBA. Any object with NumPy's
+        ``shape``, ``dtype``, ``ndim`` and ``__getitem__`` that NumPy can convert to an array is
+        accepted.
     affine
         4x4 float64 matrix from homogeneous voxel index (z, y, x, 1) to LPS millimetres
         (x increases to the patient's left, y to posterior, z to superior). It must be invertible.
@@ -84,6 +85,8 @@ class Volume:
 
     Raises
     ------
+    InputError
+        If the voxels are no array of real numbers, or are masked.
     GeometryError
         If the voxels are not 3D (or uint8 RGBA), are empty, or the affine is not a finite,
         invertible 4x4 matrix with a last row of 0 0 0 1.
@@ -97,6 +100,7 @@ class Volume:
     restored: NDArray[np.bool_] | None = None
 
     def __post_init__(self) -> None:
+        _require_numbers(self.voxels)
         ndim, shape = self.voxels.ndim, tuple(self.voxels.shape)
         if not (ndim == 3 or (ndim == 4 and shape[3] == 4)):
             raise GeometryError(
@@ -108,9 +112,14 @@ class Volume:
         if 0 in shape:
             raise GeometryError(f"the volume is empty: its shape is {shape}")
         for mask, what in ((self.outside, "outside the scan"), (self.restored, "restored")):
-            if mask is not None and (mask.shape != shape[:3] or mask.dtype != np.bool_):
+            if mask is None:
+                continue
+            if np.shape(mask) != shape[:3] or getattr(mask, "dtype", None) != np.bool_:
                 raise GeometryError(f"the mask of voxels {what} does not match the volume")
-        affine = np.array(self.affine, dtype=np.float64)
+        try:
+            affine = np.array(self.affine, dtype=np.float64)
+        except (TypeError, ValueError):
+            affine = np.empty(0)  # refused below
         if affine.shape != (4, 4) or not np.isfinite(affine).all():
             raise GeometryError("the affine must be a finite 4x4 matrix")
         if np.abs(affine).max() > MAX_MM:
@@ -171,13 +180,23 @@ class Volume:
         GeometryError
             If the spatial shape differs.
         """
-        if tuple(voxels.shape[:3]) != self.shape:
+        if np.shape(voxels)[:3] != self.shape:
             raise GeometryError(
-                f"voxels of shape {tuple(voxels.shape)} are not on the grid of this volume of "
+                f"voxels of shape {np.shape(voxels)} are not on the grid of this volume of "
                 f"shape {self.shape}"
             )
         provenance = self.provenance.add(step) if step else self.provenance
         return replace(self, voxels=voxels, unit=unit or self.unit, provenance=provenance)
+
+
+def _require_numbers(voxels: object) -> None:
+    """Raise `InputError` unless voxels are an array of real numbers without a mask."""
+    kind = getattr(voxels, "dtype", None)
+    if not isinstance(kind, np.dtype) or kind.kind not in "biuf":
+        what = type(voxels).__name__ if kind is None else f"an array of {kind}"
+        raise InputError(f"the voxels must be a NumPy array of real numbers, not {what}")
+    if isinstance(voxels, np.ma.MaskedArray):
+        raise InputError("the voxels must not be masked; give their mask as outside=")
 
 
 def default_affine(
@@ -214,7 +233,29 @@ def require_volume(volume: object, role: str) -> None:
     InputError
         If it is an array, a path, or any other type.
     """
-    if not isinstance(volume, Volume):
+    require_type(volume, Volume, role, "tc.read")
+
+
+def require_type(value: object, kind: type, role: str, source: str) -> None:
+    """Raise an exception unless an argument is of a class of this package.
+
+    Parameters
+    ----------
+    value
+        The argument.
+    kind
+        The class.
+    role
+        The role of the argument, the subject of the error message.
+    source
+        The function that returns such objects.
+
+    Raises
+    ------
+    InputError
+        If it is of any other type.
+    """
+    if not isinstance(value, kind):
         raise InputError(
-            f"{role} must be a Volume, as tc.read returns it, not {type(volume).__name__}"
+            f"{role} must be a {kind.__name__}, as {source} returns it, not {type(value).__name__}"
         )

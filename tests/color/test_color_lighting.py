@@ -12,7 +12,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from skimage.color import rgb2lab
 
-from tomochrome.color import ALPHA_PRESETS, Chroma, Lighting, light, light_slice
+from tomochrome.color import (
+    ALPHA_PRESETS,
+    Chroma,
+    Lighting,
+    LitVolume,
+    light,
+    light_3d,
+    light_slice,
+)
 from tomochrome.color.alpha import AlphaCurve, alpha_curve
 from tomochrome.color.lighting import mean_chroma
 from tomochrome.color.palettes import palette_names
@@ -290,6 +298,19 @@ def test_nonsense_is_refused_in_one_sentence(settings_: dict[str, object]) -> No
     with pytest.raises(OptionError) as caught:
         light(volume, chroma, **settings_)  # type: ignore[arg-type]
     assert "\n" not in str(caught.value)
+
+
+def test_arguments_of_another_type_are_named() -> None:
+    volume, chroma = case()
+    for scan, colors, words in (
+        (volume.voxels, chroma, "the scan must be a Volume, as tc.read returns it, not ndarray"),
+        (chroma, volume, "the scan must be a Volume, as tc.read returns it, not Chroma"),
+        (volume, volume, "the colors must be a Chroma, as tc.colorize returns it, not Volume"),
+        (volume, None, "the colors must be a Chroma, as tc.colorize returns it, not NoneType"),
+    ):
+        for work in (light, LitVolume, light_3d, lambda v, c: light_slice(v, c, 0)):
+            with pytest.raises(InputError, match=f"^{words}$"):
+                work(scan, colors)
 
 
 def test_other_grids_and_colored_volumes_are_refused() -> None:

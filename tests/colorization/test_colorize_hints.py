@@ -232,6 +232,7 @@ STROKES = one_stroke()
         (STROKES, {"meanings": {10: "livver"}}, OptionError, "unknown tissue 'livver'"),
         (STROKES, {"meanings": {10: "#12"}}, OptionError, "'#12' is not a color"),
         (STROKES, {"meanings": {0: "liver"}}, OptionError, "above 0"),
+        (STROKES, {"chroma": STROKES}, InputError, "the colors must be a Chroma"),
         (STROKES, {"reach_mm": 0.0}, OptionError, "from 1 to 1000 mm"),
         (STROKES, {"reach_mm": float("nan")}, OptionError, "from 1 to 1000 mm"),
         (Volume(STROKES, unit="unknown"), {}, GeometryError, "are not on the voxel grid"),

@@ -9,7 +9,7 @@ from geometry_cases import volumes
 from hypothesis import example, given, settings
 from scipy.ndimage import map_coordinates
 
-from tomochrome.errors import GeometryError, OptionError
+from tomochrome.errors import GeometryError, InputError, OptionError
 from tomochrome.geometry import from_sitk, resample, same_grid, to_sitk, to_spacing
 from tomochrome.geometry.affine import apply
 from tomochrome.geometry.resample import restored_on
@@ -86,6 +86,10 @@ def test_the_same_grid_costs_nothing_and_fill_depends_on_the_unit():
     assert (resample(color, far).voxels == 0).all()
     with pytest.raises(OptionError, match="choose linear or nearest"):
         resample(volume, far, order="cubic")  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="the grid of the result must be a Volume"):
+        resample(volume, far.shape)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="what is resampled must be a Volume"):
+        to_spacing(volume.voxels, (1.0, 1.0, 1.0))  # type: ignore[arg-type]
 
 
 def test_to_spacing_keeps_the_field_of_view():
@@ -110,6 +114,13 @@ def test_sheared_volumes_are_no_itk_images():
         to_sitk(Volume(np.zeros((2, 2, 2), np.int16), affine))
     with pytest.raises(GeometryError, match="2 dimensions"):
         from_sitk(SimpleITK.Image(3, 3, SimpleITK.sitkInt16))
+
+
+@pytest.mark.parametrize("dtype", [">i2", ">u4", ">f4", ">f8"])
+def test_the_byte_order_does_not_matter_to_itk(dtype):
+    voxels = np.arange(24).reshape(2, 3, 4)
+    image = to_sitk(Volume(voxels.astype(dtype), unit="unknown"))
+    np.testing.assert_array_equal(SimpleITK.GetArrayFromImage(image), voxels)
 
 
 def test_half_floats_and_booleans_become_what_itk_knows():

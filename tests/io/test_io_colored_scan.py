@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import shutil
 import zipfile
 from dataclasses import replace
@@ -260,6 +261,8 @@ def test_what_is_wrong_is_said_in_a_sentence(tmp_path) -> None:
         tc.save_colored(replace(saved, chroma=replace(saved.chroma, affine=moved)), path)
     with pytest.raises(OutputError, match="save_colored"):
         tc.write(saved.image, path)
+    with pytest.raises(InputError, match=r"^what is saved must be a ColoredScan, .*, not Volume$"):
+        tc.save_colored(saved.image, path)  # type: ignore[arg-type]
     tc.save_colored(saved, path)
     with pytest.raises(OutputError, match="already exists"):
         tc.save_colored(saved, path)
@@ -355,6 +358,13 @@ HOSTILE = {
     "verdict": with_header(lambda h: h["scan"].update(verdict="fine")),
     "no palette": with_header(lambda h: h["settings"]["palette"].update(lab=[[1, 2]])),
 }
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs pipes")
+def test_a_pipe_is_not_waited_for(tmp_path) -> None:
+    os.mkfifo(tmp_path / "pipe.tomochrome")
+    with pytest.raises(InputError, match="is not a regular file"):
+        tc.open_colored(tmp_path / "pipe.tomochrome")
 
 
 @pytest.mark.parametrize("name", HOSTILE)

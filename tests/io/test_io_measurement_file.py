@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 
 import numpy as np
 import pytest
@@ -85,3 +86,10 @@ def test_missing_and_huge_files_are_refused(tmp_path) -> None:
         file.truncate(MAX_BYTES + 1)
     with pytest.raises(FileError, match="too large"):
         read_measurements(tmp_path / "huge.json")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs pipes")
+def test_a_pipe_is_not_waited_for(tmp_path) -> None:
+    os.mkfifo(tmp_path / "pipe.json")
+    with pytest.raises(FileError, match="is not a regular file"):
+        read_measurements(tmp_path / "pipe.json")

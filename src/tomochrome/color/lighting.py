@@ -20,7 +20,7 @@ from tomochrome.color.table import TABLE
 from tomochrome.errors import InputError, OptionError
 from tomochrome.notices import Notice
 from tomochrome.runtime import check, report
-from tomochrome.volume import OF_RESTORED, Volume
+from tomochrome.volume import OF_RESTORED, Volume, require_type, require_volume
 from tomochrome.windowing import DEFAULT, Window, describe_window, parse_window
 
 #: Voxels between two calls of `check` (a few milliseconds), but at least one slice.
@@ -156,7 +156,7 @@ def light(
     Cancelled
         If the user cancelled.
     """
-    check_scalar(volume)
+    check_scan(volume, chroma)
     settings = Lighting.of(
         volume,
         window,
@@ -251,7 +251,7 @@ def light_slice(
     GeometryError
         If the chroma map is not on the grid of the volume.
     """
-    check_scalar(volume)
+    check_scan(volume, chroma)
     chroma = chroma.on_grid(volume)
     settings = settings or Lighting.of(volume)
     return relight(
@@ -264,8 +264,10 @@ def light_slice(
     )
 
 
-def check_scalar(volume: Volume) -> None:
-    """Raise `InputError` if a volume is already colored."""
+def check_scan(volume: Volume, chroma: Chroma) -> None:
+    """Raise `InputError` unless the arguments are a scan that is not colored yet and colors."""
+    require_volume(volume, "the scan")
+    require_type(chroma, Chroma, "the colors", "tc.colorize")
     if volume.is_rgba:
         raise InputError("the volume is already colored; use the CT it was made from")
 

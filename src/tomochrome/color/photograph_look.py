@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from tomochrome.color.alpha import AlphaCurve
 from tomochrome.color.chroma import Chroma
 from tomochrome.color.codes import Codes, Mixtures
-from tomochrome.color.lighting import Lighting, check_scalar, code_table, lit_provenance
+from tomochrome.color.lighting import Lighting, check_scan, code_table, lit_provenance
 from tomochrome.color.palettes import Palette, palette
 from tomochrome.color.relight import relight
 from tomochrome.color.selection import Mode, TissueSelection
@@ -147,7 +147,7 @@ def photograph_look(
     InputError, GeometryError, Cancelled
         As for `tomochrome.light`.
     """
-    check_scalar(volume)
+    check_scan(volume, chroma)
     chroma = chroma.on_grid(volume)
     chroma.require_tissues("has no lightness of tissues for the look of a photograph")
     settings = Lighting.of(

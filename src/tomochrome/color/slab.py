@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tomochrome.color.chroma import Chroma
-from tomochrome.color.lighting import Lighting, check_scalar, code_table, lit_provenance
+from tomochrome.color.lighting import Lighting, check_scan, code_table, lit_provenance
 from tomochrome.color.relight import ALPHA_WORDS, CodeTable, cells_of, relight
 from tomochrome.color.table import GREY_EDGES, GREY_LEVELS, TABLE
 from tomochrome.errors import OptionError
@@ -253,7 +253,7 @@ def _checked(
     volume: Volume, chroma: Chroma, window: str | Window, axis: int, settings: Mapping[str, Any]
 ) -> tuple[Chroma, Lighting]:
     """Return the chroma on the grid of a scan, and the lighting, for slabs across an axis."""
-    check_scalar(volume)
+    check_scan(volume, chroma)
     if axis not in (0, 1, 2):
         raise OptionError(f"the axis of a slab is 0 (z), 1 (y) or 2 (x), not {axis}")
     lighting = Lighting.of(volume, window, **settings)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tomochrome.color.chroma import Chroma
-from tomochrome.color.lighting import Lighting, check_scalar, code_table, lit_provenance
+from tomochrome.color.lighting import Lighting, check_scan, code_table, lit_provenance
 from tomochrome.color.relight import CodeTable, relight
 from tomochrome.color.shading import SkinGaps, render_blocks
 from tomochrome.color.slab import Slab, slab_plane
@@ -58,7 +58,7 @@ class LitVolume(ComputedArray):
     dtype = np.dtype(np.uint8)
 
     def __init__(self, volume: Volume, chroma: Chroma, settings: Lighting | None = None) -> None:
-        check_scalar(volume)
+        check_scan(volume, chroma)
         self.volume = volume
         self.chroma = chroma.on_grid(volume)
         settings = settings or Lighting.of(volume)
@@ -196,7 +196,6 @@ def light_3d(
     Cancelled
         If the user cancelled.
     """
-    check_scalar(volume)
     lit = LitVolume(volume, chroma, settings)
     steps = block_steps(volume.shape, volume.spacing, most_voxels)
     voxels = lit.lit_in_3d(steps)

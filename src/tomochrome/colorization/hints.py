@@ -34,7 +34,7 @@ from tomochrome.notices import Notice
 from tomochrome.runtime import ThreadPool, check, report, thread_count
 from tomochrome.runtime.device import compute_threads
 from tomochrome.tissue import N_TISSUES, Tissue
-from tomochrome.volume import Volume
+from tomochrome.volume import Volume, require_type, require_volume
 
 if TYPE_CHECKING:
     from tomochrome.color.codes import Codes, Table
@@ -103,6 +103,9 @@ def apply_hints(
     Cancelled
         If the user cancelled.
     """
+    require_volume(volume, "the scan to color")
+    if chroma is not None:
+        require_type(chroma, Chroma, "the colors", "tc.colorize")
     if not 1.0 <= reach_mm <= 1000.0:
         raise OptionError(f"the reach of strokes must be from 1 to 1000 mm, not {reach_mm:g}")
     labels = _checked(volume, strokes)

@@ -19,7 +19,7 @@ from tomochrome.geometry.orient import closest_axial
 from tomochrome.io.units import why_not_hu
 from tomochrome.notices import Notice
 from tomochrome.runtime import check, report
-from tomochrome.volume import Volume
+from tomochrome.volume import Volume, require_volume
 
 MAX_MM = 2500.0  #: largest plausible in-plane extent
 WIDE_GAP_MM = 8.0  #: a larger slice spacing raises a warning
@@ -163,17 +163,19 @@ def prepare(volume: Volume, *, force: bool = False) -> Scan:
 
     Raises
     ------
+    InputError
+        If the argument is no volume.
     NotCTError
         If the volume is not in Hounsfield units (with ``force`` unknown units are treated as
         HU), or contains colors.
     GeometryError
         If its in-plane extent is implausibly large.
     """
+    require_volume(volume, "the scan to color")
     where = volume.provenance.source or "the volume"
-    if volume.is_rgba or not np.issubdtype(volume.voxels.dtype, np.number):
-        raise NotCTError(f"'{where}' contains colors, not CT values; use the original CT")
-    if np.issubdtype(volume.voxels.dtype, np.complexfloating):
-        raise NotCTError(f"'{where}' contains complex numbers, not CT values; use the original CT")
+    if volume.is_rgba or volume.voxels.dtype == np.bool_:
+        what = "colors" if volume.is_rgba else "a mask"
+        raise NotCTError(f"'{where}' contains {what}, not CT values; use the original CT")
     warnings = []
     if volume.unit != "HU":
         if not force:
@@ -193,7 +195,7 @@ def prepare(volume: Volume, *, force: bool = False) -> Scan:
                 f"the slices are {count * mm:.0f} mm wide, more than the field of view of any CT "
                 "scanner; correct the voxel spacing"
             )
-    if len(upright.voxels) > 1 and (gap := plane_distance(upright.affine)) > WIDE_GAP_MM:
+    if upright.shape[0] > 1 and (gap := plane_distance(upright.affine)) > WIDE_GAP_MM:
         text = f"slices are {gap:.1f} mm apart: adjacent slices add little information"
         warnings.append(Notice("geometry", "info", text))
     hu, lost = as_int16(np.asarray(upright.voxels))

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from tomochrome.errors import OptionError
 from tomochrome.geometry.affine import decompose, same_grid
 from tomochrome.geometry.sampling import Order, Points, Sampler
-from tomochrome.volume import Volume
+from tomochrome.volume import Volume, require_volume
 
 _MIN_SHARE: Final = 1e-4  # of restored voxels in a resampled one; less is rounding
 
@@ -73,6 +73,8 @@ def resample(
     Cancelled
         If the task was cancelled.
     """
+    require_volume(volume, "what is resampled")
+    require_volume(like, "the grid of the result")
     check_order(order)
     if same_grid(volume, like, tolerance_mm=1e-6):
         return volume
@@ -185,6 +187,7 @@ def to_spacing(
     voxel center moves by half the change in spacing. Linear interpolation is no low-pass filter:
     downsampling by more than about two causes aliasing.
     """
+    require_volume(volume, "what is resampled")
     steps = np.asarray(spacing, dtype=np.float64)
     if steps.shape != (3,) or not np.isfinite(steps).all() or (steps <= 0).any():
         raise OptionError(f"the spacing must be three positive numbers of mm, not {spacing}")

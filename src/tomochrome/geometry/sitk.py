@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from tomochrome.errors import GeometryError
 from tomochrome.geometry.affine import compose, decompose, is_orthogonal
-from tomochrome.volume import Provenance, Unit, Volume
+from tomochrome.volume import Provenance, Unit, Volume, require_volume
 
 if TYPE_CHECKING:
     import SimpleITK
@@ -28,6 +28,7 @@ def to_sitk(volume: Volume) -> SimpleITK.Image:
     GeometryError
         If the axes are sheared, which ITK images do not support.
     """
+    require_volume(volume, "what is converted")
     if not is_orthogonal(volume.affine):
         raise GeometryError(
             "the volume's axes are not orthogonal (a tilted gantry, or a sheared affine), which "
@@ -41,7 +42,8 @@ def placed_image(voxels: NDArray[Any], affine: NDArray[np.float64]) -> SimpleITK
     import SimpleITK
 
     array: Any = np.asarray(voxels)
-    array = np.ascontiguousarray(array, _ITK_TYPES.get(array.dtype.name, array.dtype))
+    kind = np.dtype(_ITK_TYPES.get(array.dtype.name, array.dtype))
+    array = np.ascontiguousarray(array, kind.newbyteorder("="))
     image = SimpleITK.GetImageFromArray(array, isVector=array.ndim == 4)
     origin, directions, spacing = decompose(affine)
     image.SetOrigin([float(v) for v in origin])

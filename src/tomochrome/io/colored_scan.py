@@ -35,10 +35,11 @@ from tomochrome.io.archive import display_path
 from tomochrome.io.image_file import MAX_VOLUME_BYTES, ImageFile, check_claims, damaged
 from tomochrome.io.measurement_file import as_entries, from_entries
 from tomochrome.io.stream import fill
+from tomochrome.io.walk import open_regular
 from tomochrome.notices import Notice
 from tomochrome.runtime import check, check_writable, report, write_whole
 from tomochrome.tissue import Tissue
-from tomochrome.volume import Provenance, ScannerWindow, Verdict, Volume
+from tomochrome.volume import Provenance, ScannerWindow, Verdict, Volume, require_type
 from tomochrome.windowing import Window
 
 _FORMAT: Final = 1
@@ -113,6 +114,7 @@ def save_colored(scan: ColoredScan, path: str | os.PathLike[str], *, force: bool
     Cancelled
         If the task was cancelled.
     """
+    require_type(scan, ColoredScan, "what is saved", "tc.open_colored")
     target = check_writable(path, force=force)
     volume, chroma = scan.volume, scan.chroma.on_grid(scan.volume)
     table = chroma.table
@@ -274,7 +276,7 @@ def _opened(path: Path) -> Iterator[tuple[zipfile.ZipFile, Mapping[str, Any]]]:
     """Open the archive and its header; everything that can be wrong with it is one error."""
     where = display_path(path)
     try:
-        with zipfile.ZipFile(path) as archive:
+        with open_regular(path) as file, zipfile.ZipFile(file) as archive:
             info = archive.getinfo(COLORED_HEADER)
             if info.file_size > _MAX_HEADER:
                 raise damaged(where, _NAME)

@@ -19,6 +19,7 @@ import numpy as np
 
 from tomochrome.errors import FileError
 from tomochrome.geometry.measurement import MIN_POINTS, Measurement
+from tomochrome.io.walk import open_regular
 from tomochrome.runtime import write_text
 from tomochrome.volume import MAX_MM
 
@@ -78,7 +79,8 @@ def read_measurements(path: str | os.PathLike[str]) -> list[Measurement]:
     try:
         if file.stat().st_size > MAX_BYTES:
             raise FileError(str(path), "is too large for a list of measurements")
-        content = json.loads(file.read_bytes())
+        with open_regular(file) as opened:
+            content = json.loads(opened.read())
     except OSError as error:
         raise FileError(str(path), f"cannot be read: {error.strerror}") from error
     except (ValueError, RecursionError) as error:

@@ -46,7 +46,7 @@ from tomochrome.io.slice_pictures import (
 from tomochrome.io.surfaces import write_surfaces
 from tomochrome.io.tissue_segments import names_json, names_path, slicer_segmentation
 from tomochrome.runtime import check_writable, write_group
-from tomochrome.volume import Volume
+from tomochrome.volume import Volume, require_volume
 
 Writer = Callable[..., object]
 
@@ -112,6 +112,7 @@ def check_fits(volume: Volume, path: str | os.PathLike[str]) -> None:
         If the format holds only colors, or only colors and Hounsfield units, or is DICOM and the
         volume's axes are not orthogonal.
     """
+    require_volume(volume, "what is written")
     target = format_of(path)
     if target == COLORED_SCAN:
         raise OutputError(

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import binary_dilation, distance_transform_cdt
 
 from tomochrome.color.chroma import Chroma
-from tomochrome.color.lighting import Lighting, check_scalar
+from tomochrome.color.lighting import Lighting, check_scan
 from tomochrome.color.palettes import Palette
 from tomochrome.color.photograph_look import NOT_FROM_SCANNER, check_look, colors_of_look
 from tomochrome.color.selection import TissueSelection
@@ -76,7 +76,8 @@ class RenderRequest:
     preset
         A preset or its name, or ``"auto"``.
     only, hide
-        Tissues (or their names) that alone are shown instead of a preset, and that are not shown.
+        Tissues (or their names, also in one string with commas) that alone are shown instead of a
+        preset, and that are not shown.
     cut
         ``"x=MM"``, ``"y=MM"`` or ``"z=MM"``: in LPS mm, the plane at which the body is cut open;
         the part towards the camera is removed.
@@ -101,8 +102,8 @@ class RenderRequest:
 
     view: str | tuple[float, float] = "front"
     preset: str | RenderPreset = AUTO
-    only: tuple[str | Tissue, ...] = ()
-    hide: tuple[str | Tissue, ...] = ()
+    only: str | tuple[str | Tissue, ...] = ()
+    hide: str | tuple[str | Tissue, ...] = ()
     cut: str | None = None
     clip: tuple[HalfSpace, ...] = ()
     quality: Quality = "final"
@@ -206,7 +207,7 @@ class Stage:
         request: RenderRequest,
         saved: Lighting | None = None,
     ) -> None:
-        check_scalar(volume)
+        check_scan(volume, chroma)
         request.check()
         chroma.require_tissues(NEEDS_TISSUES)
         self.request = request
