@@ -10,7 +10,9 @@ from skimage.color import rgb2lab
 
 from tomochrome.color import ALPHA_PRESETS, Chroma, Lighting, LitVolume, TissueSelection, light
 from tomochrome.color.selection import DIM, tissue_selection
+from tomochrome.colorization import ColoringRequest
 from tomochrome.errors import OptionError
+from tomochrome.rendering import render_preset
 from tomochrome.tissue import N_TISSUES, NO_TISSUE, TISSUE_NAMES, Tissue
 from tomochrome.volume import Volume, default_affine
 from tomochrome.windowing import luminance, parse_window
@@ -126,6 +128,20 @@ def test_what_a_user_may_give() -> None:
 def test_nonsense_is_refused_in_one_sentence(value: object, words: str) -> None:
     with pytest.raises(OptionError, match=words):
         Lighting(tissues=value)  # type: ignore[arg-type]
+
+
+def test_one_string_names_tissues_wherever_a_list_does() -> None:
+    both = {Tissue.LIVER, Tissue.SPLEEN}
+    assert TissueSelection.only("liver, spleen") == TissueSelection.only(both)
+    assert TissueSelection("liver,spleen", dimmed="fat") == TissueSelection(  # type: ignore[arg-type]
+        frozenset(both), frozenset({Tissue.FAT})
+    )
+    assert ColoringRequest(only="liver", hide="skin", dim="liver").tissues == TissueSelection(
+        frozenset(Tissue) - {Tissue.LIVER}, frozenset({Tissue.LIVER})
+    )
+    assert render_preset(only="liver,spleen", hide="spleen") == render_preset(
+        only=[Tissue.LIVER, Tissue.SPLEEN], hide=[Tissue.SPLEEN]
+    )
 
 
 def test_the_file_says_which_tissues_are_in_color() -> None:

@@ -19,7 +19,7 @@ import tomochrome as tc
 from marker_cases import STORED, marked, places, stored_as, turned
 from tomochrome.color.convert import srgb_to_lab
 from tomochrome.color.palettes import palette
-from tomochrome.errors import Cancelled, OutputError
+from tomochrome.errors import Cancelled, OptionError, OutputError
 from tomochrome.io import read, source_study, write, write_segmentation
 from tomochrome.io.dicom import tissue_segmentation
 from tomochrome.io.tissue_segments import CODES
@@ -218,6 +218,10 @@ def test_what_does_not_fit_is_refused_in_a_sentence(tmp_path, monkeypatch) -> No
         write_segmentation(chroma.tissue_volume(), out, kind="fractional")
     with pytest.raises(OutputError, match="none of the chosen tissues"):
         write_segmentation(chroma, out, only=[Tissue.SPLEEN])
+    with pytest.raises(OptionError, match="unknown tissue 'livver'"):
+        write_segmentation(chroma, out, only=["livver"])
+    with pytest.raises(OutputError, match=r"a segmentation ends in \.dcm, unlike .*t\.nii\.gz"):
+        write_segmentation(chroma, tmp_path / "t.nii.gz")
     write(volume, tmp_path / "scan.nii.gz")
     with pytest.raises(OutputError, match="no study to join"):
         source_study(tmp_path / "scan.nii.gz")

@@ -15,7 +15,7 @@ from tissue_file_cases import EXTRA, MARKERS, coloring, tissue_markers
 
 from marker_cases import STORED, marked, places, stored_as, turned
 from tomochrome.color.palettes import palette
-from tomochrome.errors import Cancelled, OutputError
+from tomochrome.errors import Cancelled, OptionError, OutputError
 from tomochrome.geometry import from_sitk, same_grid
 from tomochrome.io import read, surface, surfaces, write, write_surfaces
 from tomochrome.io.tissue_segments import color_table, names_json
@@ -166,8 +166,12 @@ def test_absent_tissues_and_specks_are_named(tmp_path) -> None:
             write_surfaces(volume, tmp_path / "t.stl", only=only)
         assert words in str(refused.value)
     assert not list(tmp_path.iterdir())
+    with pytest.raises(OutputError, match=r"surfaces end in \.stl or \.ply, unlike .*t\.nii\.gz"):
+        write_surfaces(volume, tmp_path / "t.nii.gz")
+    with pytest.raises(OptionError, match="unknown tissue 'livver'"):
+        write_surfaces(volume, tmp_path / "t.stl", only=["livver"])
     skipped: list[Notice] = []
-    write_surfaces(volume, tmp_path / "t.stl", only=[Tissue.LIVER, Tissue.EYE], skipped=skipped)
+    write_surfaces(volume, tmp_path / "t.stl", only="liver, eye", skipped=skipped)
     assert len(stl(tmp_path / "t.stl")[1]) > 100
     assert not skipped
     write_surfaces(volume, tmp_path / "t.ply", skipped=skipped)

@@ -42,14 +42,16 @@ class TissueSelection:
     greyed: frozenset[Tissue] = frozenset()
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "hidden", frozenset(map(tissue_of, self.hidden)))
-        dimmed = frozenset(map(tissue_of, self.dimmed))
+        object.__setattr__(self, "hidden", frozenset(tissues_of(self.hidden)))
+        dimmed = frozenset(tissues_of(self.dimmed))
         object.__setattr__(self, "dimmed", dimmed - self.hidden)
-        greyed = frozenset(map(tissue_of, self.greyed))
+        greyed = frozenset(tissues_of(self.greyed))
         object.__setattr__(self, "greyed", greyed - self.hidden - self.dimmed)
 
     @classmethod
-    def only(cls, tissues: Iterable[str | Tissue], others: Others = "hide") -> TissueSelection:
+    def only(
+        cls, tissues: str | Iterable[str | Tissue], others: Others = "hide"
+    ) -> TissueSelection:
         """Return the selection that shows these tissues, and hides, greys or dims all others.
 
         Raises
@@ -57,7 +59,7 @@ class TissueSelection:
         OptionError
             If a tissue is unknown, or the list is empty.
         """
-        chosen = frozenset(map(tissue_of, tissues))
+        chosen = frozenset(tissues_of(tissues))
         if not chosen:
             raise OptionError("no tissue to show: name at least one")
         fields = {"dim": "dimmed", "grey": "greyed", "hide": "hidden"}
@@ -152,9 +154,20 @@ def tissue_selection(
             dimmed=frozenset(tissue_of(name) for name, mode in value.items() if mode == "dim"),
             greyed=frozenset(tissue_of(name) for name, mode in value.items() if mode == "grey"),
         )
-    if isinstance(value, str):
-        value = [name for name in value.split(",") if name.strip()]
     return TissueSelection.only(value)
+
+
+def tissues_of(names: str | Iterable[str | Tissue]) -> tuple[Tissue, ...]:
+    """Return the tissues with these names, a list or a comma-separated string, in their order.
+
+    Raises
+    ------
+    OptionError
+        If a name is unknown.
+    """
+    if isinstance(names, str):
+        names = [name for name in names.split(",") if name.strip()]
+    return tuple(map(tissue_of, names))
 
 
 def tissue_of(name: str | Tissue) -> Tissue:

@@ -181,7 +181,8 @@ class ColoringRequest:
     alpha
         Name of an opacity curve.
     only, hide, dim
-        Tissues that alone are shown in color, that are hidden, and that are dimmed.
+        Names of the tissues, also in one string with commas, that alone are shown in color, that
+        are hidden, and that are dimmed.
     others
         How ``only`` treats the other tissues.
     device, threads
@@ -203,10 +204,10 @@ class ColoringRequest:
     saturation: float | None = None
     min_confidence: float | None = None
     alpha: str | None = None
-    only: tuple[str, ...] = ()
+    only: str | tuple[str, ...] = ()
     others: Literal["dim", "hide"] = "hide"
-    hide: tuple[str, ...] = ()
-    dim: tuple[str, ...] = ()
+    hide: str | tuple[str, ...] = ()
+    dim: str | tuple[str, ...] = ()
     device: str = "auto"
     threads: int | None = None
     look: str = "standard"
@@ -221,12 +222,12 @@ class ColoringRequest:
         Raises `OptionError` if one is unknown.
         """
         from tomochrome.color import TissueSelection
-        from tomochrome.color.selection import tissue_of
+        from tomochrome.color.selection import tissues_of
 
         base = TissueSelection.only(self.only, self.others) if self.only else TissueSelection()
         return TissueSelection(
-            base.hidden | frozenset(map(tissue_of, self.hide)),
-            base.dimmed | frozenset(map(tissue_of, self.dim)),
+            base.hidden | frozenset(tissues_of(self.hide)),
+            base.dimmed | frozenset(tissues_of(self.dim)),
         )
 
     def check(

@@ -322,10 +322,10 @@ def _page(
 
 def _without_surface(chroma: Chroma, request: ColoringRequest) -> list[Notice]:
     """Return a warning if some of the tissues that alone are chosen are not in the scan."""
-    from tomochrome.color.selection import tissue_of
+    from tomochrome.color.selection import tissues_of
 
     shares = chroma.tissue_shares()
-    absent = {each for each in map(tissue_of, request.only) if shares[each] == 0} - {Tissue.AIR}
+    absent = {each for each in tissues_of(request.only) if shares[each] == 0} - {Tissue.AIR}
     if not absent:
         return []
     names = ", ".join(each.label for each in sorted(absent))

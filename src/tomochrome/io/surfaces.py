@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from tomochrome.errors import OutputError
-from tomochrome.formats import PLY, check_package, format_of
+from tomochrome.formats import PLY, STL, check_package, format_of
 from tomochrome.geometry.morphology import large_parts
 from tomochrome.io.tissue_segments import Segment, in_short, segments_of
 from tomochrome.notices import Notice
@@ -113,7 +113,7 @@ def write_surfaces(
     volume: Volume,
     path: str | os.PathLike[str],
     *,
-    only: Iterable[Tissue] | None = None,
+    only: str | Iterable[str | Tissue] | None = None,
     force: bool = False,
     skipped: list[Notice] | None = None,
 ) -> Path:
@@ -132,7 +132,7 @@ def write_surfaces(
     path
         File that ends in ``.stl`` or ``.ply``.
     only
-        The tissues to write; None for all.
+        The tissues to write, or their names; None for all.
     force
         Replace an existing file.
     skipped
@@ -148,10 +148,14 @@ def write_surfaces(
     ------
     OutputError
         If VTK is not installed, it is not a tissue map, it has none of the tissues or only specks
-        of a few voxels, or the file cannot be written.
+        of a few voxels, or the file cannot be written or has another ending.
+    OptionError
+        If a tissue is unknown.
     Cancelled
         If the task was cancelled.
     """
+    if format_of(path) not in (STL, PLY):
+        raise OutputError(f"surfaces end in {STL.ending} or {PLY.ending}, unlike '{path}'")
     check_package(format_of(path))
     target = check_writable(path, force=force)
     segments = segments_of(volume, only)

@@ -16,6 +16,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 
 from tomochrome.color.palettes import Palette, palette
+from tomochrome.color.selection import tissues_of
 from tomochrome.errors import OptionError, OutputError
 from tomochrome.tissue import Tissue
 from tomochrome.volume import Volume
@@ -97,7 +98,7 @@ def tissue_segments(colors: str | Palette = "natural") -> list[Segment]:
     return [Segment(int(t), t.title, tuple(rgb[t]), codes) for t, codes in CODES.items()]
 
 
-def segments_of(volume: Volume, only: Iterable[Tissue] | None = None) -> list[Segment]:
+def segments_of(volume: Volume, only: str | Iterable[str | Tissue] | None = None) -> list[Segment]:
     """Return the segments that occur in a tissue map.
 
     Parameters
@@ -106,7 +107,7 @@ def segments_of(volume: Volume, only: Iterable[Tissue] | None = None) -> list[Se
         Indices of `Tissue`, unit ``"tissue"``; ``provenance.extra["palette"]`` names the palette
         of the colors (``natural`` without it).
     only
-        The tissues to write; None for all.
+        The tissues to write, or their names; None for all.
 
     Raises
     ------
@@ -126,7 +127,7 @@ def segments_of(volume: Volume, only: Iterable[Tissue] | None = None) -> list[Se
         raise OutputError("the tissue map has no tissue but air; there is nothing to write")
     if only is None:
         return present
-    chosen = sorted(set(only) - {Tissue.AIR})
+    chosen = sorted(set(tissues_of(only)) - {Tissue.AIR})
     if not chosen:
         raise OutputError("no tissue is chosen, and air is none; there is nothing to write")
     present = [segment for segment in present if segment.value in chosen]

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from tomochrome.color.alpha import opening_curve
-from tomochrome.color.selection import TissueSelection, tissue_of
+from tomochrome.color.selection import TissueSelection, tissues_of
 from tomochrome.errors import OptionError
 from tomochrome.tissue import Tissue
 
@@ -109,7 +109,7 @@ class RenderPreset:
         notes = (("hidden", self.hidden), ("faint", self.faint))
         return self.about, *(f"{how}: {_listed(tissues)}" for how, tissues in notes if tissues)
 
-    def without(self, names: Iterable[str | Tissue]) -> RenderPreset:
+    def without(self, names: str | Iterable[str | Tissue]) -> RenderPreset:
         """Return the preset without some tissues.
 
         Raises
@@ -117,7 +117,7 @@ class RenderPreset:
         OptionError
             If a tissue is unknown, or none is left.
         """
-        hidden = set(map(tissue_of, names))
+        hidden = set(tissues_of(names))
         if not hidden:
             return self
         parts = tuple(
@@ -219,8 +219,8 @@ RENDER_PRESETS: Final[dict[str, RenderPreset]] = {
 def render_preset(
     name: str | RenderPreset = AUTO,
     *,
-    only: Iterable[str | Tissue] = (),
-    hide: Iterable[str | Tissue] = (),
+    only: str | Iterable[str | Tissue] = (),
+    hide: str | Iterable[str | Tissue] = (),
     shares: ArrayLike | None = None,
 ) -> RenderPreset:
     """Return a preset, or one that shows some tissues only.
@@ -255,7 +255,7 @@ def render_preset(
             organs = shares is not None and opening_curve(shares).name == "organs"
             name = "organs" if organs else "bone-vessels"
         name = RENDER_PRESETS[name]
-    chosen = tuple(map(tissue_of, only))
+    chosen = tissues_of(only)
     if Tissue.AIR in chosen:
         raise OptionError("air cannot be drawn in 3D; choose other tissues")
     if chosen:

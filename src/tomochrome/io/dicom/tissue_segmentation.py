@@ -22,7 +22,7 @@ from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 from tomochrome.color.chroma import Chroma
 from tomochrome.color.codes import Mixtures
 from tomochrome.errors import OutputError
-from tomochrome.formats import SEGMENTATION
+from tomochrome.formats import SEGMENTATION, format_of
 from tomochrome.io.dicom.dicom_write import base_dataset, plain_text, slice_dataset
 from tomochrome.io.dicom.source_study import SourceStudy
 from tomochrome.io.dicom.warning_capture import captured_warnings
@@ -53,7 +53,7 @@ def write_segmentation(
     *,
     kind: SegmentationKind = "binary",
     palette: str = "natural",
-    only: Iterable[Tissue] | None = None,
+    only: str | Iterable[str | Tissue] | None = None,
     study: SourceStudy | None = None,
     force: bool = False,
 ) -> Path:
@@ -76,7 +76,7 @@ def write_segmentation(
     palette
         Palette of the display colors.
     only
-        The tissues to write; None for all.
+        The tissues to write, or their names; None for all.
     study
         What `tomochrome.io.source_study` returned for the scan.
     force
@@ -91,12 +91,15 @@ def write_segmentation(
     ------
     OutputError
         If highdicom is not installed, there is no tissue, the axes are not orthogonal, the
-        probabilities would need too much memory, or the file cannot be written.
+        probabilities would need too much memory, or the file cannot be written or has another
+        ending.
     OptionError
-        If the colors have no tissues.
+        If the colors have no tissues, or a tissue is unknown.
     Cancelled
         If the task was cancelled.
     """
+    if format_of(path) != SEGMENTATION:
+        raise OutputError(f"a segmentation ends in {SEGMENTATION.ending}, unlike '{path}'")
     check_highdicom()
     target = check_writable(path, force=force)
     chroma = tissues if isinstance(tissues, Chroma) else None
