@@ -108,7 +108,7 @@ def test_people_read_titles_and_a_model_without_one_goes_by_its_name(
 def test_default_model_comes_first(transfer_bundle: Maker, tmp_path: Path) -> None:
     for name in ("zebra", "tissue", "aardvark"):
         transfer_bundle(name)
-    assert [card.name for card in models(tmp_path)] == ["tissue", "aardvark", "zebra"]
+    assert [card.name for card in models(str(tmp_path))] == ["tissue", "aardvark", "zebra"]
 
 
 def test_an_earlier_name_is_accepted_and_not_listed() -> None:

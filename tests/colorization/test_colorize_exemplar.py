@@ -256,11 +256,12 @@ def test_statistics_of_labels_are_those_of_numpy(labelled: Reference) -> None:
 @pytest.mark.parametrize(
     ("more", "words"),
     [
-        ({"labels": np.zeros((5, 5), np.uint8)}, "the labels of the reference photograph have"),
-        ({"mask": np.ones((5, 5), bool)}, "the mask of the reference photograph have the shape"),
+        ({"labels": np.zeros((5, 5), np.uint8)}, "shape of the labels of the reference"),
+        ({"mask": np.ones((5, 5), bool)}, "shape of the mask of the reference"),
         ({"mask": np.zeros((SIZE, SIZE), bool)}, "hardly any tissue"),
         ({"labels": np.full((SIZE, SIZE), 99, np.uint8)}, "contain 99, which is not a tissue"),
         ({"photograph": np.zeros((9, 9), np.uint8)}, "uint8 of shape"),
+        ({"photograph": np.zeros((0, 9, 3), np.uint8)}, "uint8 of shape"),
     ],
 )
 def test_pictures_that_cannot_be_used_are_refused(more: dict[str, Any], words: str) -> None:

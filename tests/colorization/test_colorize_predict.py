@@ -15,7 +15,14 @@ from colorize_cases import SIMPLE, draw_patient, likelihood
 from tomochrome.color.chroma import Chroma
 from tomochrome.colorization import colorize
 from tomochrome.colorization.scan import as_int16
-from tomochrome.errors import Cancelled, DeviceError, GeometryError, NotCTError, OptionError
+from tomochrome.errors import (
+    Cancelled,
+    DeviceError,
+    GeometryError,
+    InputError,
+    NotCTError,
+    OptionError,
+)
 from tomochrome.runtime import Task, running
 from tomochrome.runtime.device import kernel_threads
 from tomochrome.tissue import Tissue
@@ -191,10 +198,15 @@ def test_refuses_what_is_not_hounsfield(bundle: Path, unit: str) -> None:
     assert any("treated as such on request" in w.text for w in chroma.provenance.warnings)
 
 
-def test_refuses_colors_and_complex_numbers(bundle: Path) -> None:
-    for voxels in (np.zeros((2, 4, 4, 4), np.uint8), np.zeros((2, 4, 4), np.complex64)):
-        with pytest.raises(NotCTError):
+def test_refuses_colors_masks_and_arrays(bundle: Path) -> None:
+    for voxels, words in (
+        (np.zeros((2, 4, 4, 4), np.uint8), "contains colors"),
+        (np.zeros((2, 4, 4), bool), "contains a mask"),
+    ):
+        with pytest.raises(NotCTError, match=words):
             colorize(Volume(voxels), bundle, force=True)
+    with pytest.raises(InputError, match="the scan to color must be a Volume"):
+        colorize(np.zeros((2, 4, 4), np.int16), bundle)  # type: ignore[arg-type]
 
 
 def test_refuses_impossible_options(bundle: Path, drawn: Drawn) -> None:
@@ -202,6 +214,10 @@ def test_refuses_impossible_options(bundle: Path, drawn: Drawn) -> None:
         colorize(drawn[0], bundle, batch=0)
     with pytest.raises(OptionError, match="at least 1"):
         colorize(drawn[0], bundle, threads=0)
+    for option in ("batch", "threads"):
+        for value in (1.5, "2", float("nan")):
+            with pytest.raises(OptionError, match="a whole number of at least 1, not"):
+                colorize(drawn[0], bundle, **{option: value})
     with pytest.raises(GeometryError, match="wide"):
         colorize(Volume(drawn[0].voxels, default_affine((1, 90, 90))), bundle)
 

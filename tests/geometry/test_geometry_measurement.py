@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
-from tomochrome.errors import InputError
+from tomochrome.errors import InputError, OptionError
 from tomochrome.geometry import to_sitk
 from tomochrome.geometry.measurement import (
     LabelStatistics,
@@ -177,6 +177,11 @@ def test_what_cannot_be_measured_is_refused(work, says: str) -> None:
     with pytest.raises(InputError, match=says) as refusal:
         work(oblique())
     assert "\n" not in str(refusal.value)
+
+
+def test_an_unknown_shape_is_named() -> None:
+    with pytest.raises(OptionError, match="unknown shape 'length': choose one of line, path"):
+        measure(oblique(), "length", [(0, 0, 0), (0, 1, 1)])  # type: ignore[arg-type]
 
 
 CIRCLE = 12 + 8 * np.stack([f(np.linspace(0, 5.9, 40)) for f in (np.sin, np.cos)], axis=1)

@@ -141,7 +141,7 @@ def weights_folder() -> Path:
     return installed if installed.is_dir() else _PACKAGE.parents[1] / "weights"
 
 
-def list_cards(purpose: Purpose, folder: Path | None = None) -> list[ModelCard]:
+def list_cards(purpose: Purpose, folder: str | os.PathLike[str] | None = None) -> list[ModelCard]:
     """Return the cards of all models in a folder that serve a purpose.
 
     Parameters
@@ -317,10 +317,10 @@ def _require(metadata: Mapping[str, Any], key: str, path: Path) -> None:
         )
 
 
-def _bundles(folder: Path | None) -> dict[str, Path]:
+def _bundles(folder: str | os.PathLike[str] | None) -> dict[str, Path]:
     """Return bundle folders by name."""
     if folder is not None:
-        return _bundles_in(folder)
+        return _bundles_in(Path(folder))
     bundles = _bundles_in(weights_folder())
     for further in filter(None, os.environ.get(FOLDERS, "").split(os.pathsep)):
         for name, path in _bundles_in(Path(further)).items():

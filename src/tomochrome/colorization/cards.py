@@ -22,7 +22,6 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -43,7 +42,7 @@ def _purpose() -> Purpose:
     return Purpose("model", kinds())
 
 
-def models(folder: Path | None = None) -> list[ModelCard]:
+def models(folder: str | os.PathLike[str] | None = None) -> list[ModelCard]:
     """Return the cards of the colorization models, the default first, then by name.
 
     Parameters

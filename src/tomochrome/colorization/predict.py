@@ -20,11 +20,10 @@ from tomochrome.colorization.grid import CoarseField, first_columns, taps
 from tomochrome.colorization.predictor import check_reference, predictor_class
 from tomochrome.colorization.reference_photograph import Reference, as_reference
 from tomochrome.colorization.scan import prepare
-from tomochrome.errors import OptionError
 from tomochrome.geometry.orient import reorient_like
 from tomochrome.runtime import check, report
 from tomochrome.runtime.collector import paused_collector
-from tomochrome.runtime.device import compute_threads
+from tomochrome.runtime.device import compute_threads, require_count
 from tomochrome.tissue import N_TISSUES
 from tomochrome.volume import Volume
 
@@ -85,8 +84,8 @@ def colorize(
     Cancelled
         If the user cancelled.
     """
-    if batch is not None and batch < 1:
-        raise OptionError(f"the batch size must be at least 1, not {batch}")
+    if batch is not None:
+        require_count(batch, "the batch size")
     card = find_model(model)
     check_reference(card, reference is not None)
     options: dict[str, Any] = {}

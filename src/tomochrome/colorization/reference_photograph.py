@@ -72,7 +72,8 @@ class Reference:
 
     def __post_init__(self) -> None:
         picture = self.photograph
-        if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3:
+        is_rgb = picture.ndim == 3 and picture.shape[2] == 3 and picture.size > 0
+        if picture.dtype != np.uint8 or not is_rgb:
             raise InputError(
                 "a reference photograph must be uint8 of shape (y, x, 3), not "
                 f"{picture.dtype} of shape {picture.shape}"
@@ -80,8 +81,8 @@ class Reference:
         for name, other in (("labels", self.labels), ("mask", self.mask)):
             if other is not None and other.shape != picture.shape[:2]:
                 raise InputError(
-                    f"the {name} of the reference photograph have the shape {other.shape}, the "
-                    f"photograph {picture.shape[:2]}; use images of the same size"
+                    f"the shape of the {name} of the reference photograph is {other.shape}, that "
+                    f"of the photograph {picture.shape[:2]}; use images of the same size"
                 )
         if self.labels is not None:
             tissues = np.unique(self.labels)

@@ -13,7 +13,7 @@ from typing import Final, Literal, get_args
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from tomochrome.errors import InputError
+from tomochrome.errors import InputError, OptionError
 from tomochrome.geometry.affine import apply
 from tomochrome.volume import Volume
 
@@ -351,9 +351,13 @@ def measure(volume: Volume, shape: Shape, points: ArrayLike) -> Measurement:
 
     Raises
     ------
+    OptionError
+        If the shape is unknown.
     InputError
         As `distance_mm`, `angle_deg` and `region_statistics`.
     """
+    if shape not in MIN_POINTS:
+        raise OptionError(f"unknown shape '{shape}': choose one of {', '.join(MIN_POINTS)}")
     given = _checked(points, MIN_POINTS[shape], f"a {shape}")
     placed, unit = apply(volume.affine, given), ""
     if shape == "path" and len(given) == 3:

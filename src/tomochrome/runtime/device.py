@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from numbers import Integral
 from typing import TYPE_CHECKING, Literal
 
 from tomochrome.errors import DeviceError, OptionError
@@ -57,12 +58,17 @@ def thread_count(threads: int | None = None) -> int:
         If ``threads`` is less than 1.
     """
     if threads is not None:
-        if threads < 1:
-            raise OptionError(f"the number of threads must be at least 1, not {threads}")
-        return threads
+        require_count(threads, "the number of threads")
+        return int(threads)
     if hasattr(os, "sched_getaffinity"):
         return max(1, len(os.sched_getaffinity(0)))
     return os.cpu_count() or 1
+
+
+def require_count(value: object, what: str) -> None:
+    """Raise `OptionError` unless a value is a whole number of at least 1."""
+    if not isinstance(value, Integral) or value < 1:
+        raise OptionError(f"{what} must be a whole number of at least 1, not {value!r}")
 
 
 def out_of_memory(error: BaseException) -> bool:
