@@ -69,6 +69,14 @@ def test_pixels_on_request(study):
     assert item.value_range == (voxels.min(), voxels.max())
 
 
+def test_an_empty_path_is_not_the_current_folder(study, monkeypatch):
+    monkeypatch.chdir(study)
+    assert find(".").items
+    for work in (find, read):
+        with pytest.raises(InputError, match="the path is empty"):
+            work("")
+
+
 def test_choosing_a_series(study):
     with pytest.raises(InputError, match=r"holds 2 series; choose one.*1\.2\.3\.1 \(CT, 7 slices"):
         read(study)
@@ -76,6 +84,8 @@ def test_choosing_a_series(study):
     assert read(study, series="1.2.3.3").unit == "unknown"
     with pytest.raises(InputError, match=r"contains no series '9'; it contains 1\.2\.3\.1"):
         read(study, series="9")
+    with pytest.raises(InputError, match="contains no series '9'; it contains"):
+        read(study, series=9)
     item = find(study).items[1]
     assert read(item).provenance.series_uid == item.series_uid
 

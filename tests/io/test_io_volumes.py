@@ -270,3 +270,16 @@ def test_volumes_stay_as_stored(tmp_path):
     )
     assert isinstance(volume, Volume)
     assert volume.shape == (4, 3, 2)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs pipes")
+def test_a_file_that_is_no_file_any_more(tmp_path):
+    path = tmp_path / "ct.nrrd"
+    SimpleITK.WriteImage(to_sitk(ct()), path)
+    (item,) = find(path).items
+    path.unlink()
+    with pytest.raises(InputError, match=r"^'.*ct\.nrrd' does not exist; check the path$"):
+        read(item)
+    os.mkfifo(path)  # is not waited for
+    with pytest.raises(InputError, match="is a device, pipe or socket"):
+        read(item)

@@ -381,7 +381,7 @@ def chosen(path: Path, series: str | None) -> int | None:
     files = {str(path), display_path(path), path.name, ""}
     if series is None or series in files:
         return None
-    match = NUMBERED.fullmatch(series)
+    match = NUMBERED.fullmatch(str(series))
     if match and match["file"] in files and int(match["number"]) > 0:
         return int(match["number"]) - 1
     raise InputError(

@@ -23,7 +23,7 @@ from tomochrome.io.image_formats import is_known, judge, open_image
 from tomochrome.io.nifti_pair import is_pair
 from tomochrome.io.restored_mask import claims_restored
 from tomochrome.io.series_item import Item, Listing, Skipped
-from tomochrome.io.walk import open_regular, walk
+from tomochrome.io.walk import open_regular, require_path, walk
 from tomochrome.notices import Notice, refused
 from tomochrome.runtime import check, quietly, report
 from tomochrome.volume import RESTORED
@@ -90,10 +90,11 @@ def find(
     Raises
     ------
     InputError
-        If the path does not exist, cannot be opened, or is a damaged archive or DICOMDIR.
+        If the path is empty, does not exist, cannot be opened, or is a damaged archive or DICOMDIR.
     Cancelled
         If the task was cancelled.
     """
+    require_path(path)
     root = Path(path)
     search = _Search(HeaderReader(with_identity=with_identity))
     with captured_warnings():

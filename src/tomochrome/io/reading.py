@@ -15,6 +15,7 @@ from tomochrome.io.listing import find
 from tomochrome.io.nifti_pair import is_pair
 from tomochrome.io.restored_mask import with_mask
 from tomochrome.io.series_item import Item, Listing
+from tomochrome.io.walk import require_path
 from tomochrome.runtime import check
 from tomochrome.volume import Volume
 
@@ -80,8 +81,7 @@ def read(
 def _checked(path: str | os.PathLike[str]) -> Path:
     """Return the path of an existing file or folder; raise `InputError` otherwise."""
     text = os.fspath(path)
-    if not text:
-        raise InputError("the path is empty; give a file or a folder")
+    require_path(text)
     try:
         mode = Path(text).stat().st_mode
     except (FileNotFoundError, NotADirectoryError) as error:
@@ -115,7 +115,7 @@ def read_item(item: Item, *, as_stored: bool = False, strict: bool = False) -> V
     if item.kind.startswith("dicom"):
         return read_series(item, as_stored=as_stored, strict=strict)
     part = item.source if isinstance(item.source, Part) else None
-    path = Path(item.path) if part is None else part.path
+    path = _checked(item.path if part is None else part.path)  # it may have changed since
     index = None if part is None else part.index
     image = open_image(path, item.kind)
     return with_mask(read_volume(image, index), image)
@@ -152,7 +152,7 @@ def choose(listing: Listing, path: Path, series: str | None = None) -> Item:
 
 def _numbered(items: Sequence[Item], series: str) -> list[Item]:
     """Return the items that ``#2``, ``file.dcm#2`` or ``<series UID>#2`` means."""
-    match = NUMBERED.fullmatch(series)
+    match = NUMBERED.fullmatch(str(series))
     if match is None:
         return []
     named = match["file"]

@@ -112,6 +112,12 @@ def open_regular(path: Path) -> BinaryIO:
     return os.fdopen(handle, "rb", buffering=0)
 
 
+def require_path(path: str | os.PathLike[str]) -> None:
+    """Raise `InputError` if a path is empty, which would mean the current folder."""
+    if not os.fspath(path):
+        raise InputError("the path is empty; give a file or a folder")
+
+
 @contextmanager
 def readable(path: Path) -> Iterator[None]:
     """Convert an `OSError` into an `InputError` that names the file."""
