@@ -86,6 +86,10 @@ def test_the_same_grid_costs_nothing_and_fill_depends_on_the_unit():
     assert (resample(color, far).voxels == 0).all()
     with pytest.raises(OptionError, match="choose linear or nearest"):
         resample(volume, far, order="cubic")  # type: ignore[arg-type]
+    mask = Volume(np.ones((2, 2, 2), bool))  # the unit of a volume is HU if none is given
+    for order in ("nearest", "linear"):
+        for fill, expected in ((None, False), (-5.0, False), (7.0, True)):
+            assert (resample(mask, far, order=order, fill=fill).voxels == expected).all()
     with pytest.raises(InputError, match="the grid of the result must be a Volume"):
         resample(volume, far.shape)  # type: ignore[arg-type]
     with pytest.raises(InputError, match="what is resampled must be a Volume"):

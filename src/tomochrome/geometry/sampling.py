@@ -54,9 +54,10 @@ class Sampler:
         from tomochrome.geometry.sampling_kernels import Grid
 
         self.order, self.dtype, self.channels = order, voxels.dtype, voxels.shape[3:]
-        if self.dtype.kind in "iu":  # -1024 would wrap around in unsigned integers
-            limits = np.iinfo(self.dtype)
-            fill = min(max(fill, limits.min), limits.max) if np.isfinite(fill) else 0.0
+        if self.dtype.kind in "iub":  # -1024 would wrap around in unsigned integers
+            limits = None if self.dtype == np.bool_ else np.iinfo(self.dtype)
+            least, most = (0, 1) if limits is None else (limits.min, limits.max)
+            fill = min(max(fill, least), most) if np.isfinite(fill) else 0.0
         mask = _NO_HOLES if outside is None else np.ascontiguousarray(outside)
         matrix = np.ascontiguousarray(to_index[:3], np.float64)
         self.grid = Grid(plain_numbers(voxels), mask, outside is not None, matrix)
