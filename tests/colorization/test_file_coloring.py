@@ -56,7 +56,7 @@ def test_nothing_is_written_when_something_is_wrong(scan: Path, tmp_path: Path) 
 def test_a_page_compares_models(scan: Path, tmp_path: Path) -> None:
     out = tmp_path / "case.html"
     source = Source(scan, as_hu=True)
-    report = tc.colorize_file(source, str(out), REQUEST, compare=("transfer-function", "unet"))
+    report = tc.colorize_file(source, out, REQUEST, compare=("transfer-function", "unet"))
     assert report.output == str(out)
     text = out.read_text(encoding="utf-8")
     assert text.count("<summary>Model: ") == 2 and 'title="60/160 HU"' in text

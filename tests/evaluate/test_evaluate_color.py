@@ -72,7 +72,10 @@ def test_color_outside_the_body_is_counted():
     body = np.zeros(guess.shape, bool)
     body[0, :3] = True
     assert colored_outside(coloring(guess), body) == pytest.approx(4 / 16)
+    assert colored_outside(coloring(guess), body.astype(np.uint8) * 2) == pytest.approx(4 / 16)
     assert colored_outside(coloring(guess * 0), body) == 0.0
+    with pytest.raises(GeometryError, match="the mask of the body"):
+        colored_outside(coloring(guess), body[:1])
 
 
 def test_a_constant_coloring_has_no_flicker():

@@ -131,11 +131,12 @@ def test_every_frame_of_a_film_has_letters_and_marks(tmp_path: Path, ending: str
     volume, chroma = body()
     tc.save_colored(tc.ColoredScan(volume, chroma, tc.Lighting()), tmp_path / "a.tomochrome")
     out = tmp_path / f"turn.{ending}"
-    render_file(
-        tmp_path / "a.tomochrome", str(out),
+    report = render_file(
+        tmp_path / "a.tomochrome", out,
         RenderRequest(preset="skin", quality="draft", size=(320, 240)),
         coloring=ColoringRequest(model=SAVED_MODEL), frames=4,
     )  # fmt: skip
+    assert report.output == str(out)
     if av is None:
         with Image.open(out) as film:
             comment = film.info["comment"].decode()

@@ -265,12 +265,13 @@ def test_what_is_no_transform_is_refused(make: object) -> None:
 
 
 def test_bad_points_and_orders_are_refused() -> None:
-    for bad in (np.zeros((4, 2)), [np.nan, 0, 0], np.zeros((2, 2, 3))):
-        with pytest.raises(InputError, match="three finite coordinates"):
-            Transform.identity().points(bad)
-    for wrong in ("a", [["1", "b", "3"]], [[1, 2, 3], [4, 5]]):
-        with pytest.raises(InputError, match="three coordinates each"):
-            Transform.identity().points(wrong)
+    for work in (Transform.identity().points, Transform.identity().covers):
+        for bad in (np.zeros((3, 2)), [np.nan, 0, 0], np.zeros((2, 2, 3))):
+            with pytest.raises(InputError, match="three finite coordinates"):
+                work(bad)
+        for wrong in ("a", [["1", "b", "3"]], [[1, 2, 3], [4, 5]]):
+            with pytest.raises(InputError, match="three coordinates each"):
+                work(wrong)
     for bare in (np.zeros(SHAPE), "fixed.nii.gz"):
         with pytest.raises(InputError, match="what is to be moved must be a Volume"):
             Transform.identity().apply(bare)  # type: ignore[arg-type]

@@ -135,3 +135,4 @@ def test_each_window_of_the_scanner_has_a_number() -> None:
         parse_window("scanner:3", volume)
     assert all(map(needs_volume, ("auto", "default", "scanner", "scanner:2", "Auto/sigmoid")))
     assert not any(map(needs_volume, ("brain", "50/400", "auto/steep", "scanner:0", Window(1, 2))))
+    assert not any(map(needs_volume, (None, (50, 400))))  # `parse_window` refuses them

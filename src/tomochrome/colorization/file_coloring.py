@@ -69,7 +69,7 @@ class ColoringReport:
 
 def colorize_file(
     source: Source | str | os.PathLike[str],
-    outputs: Outputs | str,
+    outputs: Outputs | str | os.PathLike[str],
     request: ColoringRequest | None = None,
     *,
     hints: Hints | None = None,
@@ -116,7 +116,7 @@ def colorize_file(
     from tomochrome.io.dicom.dicom_write import check_slices
 
     source = source if isinstance(source, Source) else Source(Path(source))
-    outputs = outputs if isinstance(outputs, Outputs) else Outputs(outputs)
+    outputs = outputs if isinstance(outputs, Outputs) else Outputs(os.fspath(outputs))
     request = ColoringRequest() if request is None else request
     outputs.check(source.path)
     request.check(

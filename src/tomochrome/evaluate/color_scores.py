@@ -189,7 +189,17 @@ def colored_outside(
     -------
     float
         0 to 1.
+
+    Raises
+    ------
+    GeometryError
+        If the mask is not on the grid of the coloring.
     """
+    body = np.asarray(body, dtype=bool)
+    if body.shape != chroma.shape:
+        raise GeometryError(
+            f"the mask of the body {body.shape} is not on the grid of the coloring {chroma.shape}"
+        )
     colored = np.linalg.norm(chroma.ab_of_code(palette_name), axis=1) >= COLORED
     inside = outside = 0
     for codes, mask in zip(chroma.code, body, strict=True):

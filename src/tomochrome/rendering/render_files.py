@@ -184,7 +184,7 @@ class RenderReport:
 
 def render_file(
     source: Source | str | os.PathLike[str],
-    output: str,
+    output: str | os.PathLike[str],
     request: RenderRequest | None = None,
     *,
     coloring: ColoringRequest | None = None,
@@ -263,7 +263,7 @@ def render_file(
             _save_png(stage.draw(parse_view(request.view)), place)
     return RenderReport(
         input=str(source.path),
-        output=output,
+        output=os.fspath(output),
         model=chroma.model,
         device=str(chroma.provenance.extra.get("device", "cpu")),
         preset=stage.preset.name,

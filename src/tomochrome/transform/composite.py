@@ -157,20 +157,15 @@ class Transform:
         InputError
             If the points do not have three finite coordinates each.
         """
-        try:
-            given = np.array(points, dtype=np.float64)
-        except (TypeError, ValueError) as error:
-            raise InputError(f"points need three coordinates each (LPS mm): {error}") from error
-        if given.ndim not in (1, 2) or given.shape[-1] != 3 or not np.isfinite(given).all():
-            raise InputError(
-                "points need three finite coordinates each (LPS mm), not an array of shape "
-                f"{given.shape}" + ("" if np.isfinite(given).all() else " with values missing")
-            )
+        given = _checked_points(points)
         return follow(self.steps, given.reshape(-1, 3)).reshape(given.shape)
 
     def covers(self, points: ArrayLike) -> NDArray[np.bool_]:
-        """Return for each point (n, 3) whether it is inside every displacement field."""
-        at = np.array(points, dtype=np.float64).reshape(-1, 3)
+        """Return for each point (n, 3) whether it is inside every displacement field.
+
+        Raises `InputError` as `points`.
+        """
+        at = _checked_points(points).reshape(-1, 3)
         covered = np.ones(len(at), dtype=bool)
         follow(self.steps, at, covered)
         return covered
@@ -407,3 +402,17 @@ def follow(
             kernels.displace(count, again, field)
             covered &= np.linalg.norm(again - before, axis=1) <= _ASTRAY_MM
     return points
+
+
+def _checked_points(points: ArrayLike) -> NDArray[np.float64]:
+    """Return points (n, 3) or (3,) as a new array; raise `InputError` if they are none."""
+    try:
+        given = np.array(points, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"points need three coordinates each (LPS mm): {error}") from error
+    if given.ndim not in (1, 2) or given.shape[-1] != 3 or not np.isfinite(given).all():
+        raise InputError(
+            "points need three finite coordinates each (LPS mm), not an array of shape "
+            f"{given.shape}" + ("" if np.isfinite(given).all() else " with values missing")
+        )
+    return given

@@ -78,7 +78,7 @@ def needs_volume(text: str | Window) -> bool:
     """Whether `parse_window` needs a volume for this text, such as ``"auto"``."""
     if isinstance(text, Window):
         return False
-    name, _, function = text.strip().lower().partition("/")
+    name, _, function = str(text).strip().lower().partition("/")
     valid = not function or function in _FUNCTIONS
     return valid and (name in (DEFAULT, "auto") or _SCANNER.fullmatch(name) is not None)
 
