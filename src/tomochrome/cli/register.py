@@ -149,7 +149,6 @@ def run(args: argparse.Namespace, session: Session) -> Outcome:
         threads=args.threads,
         **extras,
     )
-    session.warn(*result.warnings)
     report = dict(result.report)
     written = ((getattr(result, name), f"{name}.nii.gz") for name in _NOTES)
     names = [*FILES, *(path.name for image, name in written for path in companions(image, name))]
@@ -158,8 +157,9 @@ def run(args: argparse.Namespace, session: Session) -> Outcome:
             _write(fixed, result, place, session)
         seconds = clock.seconds()  # its total includes reading and writing
         report["seconds"] = {"read": seconds.pop("read"), **report["seconds"], **seconds}
-        report["warnings"] = list(session.warnings)
+        report["warnings"] = list(dict.fromkeys([*report["warnings"], *session.warnings]))
         (place / "report.json").write_text(as_json(report), encoding="utf-8")
+    session.warn(*result.warnings)
     data = {
         "fixed": str(args.fixed),
         "moving": str(args.moving),
