@@ -132,6 +132,7 @@ def run(args: argparse.Namespace, session: Session) -> Outcome:
         moving = read_chosen(args.moving, args.series_moving, "--series-moving", strict=args.strict)
         extras: dict[str, Any] = {name: read_or_none(getattr(args, name)) for name in _VOLUMES}
         extras |= {name: read_landmarks(getattr(args, name)) for name in _POINTS}
+    # At the end there may be fewer: the restored voxels can lie outside the other grid.
     masks = [*companions(moving, "moved.nii.gz"), *companions(fixed, "moved_inverse.nii.gz")]
     check_folder(args.output, list(map(str, masks)), force=args.force)
     result = register(
