@@ -11,7 +11,7 @@ import pytest
 import tomochrome as tc
 from tomochrome.cli import main
 from tomochrome.colorization.coloring_request import Outputs, Source
-from tomochrome.errors import ModelError, OptionError, OutputError
+from tomochrome.errors import InputError, ModelError, OptionError, OutputError
 from tomochrome.volume import Volume
 
 Drawn = tuple[Volume, dict[str, np.ndarray]]
@@ -50,13 +50,15 @@ def test_nothing_is_written_when_something_is_wrong(scan: Path, tmp_path: Path) 
         tc.colorize_file(scan, Outputs(str(out), tissue=str(out)), REQUEST)
     with pytest.raises(OutputError, match="is the input"):
         tc.colorize_file(str(scan), str(scan), REQUEST)
+    with pytest.raises(InputError, match="the path is empty"):
+        tc.colorize_file("", str(out), REQUEST)
     assert list(tmp_path.iterdir()) == [scan]
 
 
 def test_a_page_compares_models(scan: Path, tmp_path: Path) -> None:
     out = tmp_path / "case.html"
     source = Source(scan, as_hu=True)
-    report = tc.colorize_file(source, out, REQUEST, compare=("transfer-function", "unet"))
+    report = tc.colorize_file(source, out, REQUEST, compare="unet")
     assert report.output == str(out)
     text = out.read_text(encoding="utf-8")
     assert text.count("<summary>Model: ") == 2 and 'title="60/160 HU"' in text
@@ -67,7 +69,7 @@ def test_models_are_compared_on_pages_only(scan: Path, tmp_path: Path) -> None:
     with pytest.raises(OptionError, match=r"give an output that ends in \.html"):
         tc.colorize_file(scan, str(tmp_path / "a.nii.gz"), REQUEST, compare=())
     with pytest.raises(ModelError, match="unknown model 'nobody'"):
-        tc.colorize_file(scan, str(tmp_path / "a.html"), REQUEST, compare=("nobody",))
+        tc.colorize_file(scan, str(tmp_path / "a.html"), REQUEST, compare="nobody")
     with pytest.raises(OptionError, match="takes its colors from a photograph"):
         tc.colorize_file(scan, str(tmp_path / "a.html"), REQUEST, compare=("exemplar",))
     assert list(tmp_path.iterdir()) == [scan]

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import numpy as np
@@ -68,6 +68,15 @@ def find_model(model: str | os.PathLike[str]) -> ModelCard:
         If no colorization model has this name, or the bundle's metadata is missing or damaged.
     """
     return _checked(bundles.find_card(model, _purpose()))
+
+
+def find_models(
+    names: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+) -> list[ModelCard]:
+    """Return the cards of models by name or bundle folder, or of one; see `find_model`."""
+    if isinstance(names, str | os.PathLike):
+        names = [names]
+    return [find_model(name) for name in names]
 
 
 def model_title(model: str) -> str:

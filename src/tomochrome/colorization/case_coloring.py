@@ -10,7 +10,7 @@ from tomochrome.bundles import ModelCard
 from tomochrome.color import Lighting
 from tomochrome.color.chroma import Chroma
 from tomochrome.color.photograph_look import as_photograph, photograph_palette
-from tomochrome.colorization.cards import find_model, model_title
+from tomochrome.colorization.cards import find_model, find_models, model_title
 from tomochrome.colorization.predict import colorize
 from tomochrome.colorization.predictor import needs_reference
 from tomochrome.colorization.reference_photograph import Reference
@@ -160,4 +160,4 @@ def compared_models(
     """
     if not names or reference is None:
         return models_to_compare(names, with_reference=reference is not None)
-    return [find_model(name) for name in names]  # some use it, others do not
+    return find_models(names)  # some use the photograph, others do not

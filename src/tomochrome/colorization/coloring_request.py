@@ -5,6 +5,7 @@ The command line's options, `batch` and workers in other processes exchange thes
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,6 +49,19 @@ class Source:
     raw: bool = False  #: keep tilted or unevenly spaced slices as stored
     strict: bool = False  #: refuse scans with damaged slices
     as_hu: bool = False  #: treat values of unknown unit as Hounsfield units
+
+    @classmethod
+    def of(cls, source: Source | str | os.PathLike[str]) -> Source:
+        """Return a source as it is, or the source at a path, read with the default options.
+
+        Raises `InputError` if the path is empty.
+        """
+        from tomochrome.io.walk import require_path
+
+        if isinstance(source, Source):
+            return source
+        require_path(source)
+        return cls(Path(source))
 
 
 @dataclass(frozen=True)

@@ -91,8 +91,8 @@ def colorize_file(
     reference
         The photograph whose colors the model ``"exemplar"`` transfers.
     compare
-        Further models that a page (``.html``) shows beside that of the request; an empty sequence
-        for all installed ones that can be run. None for no comparison.
+        Name of a further model, or names, that a page (``.html``) shows beside that of the
+        request; an empty sequence for all installed ones that can be run. None for no comparison.
 
     Returns
     -------
@@ -115,7 +115,7 @@ def colorize_file(
     from tomochrome.io import ColoredScan, read, source_identity, source_study
     from tomochrome.io.dicom.dicom_write import check_slices
 
-    source = source if isinstance(source, Source) else Source(Path(source))
+    source = Source.of(source)
     outputs = outputs if isinstance(outputs, Outputs) else Outputs(os.fspath(outputs))
     request = ColoringRequest() if request is None else request
     outputs.check(source.path)

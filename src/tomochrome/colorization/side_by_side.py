@@ -14,7 +14,7 @@ from PIL.Image import Image
 
 from tomochrome.bundles import ModelCard
 from tomochrome.color import light
-from tomochrome.colorization.cards import find_model, models
+from tomochrome.colorization.cards import find_models, models
 from tomochrome.colorization.predict import colorize
 from tomochrome.colorization.predictor import check_reference, needs_reference
 from tomochrome.colorization.reference_photograph import Reference
@@ -187,7 +187,7 @@ def models_to_compare(
     """
     if not names:
         return [card for card in models() if with_reference or not needs_reference(card)]
-    cards = [find_model(name) for name in names]
+    cards = find_models(names)
     needy = [card for card in cards if needs_reference(card)]
     check_reference((needy or cards)[0], with_reference)
     return cards

@@ -228,7 +228,7 @@ def render_file(
     Cancelled
         If the user cancelled.
     """
-    source = source if isinstance(source, Source) else Source(Path(source))
+    source = Source.of(source)
     request = RenderRequest() if request is None else request
     coloring = ColoringRequest() if coloring is None else coloring
     check_render_output(output, force=force)
