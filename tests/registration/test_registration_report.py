@@ -48,6 +48,13 @@ def test_what_counts_as_worse() -> None:
     assert warnings_of({"before": {}, "after": good, "jacobian": {}}, "lncc") == ()
 
 
+@pytest.mark.parametrize(("after", "worse"), [(0.11, False), (0.6, True)])
+def test_landmarks_are_not_placed_to_a_tenth_of_a_millimeter(after: float, worse: bool) -> None:
+    errors = ({"ncc": 0.999, "tre_mm": {"mean": mean}} for mean in (0.0, after))
+    report = dict(zip(("before", "after"), errors, strict=True))
+    assert ("worse" in codes(warnings_of(report, "lncc"))) == worse
+
+
 def test_what_interpolation_costs_is_not_worse() -> None:
     found = register(BODY, BODY, similarity="mi", model=None, refine=0, init="affine")
     before, after = (found.report[k]["mutual_information"] for k in ("before", "after"))

@@ -26,8 +26,9 @@ Reason = Literal[
     "better",  # the images match better
 ]
 
-# A smaller change is not reported as worse, because the overlap differs slightly.
-_TOLERANCE: Final = {"ncc": 0.005, "mutual_information": 0.01, "dice_mean": 0.005, "tre_mm": 0.05}
+# A smaller change is not reported as worse, because the overlap differs slightly, and because
+# landmarks are not placed more precisely.
+_TOLERANCE: Final = {"ncc": 0.005, "mutual_information": 0.01, "dice_mean": 0.005, "tre_mm": 0.5}
 _BLUR: Final = 0.05  # relative loss of mutual information that interpolation can cause
 _LOCAL_DROP, _INFORMATION_DROP = 0.08, 0.15  # relative, of local correlation and information
 _SAME_IMAGE: Final = 0.98  # correlation of an image with an interpolated copy
