@@ -109,7 +109,7 @@ def write_bytes(path: Path, write: Callable[[BytesIO], object]) -> None:
     buffer = BytesIO()
     write(buffer)
     with write_whole(path, force=True) as temporary:
-        temporary.write_bytes(buffer.getbuffer())
+        temporary.write_bytes(buffer.getvalue())
 
 
 @contextmanager
