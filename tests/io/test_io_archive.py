@@ -20,6 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from io_cases import ct, series
 
+from effort import calls_of
 from tomochrome.errors import Cancelled, InputError, TomochromeError
 from tomochrome.io import archive, find, read, write
 from tomochrome.io.archive import display_path, skipped_entries, unpack
@@ -87,6 +88,15 @@ def test_paths_are_shown_below_the_archive(tmp_path):
     assert display_path(folder / "DICOM" / "S1") == str(path / "DICOM" / "S1")
     assert display_path(folder) == str(path)
     assert display_path(tmp_path / "else") == str(tmp_path / "else")
+
+
+def test_archives_opened_before_make_no_path_slower(tmp_path):
+    """Comparing all its parents with 60 archives took 20,000 calls with Python 3.13."""
+    path = tmp_path / "else" / "DICOM" / "S1"
+    few = calls_of(lambda: display_path(path))
+    for k in range(20):
+        unpack(zipped(tmp_path / f"{k}.zip", {"a": b"x"}))
+    assert calls_of(lambda: display_path(path)) - few <= 20 * 5
 
 
 def test_backslashes_of_windows_programs_are_folders(tmp_path):

@@ -128,10 +128,8 @@ def skipped_entries(folder: str | os.PathLike[str]) -> tuple[Skipped, ...]:
 
 def _holder(path: Path) -> _Unpacked | None:
     """Return the unpacked archive that contains a path, if any."""
-    for unpacked in list(_unpacked.values()):
-        if path.is_relative_to(unpacked.folder):
-            return unpacked
-    return None
+    holders = {unpacked.folder: unpacked for unpacked in list(_unpacked.values())}
+    return next((holders[place] for place in (path, *path.parents) if place in holders), None)
 
 
 class _RefusedError(Exception):

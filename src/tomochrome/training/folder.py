@@ -109,6 +109,7 @@ def write_bytes(path: Path, write: Callable[[BytesIO], object]) -> None:
     buffer = BytesIO()
     write(buffer)
     with write_whole(path, force=True) as temporary:
+        # not a view of the buffer: in the traceback of a full disk it outlives the buffer
         temporary.write_bytes(buffer.getvalue())
 
 
